@@ -1,0 +1,1 @@
+"""How topographic a trained channel grid is. Analyses never plot."""

@@ -1,0 +1,1 @@
+"""From sources on the network or on disk to augmented batches on the device."""

@@ -1,0 +1,1 @@
+"""From heatmaps to joints in the photograph, and from joints to PCKh."""

@@ -1,0 +1,91 @@
+"""Files that are whole or absent: written under a temporary name, then renamed. And their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pose_topo.errors import PoseTopoError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any error.
+
+    The suffix is kept, since writers such as `numpy.savez` look at it. Parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600; the file is for everybody the umask allows
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8 with Unix line ends, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write sorted, indented JSON atomically. NaN and infinity are refused: a missing number is null.
+
+    Raises:
+        ValueError: `value` holds NaN or infinity.
+    """
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        PoseTopoError: it is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PoseTopoError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise PoseTopoError(f"{path}: not readable as JSON ({error})") from None
+
+
+def sha256_file(path: str | Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    return _hash_file(path, hashlib.sha256())
+
+
+def md5_file(path: str | Path) -> str:
+    """The md5 of a file's bytes, in hex (some archives publish nothing better)."""
+    return _hash_file(path, hashlib.md5(usedforsecurity=False))
+
+
+def git_blob_sha1_file(path: str | Path) -> str:
+    """The name git gives the file's content: sha1 of `blob <size>\\0` and the bytes, in hex."""
+    header = f"blob {Path(path).stat().st_size}\0".encode()
+    return _hash_file(path, hashlib.sha1(header, usedforsecurity=False))
+
+
+def _hash_file(path: str | Path, digest: Any) -> str:
+    with Path(path).open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

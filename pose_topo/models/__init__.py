@@ -1,0 +1,1 @@
+"""The two networks, the topographic layer and its losses."""
