@@ -98,7 +98,7 @@ SCORED: tuple[int, ...] = tuple(k for k in range(K) if k not in (PELVIS, THORAX)
 
 
 def side(joint: int) -> str:
-    """"right", "left" or "middle"."""
+    """ "right", "left" or "middle"."""
     for word in ("right", "left"):
         if NAMES[joint].startswith(word):
             return word

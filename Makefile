@@ -1,0 +1,143 @@
+# pose_topo: every step of the study as a file. `make` alone prints help.
+#
+# The graph: data -> run (checkpoint) -> evaluation.json -> analysis.json -> figures and tables -> verdict.
+# `demo` and `all` are the same graph; they differ only in the variables below.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules
+
+# ---- what to run (override on the command line: make all ARCHS=resnet18 SEEDS="0 1") ----
+PYTHON   ?= python3
+TORCH    ?= lock#            lock: as locked; cpu: the CPU wheels of PyTorch's own index
+DATA     ?= mpii#            folder of the data set
+PROTOCOL ?= standard#        standard, paper or demo
+ARCHS    ?= resnet18 resnet34 resnet50
+ARMS     ?= baseline control topo
+SEEDS    ?= 0 1 2 3 4 5
+LAMBDA   ?= 0.5#             weight of the spatial loss in the topo arm
+EPOCHS   ?=#                 default: the protocol's
+DEVICE   ?= auto
+TRAIN    ?=#                 further options of the training commands
+FIGURE_RUNS ?=#              further result folders for figures and tables (such as the reference runs)
+OUT      ?= out#             everything derived
+RUNS     ?= runs#            checkpoints
+CACHE    ?= cache#           crops and ImageNet weights
+
+# ---- the demo: the same graph, small; what is given on the command line stands ----
+DEMO_PEOPLE ?= 2400
+DEMO = DATA=$(DEMO_DATA) PROTOCOL=demo $(if $(filter command%,$(origin ARCHS)),,ARCHS=resnet18) \
+    $(if $(filter command%,$(origin SEEDS)),,SEEDS=0)
+DEMO_DATA = data/synthetic-$(strip $(DEMO_PEOPLE))
+
+# comments after a value leave blanks behind it
+$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN FIGURE_RUNS OUT RUNS CACHE,$(eval override $v := $(strip $($v))))
+
+BIN := .venv/bin
+CLI := $(BIN)/pose-topo
+READY := .venv/.ready
+export POSE_TOPO_CACHE := $(abspath $(CACHE))
+
+# every setting that changes a result is part of its path
+EMPTY :=
+SPACE := $(EMPTY) $(EMPTY)
+VARIANT := $(PROTOCOL)$(if $(EPOCHS),-e$(EPOCHS))$(if $(filter-out 0.5,$(LAMBDA)),-l$(LAMBDA))$(subst $(SPACE),,$(TRAIN))
+TREE    := $(notdir $(DATA))/$(VARIANT)
+NAMES   := $(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$(a)/$(m)-s$(s))))
+CKPTS   := $(NAMES:%=$(RUNS)/$(TREE)/%/last.pt)
+RESULTS := $(NAMES:%=$(OUT)/$(TREE)/%)
+PAPER   := $(OUT)/$(TREE)/paper
+FIGURES := training_curves parcellation strength_maps neighbour_correlation moran correlation_distance coactivation overlays
+TABLES  := table_pckh table_topography
+STYLE   := $(filter-out $(FIGURES:%=paper_figures/%.py) $(TABLES:%=paper_figures/%.py),$(wildcard paper_figures/*.py))
+RESULT_FILES := $(RESULTS:%=%/evaluation.json) $(RESULTS:%=%/analysis.json)
+
+TRAIN_OPTIONS = --data $(DATA) --protocol $(PROTOCOL) --device $(DEVICE) $(if $(EPOCHS),--epochs $(EPOCHS)) --no-wandb $(TRAIN)
+# arms: baseline; control (lambda 0); topo; topo-m1 (topo with the study's learning rate in its layer)
+ARM_baseline := train-baseline
+ARM_control  := train-topo --spatial-lambda 0
+ARM_topo     := train-topo --spatial-lambda $(LAMBDA)
+ARM_topo-m1  := $(ARM_topo) --topo-lr-mult 1
+
+# one training at a time, also under -j: two on one device only slow each other
+ALONE := flock $(RUNS)/.lock
+
+.PHONY: help setup demo all figures test lint clean lock
+
+help: ## print this help
+	@echo "pose_topo: make TARGET [VARIABLE=value ...]"; echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+	@echo; echo "Variables: DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN OUT RUNS CACHE (see the top of the Makefile)"
+
+# ---- set-up ----
+setup: $(READY) ## make .venv from requirements.lock (TORCH=cpu: PyTorch's CPU wheels)
+
+$(READY): requirements.lock pyproject.toml
+	@echo "== set-up: .venv from requirements.lock (about 2 minutes, 5 GB on Linux: torch is the CUDA build)"
+	@bash tools/setup.sh $(PYTHON) $(TORCH)
+	@touch $@
+
+lock: ## make requirements.lock anew from pyproject.toml
+	bash tools/lock.sh $(PYTHON)
+
+# ---- the two doors ----
+demo: $(READY) $(DEMO_DATA)/manifest.json ## the whole chain on rendered people, on a CPU
+	@$(MAKE) --no-print-directory $(DEMO) all
+
+all: $(PAPER)/verdict.md ## the study: train, evaluate, analyze, draw, judge
+	@echo "== done: figures and tables are in $(PAPER)"
+	@cat $(PAPER)/verdict.md
+
+# ---- data ----
+data/synthetic-%/manifest.json: | $(READY)
+	@echo "== data: rendering $* people (about 17 s a thousand on 2 cores)"
+	@$(CLI) download synthetic --data $(@D) --people $* --seed 0
+
+# ---- runs: a checkpoint depends on nothing, so newer code never retrains ----
+define train_rule
+$(RUNS)/$(TREE)/$1/$2-s$3/last.pt: | $(READY)
+	@echo "== train: $1 $2, seed $3 ($(VARIANT), $(notdir $(DATA)))"
+	@mkdir -p $(RUNS)
+	@$(ALONE) $(CLI) $$(or $(ARM_$2),$$(error ARMS: no arm $2)) --arch $1 --seed $3 --arm $2 \
+	    --save-dir $(RUNS)/$(TREE)/$1 --run-name $2-s$3 $(TRAIN_OPTIONS)
+endef
+$(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$(eval $(call train_rule,$(a),$(m),$(s))))))
+
+$(OUT)/$(TREE)/%/evaluation.json: $(RUNS)/$(TREE)/%/last.pt
+	@echo "== evaluate: $*"
+	@$(CLI) evaluate $(<D) --out $(@D) --device $(DEVICE)
+
+$(OUT)/$(TREE)/%/analysis.json: $(RUNS)/$(TREE)/%/last.pt
+	@echo "== analyze: $*"
+	@$(CLI) analyze $(<D) --out $(@D) --device $(DEVICE)
+
+# ---- paper ----
+figures: $(FIGURES:%=$(PAPER)/%.pdf) $(TABLES:%=$(PAPER)/%.tex) ## figures and tables from checkpoints that exist
+
+$(PAPER)/%.pdf: paper_figures/%.py $(STYLE) $(RESULT_FILES)
+	@echo "== figure: $*"
+	@$(BIN)/python -m paper_figures.$* --results $(RESULTS) $(FIGURE_RUNS) --out $(@D)
+
+$(PAPER)/%.tex: paper_figures/%.py $(STYLE) $(RESULT_FILES)
+	@echo "== table: $*"
+	@$(BIN)/python -m paper_figures.$* --results $(RESULTS) $(FIGURE_RUNS) --out $(@D)
+
+$(PAPER)/verdict.md: $(FIGURES:%=$(PAPER)/%.pdf) $(TABLES:%=$(PAPER)/%.tex) paper_figures/claims.toml
+	@echo "== verdict"
+	@$(BIN)/python -m paper_figures.verdict --results $(RESULTS) $(FIGURE_RUNS) --out $(@D)
+
+# ---- the project itself ----
+test: $(READY) ## the tests (a few minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+clean: ## remove everything derived (never checkpoints or data)
+	rm -rf $(OUT)

@@ -1,0 +1,75 @@
+"""Correlation of channels against their distance on the grid, with permutation bands (analysis.npz)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from paper_figures import captions, command, style
+from paper_figures.drawing import arm_handles, letter, seeds_curve
+from paper_figures.results import Run, by_arm
+from pose_topo.errors import PoseTopoError
+
+NAME = "correlation_distance"
+BAND = {"color": "0.82", "linewidth": 0}
+
+
+def draw(runs: list[Run]) -> Figure:
+    """A panel an arm, one scale."""
+    arms = by_arm(runs)
+    figure = style.new_figure(min(style.TWO_COLUMNS, 0.6 + 2.15 * len(arms)), 2.1)
+    axes = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
+    for which, (arm, group) in enumerate(arms.items()):
+        distance = _distances(group)
+        low = np.nanmin(_stack(group, "band_low"), axis=0, initial=np.inf, where=~np.isnan(_stack(group, "band_low")))
+        high = np.nanmax(
+            _stack(group, "band_high"), axis=0, initial=-np.inf, where=~np.isnan(_stack(group, "band_high"))
+        )
+        there = np.isfinite(low) & np.isfinite(high)
+        axes[which].fill_between(distance[there], low[there], high[there], **BAND)
+        seeds_curve(axes[which], distance, _stack(group, "correlation_by_distance"), arm)
+        letter(axes[which], which, arm)
+        axes[which].set_xlabel("distance on the grid (channels)")
+    axes[0].set_ylabel("mean correlation")
+    handles = [*arm_handles(arms), Patch(label="95% when channels are permuted", **BAND)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _distances(group: Sequence[Run]) -> np.ndarray:
+    first = group[0].maps["distance_bins"]
+    if any(not np.array_equal(first, run.maps["distance_bins"]) for run in group):
+        raise PoseTopoError(f"the seeds of {group[0].arm} have different distance bins: other grids?")
+    return first
+
+
+def _stack(group: Sequence[Run], name: str) -> np.ndarray:
+    return np.stack([run.maps[name] for run in group])
+
+
+def caption(runs: list[Run]) -> str:
+    """What is shown, with the nearest and the farthest bin."""
+    ends = []
+    for arm, group in by_arm(runs).items():
+        near = captions.spread((float(run.maps["correlation_by_distance"][0]) for run in group), 2)
+        far = captions.spread((float(run.maps["correlation_by_distance"][-1]) for run in group), 2)
+        ends.append(f"{arm} {near} and {far}")
+    first = runs[0].maps["distance_bins"]
+    return (
+        f"Mean correlation of channel pairs over {captions.count(runs, 'analysis', 'images')} held-out people, against "
+        "their distance on the grid (rounded to whole steps). Grey: the middle 95% when channels are permuted (the "
+        f"widest of the seeds). At distance {first[0]:g} and {first[-1]:g}: {'; '.join(ends)}. {captions.SEED_NOTE}"
+        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    return command.figure(NAME, __doc__, ("analysis", "maps"), draw, caption, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

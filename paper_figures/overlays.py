@@ -1,0 +1,112 @@
+"""Overlays: predicted and true skeletons of the same held-out people, a row an arm (examples.npz)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from paper_figures import captions, command, style
+from paper_figures.drawing import bare
+from paper_figures.results import Run, first_of_each
+from pose_topo import joints
+from pose_topo.errors import PoseTopoError
+
+NAME = "overlays"
+PEOPLE = 6  # columns: more would be too small on a page
+
+
+def draw(runs: list[Run]) -> Figure:
+    """A row an arm, a column a person."""
+    shown = _comparable(first_of_each(runs))
+    columns = min(PEOPLE, len(shown[0].examples["crops"]))
+    side = (style.TWO_COLUMNS - 0.25) / PEOPLE
+    figure = style.new_figure(side * columns + 0.25, side * len(shown) + 0.3)
+    axes = figure.subplots(len(shown), columns, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)  # type: ignore[union-attr]
+    for line, run in zip(axes, shown, strict=True):
+        line[0].set_ylabel(run.arm, fontsize=7.5)
+        for person, place in enumerate(line):
+            _overlay(place, run, person)
+    figure.legend(handles=_handles(), loc="outside upper center", ncols=5)
+    return figure
+
+
+def _overlay(axes: Axes, run: Run, person: int) -> None:
+    """One crop; limbs whose two joints are labelled, hence scored."""
+    crop, labelled = run.examples["crops"][person], run.examples["labelled"][person]
+    axes.imshow(crop, interpolation="antialiased")
+    bare(axes)
+    for first, second in joints.LIMBS:
+        if labelled[first] and labelled[second]:
+            limb = [first, second]
+            _limb(axes, run.examples["predicted"][person][limb], _side(first, second), 1.7)
+            axes.plot(*run.examples["true"][person][limb].T, color="white", linewidth=0.6, solid_capstyle="round")
+    axes.set(xlim=(-0.5, crop.shape[1] - 0.5), ylim=(crop.shape[0] - 0.5, -0.5))
+
+
+def _limb(axes: Axes, ends: NDArray[np.float64], side: str, width: float) -> None:
+    """A limb with a dark rim, so that it shows on any photograph."""
+    axes.plot(*ends.T, color="black", linewidth=width + 0.8, alpha=0.55, solid_capstyle="round")
+    axes.plot(
+        *ends.T, color=style.SIDES[side], linewidth=width, linestyle=style.SIDE_DASHES[side], dash_capstyle="butt"
+    )
+
+
+def _side(first: int, second: int) -> str:
+    return next((s for s in (joints.side(first), joints.side(second)) if s != "middle"), "middle")
+
+
+def _handles() -> list[Line2D]:
+    predicted = [
+        Line2D(
+            [],
+            [],
+            color=style.SIDES[side],
+            linestyle=style.SIDE_DASHES[side],
+            linewidth=2.2,
+            label=f"predicted, {side}",
+        )
+        for side in ("right", "left", "middle")
+    ]
+    predicted[-1].set_color("0.75")  # the near-white of the middle would not show on paper
+    return [*predicted, Line2D([], [], color="black", linewidth=0.6, label="true (thin, white)")]
+
+
+def _comparable(shown: list[Run]) -> list[Run]:
+    """All arms must show the same people."""
+    first = shown[0].examples["crops"]
+    for run in shown[1:]:
+        if not np.array_equal(first, run.examples["crops"]):
+            raise PoseTopoError(
+                f"{shown[0].folder} and {run.folder} hold examples of other people: give arms of one seed"
+            )
+    return shown
+
+
+def caption(runs: list[Run]) -> str:
+    """What is shown and whose scores they have."""
+    shown = first_of_each(runs)
+    people = min(PEOPLE, len(shown[0].examples["crops"]))
+    scored = [run for run in shown if "evaluation" in run.json]
+    scores = captions.per_arm(scored, "evaluation", "pckh.0.5.mean", 1)
+    return (
+        f"{people} held-out people, spread evenly over the held-out set and the same in every row; "
+        "not chosen by result. Thick: predicted (orange, unbroken: the person's right; blue, dashed: the left). Thin white: annotated. Limbs "
+        "of which a joint is not annotated are not scored and not drawn. "
+        f"Seed {', '.join(f'{run.arm} {run.seed}' for run in shown)}; their PCKh@0.5 over "
+        f"{captions.count(scored, 'evaluation', 'people')} held-out people: {scores}. {captions.about(shown)}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    return command.figure(NAME, __doc__, ("examples",), draw, caption, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

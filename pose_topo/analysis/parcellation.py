@@ -1,0 +1,126 @@
+"""Which joint does each channel serve, and do the channels of one joint lie together?
+
+A label is the index of a joint, or -1 for a channel that serves none. Neighbours are always rook here,
+whatever graph a loss used: with queen neighbours a checkerboard of two joints would count as two connected
+regions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from pose_topo import joints
+from pose_topo.analysis.inference import p_values, permutation_blocks
+from pose_topo.lattice import Lattice
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ContiguityNull:
+    """Contiguity with the labels permuted: its mean and sd, and the one-sided p of the observed one."""
+
+    mean: float
+    sd: float
+    p: float
+
+
+def labels(strength: NDArray[np.float64]) -> Labels:
+    """The joint with the largest |head weight| of each channel, (K, C) -> (C,); the first of equal ones.
+
+    -1 where all weights of a channel are zero or one is not finite.
+
+    Raises:
+        ValueError: `strength` is not (K, C) with K at least 1.
+    """
+    size = np.abs(np.asarray(strength, np.float64))
+    if size.ndim != 2 or len(size) == 0:
+        raise ValueError(f"strength {size.shape}: give (joints, channels)")
+    known = np.isfinite(size).all(axis=0) & (size > 0).any(axis=0)
+    return np.where(known, size.argmax(axis=0), -1).astype(np.int64)
+
+
+def units(labels: Labels, count: int = joints.K) -> Labels:
+    """How many channels serve each joint, (count,).
+
+    Raises:
+        ValueError: a label is not below `count`.
+    """
+    if labels.size and labels.max() >= count:
+        raise ValueError(f"label {labels.max()}: there are only {count} joints")
+    return np.bincount(labels[labels >= 0], minlength=count).astype(np.int64)
+
+
+def _labelled_pairs(labels: Labels, lattice: Lattice) -> NDArray[np.int64]:
+    """Rook pairs (E, 2) of which both channels have a label."""
+    if labels.shape != (lattice.channels,):
+        raise ValueError(f"labels {labels.shape}: the grid has {lattice.channels} channels")
+    pairs = replace(lattice, neighbours=4).edges()
+    return pairs[(labels[pairs] >= 0).all(axis=1)]
+
+
+def contiguity(labels: Labels, lattice: Lattice) -> float | None:
+    """Share of rook neighbour pairs with equal label.
+
+    Pairs with an unlabelled channel are left out; None where no pair is left.
+
+    Raises:
+        ValueError: there is not one label a channel.
+    """
+    pairs = _labelled_pairs(labels, lattice)
+    return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
+
+
+def contiguity_null(
+    labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0
+) -> ContiguityNull | None:
+    """Contiguity when the labels are permuted over the labelled channels. None without pairs.
+
+    This, and not 1/16, is chance: joints that own many channels meet themselves more often.
+
+    Raises:
+        ValueError: there is not one label a channel, or `permutations` is below 1.
+    """
+    pairs, observed = _labelled_pairs(labels, lattice), contiguity(labels, lattice)
+    if observed is None:
+        return None
+    owned = np.flatnonzero(labels >= 0)
+    first, second = np.searchsorted(owned, pairs).T  # places among the labelled channels
+    shares = []
+    for orders in permutation_blocks(len(owned), permutations, seed, 256):
+        shuffled = labels[owned][orders].T
+        shares.append((shuffled[first] == shuffled[second]).mean(axis=0))
+    null = np.concatenate(shares)
+    p = p_values(np.array([observed]), null[:, None])[0]
+    return ContiguityNull(float(null.mean()), float(null.std()), float(p))
+
+
+def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
+    """The sizes, largest first, of the rook-connected regions of each label that occurs.
+
+    Unlabelled channels form no region.
+
+    Raises:
+        ValueError: there is not one label a channel.
+    """
+    pairs = _labelled_pairs(labels, lattice)
+    first, second = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]].T
+    graph = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(labels), len(labels)))
+    count, region = csgraph.connected_components(graph, directed=False)
+    sizes, owner = np.bincount(region, minlength=count), np.empty(count, np.int64)
+    owner[region] = labels
+    return {
+        int(label): sorted(sizes[owner == label].tolist(), reverse=True)
+        for label in np.unique(owner)
+        if label >= 0
+    }
+
+
+def component_count(labels: Labels, lattice: Lattice) -> int:
+    """The number of connected regions over all labels."""
+    return sum(len(sizes) for sizes in components(labels, lattice).values())

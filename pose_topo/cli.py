@@ -1,0 +1,271 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands, so that --help answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pose_topo import __version__, options
+from pose_topo.errors import PoseTopoError, UsageError
+
+app = typer.Typer(
+    name="pose-topo",
+    help="Train, score and measure topographic human pose networks on MPII Human Pose.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+RUN = {"run": (Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")], ...)}
+
+
+def say(text: str) -> None:
+    """Status goes to stderr; stdout is for results."""
+    typer.echo(text, err=True)
+
+
+@app.callback()
+def _top(
+    _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command("train-baseline")
+@options.as_command(options.TrainOptions, {})
+def train_baseline(chosen: options.TrainOptions) -> None:
+    """Train SimpleBaseline: ResNet, three deconvolutions, one heatmap a joint."""
+    _train(chosen)
+
+
+@app.command("train-topo")
+@options.as_command(options.TopoOptions, {})
+def train_topo(chosen: options.TopoOptions) -> None:
+    """Train TopoModel: SimpleBaseline with a topographic layer and its spatial loss."""
+    _train(chosen)
+
+
+def _train(chosen: options.TrainOptions) -> None:
+    config = chosen.config()
+    from pose_topo.data.dataset import prepare
+    from pose_topo.models.pose import build_model
+    from pose_topo.models.weights import imagenet_file
+    from pose_topo.training import hooks
+    from pose_topo.training.loop import train
+
+    # what cannot be is refused before the data are read: a network nobody can build, weights that are not to be had
+    build_model(config)
+    if config.recipe.pretrained:
+        imagenet_file(config, chosen.cache_dir, say)
+    run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
+    dataset = prepare(
+        config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=chosen.progress, say=say
+    )
+    after = []
+    if chosen.save_plts:
+        after.append(hooks.plot_hook(run, dataset, config))
+    if chosen.wandb:
+        after.append(hooks.wandb_hook(run.name, config, say))
+    history = train(
+        config,
+        dataset,
+        run,
+        resume=chosen.resume == "auto",
+        overwrite=chosen.overwrite,
+        cache=chosen.cache_dir,
+        progress=chosen.progress,
+        hooks=tuple(after),
+        say=say,
+    )
+    last = history[-1]
+    say(
+        f"{run}: epoch {last['epoch']}, validation PCKh@0.5 {last['val_pckh']:.2f} (no flip test); next: pose-topo evaluate {run}"
+    )
+
+
+@app.command("evaluate")
+@options.as_command(
+    options.EvaluateOptions,
+    {"run": (Annotated[Path | None, typer.Argument(help="A run folder, or a checkpoint in one.")], None)},
+)
+def evaluate(run: Path | None, chosen: options.EvaluateOptions) -> None:
+    """Official PCKh of a checkpoint, or of a prediction file."""
+    from pose_topo.evaluation import evaluate as stage
+    from pose_topo.evaluation.decoding import DECODES
+
+    if (run is None) == (chosen.predictions is None):
+        raise UsageError("give either a run (or checkpoint), or --predictions FILE")
+    if chosen.predictions is not None:
+        if chosen.ground_truth is None:
+            raise UsageError("--predictions needs --ground-truth FILE")
+        result = stage.evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)
+    else:
+        if chosen.decode is not None and chosen.decode not in DECODES:
+            raise UsageError(f"--decode {chosen.decode}: give one of {', '.join(DECODES)}")
+        out = _out(run, chosen)
+        result = stage.evaluate_checkpoint(
+            run,  # type: ignore[arg-type]
+            out,
+            data=chosen.elsewhere(),
+            decode=chosen.decode,
+            flip_test=chosen.flip,
+            **_shared(chosen),
+        )
+        say(f"written: {out / 'evaluation.json'}")
+    typer.echo(stage.table(result))
+
+
+@app.command("analyze")
+@options.as_command(options.AnalyzeOptions, RUN)
+def analyze(run: Path, chosen: options.AnalyzeOptions) -> None:
+    """Topography of a checkpoint: Moran's I, parcellation, neighbour correlation, co-activation distance."""
+    from pose_topo.analysis import analyze as stage
+
+    out = _out(run, chosen)
+    result = stage.analyze_checkpoint(
+        run, out, data=chosen.elsewhere(), permutations=chosen.permutations, **_shared(chosen)
+    )
+    say(f"written: {out / 'analysis.json'}")
+    typer.echo(stage.summary(result))
+
+
+def _out(run: Path | None, chosen: options.ResultOptions) -> Path:
+    folder = run if run is None or run.is_dir() else run.parent
+    return chosen.out or Path("out") / (folder.resolve().name if folder else "predictions")
+
+
+def _shared(chosen: options.ResultOptions) -> dict[str, Any]:
+    return {
+        "device": chosen.device,
+        "precision": chosen.precision,
+        "cache": chosen.cache_dir,
+        "progress": chosen.progress,
+        "say": say,
+    }
+
+
+@app.command("download")
+def download(
+    target: Annotated[
+        str, typer.Argument(help="mpii, images, annotations, split, weights, reference, gdrive or synthetic.")
+    ],
+    data: Annotated[Path, typer.Option(help="Data folder to fill.")] = Path("mpii"),
+    people: Annotated[int, typer.Option(help="synthetic: how many annotated people.")] = 2000,
+    seed: Annotated[int, typer.Option(help="synthetic: seed of the renderer.")] = 0,
+    arch: Annotated[str, typer.Option(help="weights: which ResNet.")] = "resnet50",
+    mirror: Annotated[
+        str | None, typer.Option(help="Try this address first: a file's URL, or a folder of such files.")
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Take archives or folders from this place on disk.")
+    ] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="weights: where they are kept.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched, where to and how large.")
+    ] = False,
+    progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
+) -> None:
+    """Fetch and verify MPII, its split, ImageNet weights; or render the synthetic data set."""
+    if target == "synthetic":
+        from pose_topo.data.synthetic import render_dataset
+
+        if dry_run:
+            say(f"would render {people:,} people, seed {seed}, into {data}")
+            return
+        manifest = render_dataset(data, people, seed, progress=progress)
+        say(
+            f"{data}: {manifest['people']:,} people in {manifest['images']:,} photographs, version {manifest['version']}"
+        )
+        return
+    from pose_topo.data import sources
+    from pose_topo.data.dataset import cache_folder
+
+    sources.download(
+        target,
+        data,
+        mirror=mirror,
+        source=source,
+        cache=cache_folder(cache_dir),
+        dry_run=dry_run,
+        say=say,
+        arch=arch,
+    )
+
+
+@app.command("predict")
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")],
+    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
+    box: Annotated[
+        str | None, typer.Option(help="The person's box in pixels, x,y,w,h [default: the whole picture].")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the overlays and of keypoints.json.")] = Path("out/predictions"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+) -> None:
+    """Find the joints of a person in photographs: an overlay each, and COCO-style JSON."""
+    from pose_topo.evaluation.photographs import parse_box, predict_photographs
+
+    written = predict_photographs(
+        checkpoint, photos, out, box=parse_box(box) if box else None, device=device, precision=precision, say=say
+    )
+    say(f"written: {written} overlays and keypoints.json in {out}")
+
+
+@app.command("doctor")
+def doctor(
+    data: Annotated[Path, typer.Option(help="Data folder to look at.")] = Path("mpii"),
+    profile: Annotated[str, typer.Option(help="demo (CPU, rendered data) or full (MPII).")] = "demo",
+) -> None:
+    """Look at this machine: can it run the study? One line a finding."""
+    from pose_topo.doctor import PROFILES, examine
+
+    if profile not in PROFILES:
+        raise UsageError(f"--profile {profile}: give one of {', '.join(PROFILES)}")
+    findings = examine(data, profile)
+    for finding in findings:
+        typer.echo(finding.line())
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command line; an error is one line and an exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # welcome after the command, too
+    try:
+        code = app(arguments, standalone_mode=False)
+    except Exception as error:  # the last door: a user gets a line, a developer --debug
+        if debug:
+            raise
+        sys.exit(_report(error))
+    except KeyboardInterrupt:
+        sys.exit(_report(KeyboardInterrupt("interrupted")))
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _report(error: BaseException) -> int:
+    """Print an error as one line; return the exit code."""
+    name = type(error).__name__
+    if name == "NoArgsIsHelpError":  # typer's own classes live in different places from version to version
+        typer.echo(str(getattr(error, "message", error)), err=True)
+        return 2
+    if isinstance(error, PoseTopoError):
+        message, code = str(error), error.exit_code
+    elif hasattr(error, "format_message"):  # bad use, as typer tells it
+        message, code = error.format_message(), int(getattr(error, "exit_code", 2))  # type: ignore[attr-defined]
+    elif name in ("Abort", "KeyboardInterrupt"):
+        message, code = "interrupted", 130
+    elif isinstance(error, OSError):
+        message, code = f"{error.filename or ''}: {error.strerror or error}", 1
+    else:
+        message, code = f"{name}: {error} (--debug shows where)", 1
+    typer.echo("pose-topo: error: " + " ".join(message.split()), err=True)
+    return code

@@ -1,0 +1,268 @@
+"""Every setting of a run, as frozen dataclasses; the three protocols are instances of `Recipe`."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pose_topo.errors import PoseTopoError, UsageError
+
+Model = Literal["baseline", "topo"]
+Framing = Literal["person", "squeeze"]
+Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
+
+ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
+HEATMAP_STRIDE = 4  # input pixels per heatmap cell: three deconvolutions undo 8 of the backbone's 32
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained and scored. See `PROTOCOLS`."""
+
+    protocol: str
+    framing: Framing  # "person": a box by centre and scale; "squeeze": the whole photograph, aspect ratio lost
+    input_size: int  # pixels, square
+    sigma: float  # of the target Gaussian, heatmap cells
+    target_centre: Literal["nearest", "exact", "truncated"]  # the cell `int(x + .5)`, x itself, or the cell `int(x)`
+    augment: bool  # rotation, scale, flip of the standard recipe
+    loss: Literal["half-mse", "mse"]
+    mask_unlabelled: bool  # False: an unlabelled joint is trained towards an empty map
+    init: Literal["standard", "paper"]
+    optimizer: Literal["adam", "adamw"]
+    lr: float
+    weight_decay: float
+    schedule: Literal["steps", "one-cycle", "constant"]
+    epochs: int
+    batch_size: int
+    patience: int | None  # epochs without a better validation loss before stopping; None: never
+    report: Literal["last", "best"]  # which checkpoint is scored; "best" is by validation loss
+    lambda_schedule: Literal["constant", "cosine", "study-cosine"]
+    topo_lr_mult: float  # learning rate of the topographic layer relative to the rest; the study's is 1
+    flip_test: bool
+    decode: Decode
+    split: str
+    val_split: float
+    single_person: bool = False  # keep only images with exactly one annorect ...
+    min_labelled: int = 1  # ... and people with at least so many labelled joints
+    pretrained: bool = True  # start from ImageNet weights
+    antialias: bool = False  # area-average the photograph before a warp that shrinks it 2 x or more
+    deviations: tuple[str, ...] = ()  # printed wherever this recipe's numbers stand
+
+    @property
+    def heatmap_size(self) -> int:
+        return self.input_size // HEATMAP_STRIDE
+
+
+STANDARD = Recipe(  # Xiao et al. 2018 and its public code
+    protocol="standard",
+    framing="person",
+    input_size=256,
+    sigma=2.0,
+    target_centre="nearest",
+    augment=True,
+    loss="half-mse",
+    mask_unlabelled=True,
+    init="standard",
+    optimizer="adam",
+    lr=1e-3,
+    weight_decay=0.0,
+    schedule="steps",
+    epochs=140,
+    batch_size=32,
+    patience=None,
+    report="last",
+    lambda_schedule="constant",
+    topo_lr_mult=1.0,
+    flip_test=True,
+    decode="quarter",
+    split="auto",
+    val_split=0.1,
+)
+
+PAPER = Recipe(  # the original study's own recipe
+    protocol="paper",
+    framing="squeeze",
+    input_size=256,
+    sigma=2.0,
+    target_centre="truncated",
+    augment=False,
+    loss="mse",
+    mask_unlabelled=False,
+    init="paper",
+    optimizer="adamw",
+    lr=1e-4,
+    weight_decay=1e-2,
+    schedule="constant",
+    epochs=20,
+    batch_size=64,
+    patience=7,
+    report="best",
+    lambda_schedule="study-cosine",
+    topo_lr_mult=1.0,
+    flip_test=False,
+    decode="cell-centre",
+    split="random",
+    val_split=0.1,
+    single_person=True,
+    min_labelled=12,
+)
+
+DEMO = Recipe(  # minutes on two CPU cores
+    protocol="demo",
+    framing="person",
+    input_size=96,
+    sigma=1.25,
+    target_centre="exact",
+    augment=False,
+    loss="mse",
+    mask_unlabelled=True,
+    init="paper",
+    optimizer="adamw",
+    lr=1e-3,
+    weight_decay=1e-2,
+    schedule="one-cycle",
+    epochs=5,
+    batch_size=16,
+    patience=None,
+    report="last",
+    lambda_schedule="constant",
+    topo_lr_mult=10.0,
+    flip_test=True,
+    decode="dark",
+    split="random",
+    val_split=0.15,
+    pretrained=False,
+    antialias=True,  # the box is warped to 96 px: bilinear alone would alias
+    deviations=(
+        "demo protocol: 96 px, no augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
+    ),
+)
+
+PROTOCOLS: dict[str, Recipe] = {recipe.protocol: recipe for recipe in (STANDARD, PAPER, DEMO)}
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where a data set lies and how it is divided."""
+
+    mat_path: str
+    img_dir: str
+    split_file: str | None = None
+    name: str = "mpii"  # what results call it
+
+    @staticmethod
+    def at(folder: str | Path, mat_path: str | Path | None = None, img_dir: str | Path | None = None) -> Data:
+        """The standard layout under `folder`, with either path overridden."""
+        folder = Path(folder)
+        return Data(
+            mat_path=str(mat_path or folder / MAT_NAME),
+            img_dir=str(img_dir or folder / "images"),
+            name=folder.name or "mpii",
+        )
+
+
+@dataclass(frozen=True)
+class Topography:
+    """The topographic layer and its loss."""
+
+    height: int = 16
+    width: int = 16
+    neighbours: int = 8
+    torus: bool = False
+    batch_norm: bool = False
+    init: Literal["orthogonal", "kaiming", "equal-norm"] = "orthogonal"
+    loss: str = "weight-similarity"
+    weight: float = 0.5  # the study's lambda; 0 is the control
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run."""
+
+    model: Model
+    arch: str
+    recipe: Recipe
+    data: Data
+    topography: Topography | None = None  # None for the baseline
+    weights: str | None = None  # path of ImageNet weights; None: cache, then download
+    num_keypoints: int = 16
+    seed: int = 0
+    arm: str = field(default="")
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+def _check(config: RunConfig) -> None:
+    recipe = config.recipe
+    if config.arch not in ARCHS:
+        raise UsageError(f"--arch {config.arch}: give one of {', '.join(ARCHS)}")
+    if config.num_keypoints != 16:
+        raise UsageError(f"--num-keypoints {config.num_keypoints}: MPII has 16; its metric and flip test need them all")
+    if (config.model == "topo") != (config.topography is not None):
+        raise UsageError("the topo model needs a topography, the baseline has none")
+    if recipe.input_size < 32 or recipe.input_size % 32:
+        raise UsageError(f"--input-size {recipe.input_size}: give a multiple of 32")
+    if recipe.epochs < 1:
+        raise UsageError(f"--epochs {recipe.epochs}: give at least 1")
+    if recipe.batch_size < 2:
+        raise UsageError(f"--batch-size {recipe.batch_size}: give at least 2 (BatchNorm needs them)")
+    if not recipe.lr > 0:
+        raise UsageError(f"--lr {recipe.lr}: give a positive learning rate")
+    if not 0 < recipe.val_split < 1:
+        raise UsageError(f"--val-split {recipe.val_split}: give a share between 0 and 1")
+    if config.topography is not None and not config.topography.weight >= 0:
+        raise UsageError(f"--spatial-lambda {config.topography.weight}: give 0 or more")
+
+
+def deviations(config: RunConfig) -> list[str]:
+    """What stands beside this run's numbers: where it departs from the study."""
+    found = list(config.recipe.deviations)
+    factor = config.recipe.topo_lr_mult
+    if config.topography is not None and factor != 1:
+        found.append(f"the topographic layer's learning rate is {factor:g} times that of the rest (the study: 1)")
+    return found
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
+    }
+
+
+def from_dict(cls: type, values: dict[str, Any]) -> Any:
+    """Rebuild a config dataclass from `to_dict`'s values.
+
+    Raises:
+        PoseTopoError: a field is missing or unknown (written by another version).
+    """
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}
+    if unknown := set(values) - known:
+        raise PoseTopoError(
+            f"unknown {cls.__name__} settings {sorted(unknown)}: written by another version of pose_topo?"
+        )
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = _dataclass_in(hints[name])
+        if inner is not None and isinstance(value, dict):
+            value = from_dict(inner, value)
+        built[name] = tuple(value) if isinstance(value, list) else value
+    try:
+        return cls(**built)
+    except TypeError as error:
+        raise PoseTopoError(f"incomplete {cls.__name__} settings ({error})") from None
+
+
+def _dataclass_in(hint: Any) -> type | None:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((option for option in options if dataclasses.is_dataclass(option)), None)  # type: ignore[return-value]

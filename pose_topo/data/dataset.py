@@ -1,0 +1,128 @@
+"""A data set made ready for a recipe: people, split and crops."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose_topo.config import Data, Recipe
+from pose_topo.data.crops import CropSettings, CropStore, open_or_build
+from pose_topo.data.mpii import load_people
+from pose_topo.data.people import People
+from pose_topo.data.splits import Split, make_split
+from pose_topo.errors import PoseTopoError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """People whose crops are there, divided into train and val. Row i of every array is the same person."""
+
+    people: People
+    split: Split
+    store: CropStore
+    sha256: str  # over the annotations, the photographs' crops and the split
+
+
+def cache_folder(given: str | Path | None = None) -> Path:
+    """Where crops and weights are kept: `--cache-dir`, $POSE_TOPO_CACHE, or the user's cache folder."""
+    if given:
+        return Path(given)
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pose_topo"
+    return Path(os.environ.get("POSE_TOPO_CACHE") or default)
+
+
+def prepare(
+    data: Data,
+    recipe: Recipe,
+    *,
+    seed: int,
+    cache: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> Dataset:
+    """Parse, leave out what cannot be used (saying so), split, and crop.
+
+    Raises:
+        PoseTopoError: the data are missing, broken, or too few.
+    """
+    people = present_people(data, say)
+    people = select(people, recipe)
+    settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
+    store = open_or_build(
+        people, Path(data.img_dir), settings, cache or cache_folder(), workers=workers, progress=progress
+    )
+    for name in store.manifest["unreadable"]:
+        say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
+    split = make_split(
+        people,
+        recipe.split,
+        val_split=recipe.val_split,
+        seed=seed,
+        mat_path=data.mat_path,
+        split_file=data.split_file,
+    )
+    split = Split(split.rule, split.train[store.ok[split.train]], split.val[store.ok[split.val]])
+    return Dataset(people, split, store, _sha256(store, split))
+
+
+def present_people(data: Data, say: Callable[[str], None] = print) -> People:
+    """The annotated people whose photograph is on the disk.
+
+    Raises:
+        PoseTopoError: no data folder, no annotation, or no photograph at all.
+    """
+    folder, mat = Path(data.img_dir), Path(data.mat_path)
+    if not mat.parent.is_dir():
+        raise PoseTopoError(
+            f"data folder {mat.parent} not found: give --data, or fetch MPII with `pose-topo download mpii --data {mat.parent}`"
+        )
+    people, census = load_people(mat)
+    if not folder.is_dir():
+        raise PoseTopoError(
+            f"image folder {folder} not found: give --img-dir, or fetch it with `pose-topo download images`"
+        )
+    on_disk = set(os.listdir(folder))
+    here = np.array([people.images[i] in on_disk for i in people.image])
+    if not here.any():
+        raise PoseTopoError(
+            f"none of the {len(set(people.names)):,} annotated photographs is in {folder}: give --img-dir"
+        )
+    missing = sorted(set(people.take(~here).names))
+    if missing:
+        named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        say(f"warning: {len(missing)} annotated photographs are missing from {folder} and skipped: {named}")
+    left = ", ".join(f"{count:,} {reason}" for reason, count in sorted(census.left_out.items()))
+    say(f"{census.rects:,} annorects: {census.kept:,} annotated people" + (f"; left out: {left}" if left else ""))
+    return people.take(here)
+
+
+def select(people: People, recipe: Recipe) -> People:
+    """Keep the people that a recipe admits (the `paper` protocol: alone in the annotation, at least 12 joints).
+
+    Raises:
+        PoseTopoError: nobody is left.
+    """
+    keep = people.labelled.sum(1) >= recipe.min_labelled
+    if recipe.single_person:
+        keep &= people.rects_in_image == 1
+    if not keep.any():
+        raise PoseTopoError(f"the {recipe.protocol} protocol admits none of the {len(people):,} annotated people")
+    return people.take(keep)
+
+
+def _sha256(store: CropStore, split: Split) -> str:
+    digest = hashlib.sha256(store.manifest["people_sha256"].encode())
+    digest.update(store.manifest["crops_sha256"].encode())
+    digest.update(_bytes(split.train) + b"|" + _bytes(split.val))
+    return digest.hexdigest()
+
+
+def _bytes(index: NDArray[np.int64]) -> bytes:
+    return np.ascontiguousarray(index, "<i8").tobytes()

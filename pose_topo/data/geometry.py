@@ -1,0 +1,60 @@
+"""Where a crop lies in its photograph: the affines between photograph, stored crop, network input and heatmap.
+
+All matrices are (..., 2, 3) and act on 0-based pixel centres, (x, y).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+SNAP = 4096.0  # 2^12: OpenCV's fixed-point warp then gives the same pixels for a crop and for a slice of a larger one
+STORE_MARGIN = 1.75  # side of the stored crop / side of the test crop: room for rotation and scale (see docs/design.md)
+
+
+def stored_size(input_size: int) -> int:
+    """Side of the stored crop in pixels: 448 for an input of 256."""
+    return int(input_size * STORE_MARGIN)
+
+
+def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray[np.float64]:
+    """Affines from the *stored* crop to the photograph, (P, 2, 3), snapped to multiples of 2^-12.
+
+    The standard recipe's box (Xiao et al. 2018): the annotated centre moved down by 15*scale, side 200*1.25*scale, its centre
+    at input_size / 2 of the test crop; the stored crop continues the same pixel grid on every side.
+    """
+    center, scale = np.asarray(center, float), np.asarray(scale, float)
+    half = stored_size(input_size) / 2
+    per_pixel = 200 * 1.25 * scale / input_size  # photograph pixels per crop pixel
+    matrix = np.zeros((len(scale), 2, 3))
+    matrix[:, 0, 0] = matrix[:, 1, 1] = np.round(per_pixel * SNAP) / SNAP
+    shift = np.stack([center[:, 0], center[:, 1] + 15 * scale], axis=1) - matrix[:, :1, 0] * half
+    matrix[:, :, 2] = np.round(shift * SNAP) / SNAP
+    return matrix
+
+
+def squeeze_to_photo(sizes: NDArray, input_size: int) -> NDArray[np.float64]:
+    """Affines from the squeezed photograph (input_size square) to the photograph; sizes (P, 2) as width, height."""
+    ratio = np.asarray(sizes, float) / input_size
+    matrix = np.zeros((len(ratio), 2, 3))
+    matrix[:, 0, 0], matrix[:, 1, 1] = ratio[:, 0], ratio[:, 1]
+    matrix[:, :, 2] = 0.5 * ratio - 0.5  # pixel centres: edges map to edges
+    return matrix
+
+
+def invert(matrix: NDArray) -> NDArray[np.float64]:
+    """Inverse affines."""
+    linear = np.linalg.inv(matrix[..., :2])
+    return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
+
+
+def apply(matrix: NDArray, points: NDArray) -> NDArray[np.float64]:
+    """Map points (P, N, 2) by affines (P, 2, 3)."""
+    return points @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
+
+
+def translate_input(matrix: NDArray, offset: float) -> NDArray[np.float64]:
+    """The affine from a slice that starts at (offset, offset) of the crop that `matrix` maps."""
+    moved = matrix.copy()
+    moved[..., 2] += matrix[..., :2].sum(-1) * offset
+    return moved

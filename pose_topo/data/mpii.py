@@ -1,0 +1,200 @@
+"""The MPII annotation file: `mpii_human_pose_v1_u12_1.mat` -> `People`.
+
+Its quirks are the file's own (hand-edited over years): structs where one element stands, arrays where several do, empty
+arrays where none does; numbers stored as uint8, chars or nothing. Each is undone here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pose_topo import joints
+from pose_topo.data.people import People
+from pose_topo.errors import PoseTopoError
+
+FARTHEST = 20_000.0  # pixels; no photograph reaches there, so a coordinate beyond it is a broken entry
+
+
+@dataclass
+class Annotation:
+    """One annotated person, still 1-based."""
+
+    points: np.ndarray  # (16, 2), NaN where absent
+    visible: np.ndarray  # (16,) bool
+    center: np.ndarray  # (2,)
+    scale: float
+    head_box: np.ndarray  # (4,)
+
+
+@dataclass
+class Census:
+    """Every annorect counted: kept, or left out with a reason."""
+
+    images: int = 0
+    rects: int = 0
+    kept: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def lines(self) -> list[str]:
+        """The table a person reads."""
+        rows = [
+            ("images in the annotation file", self.images),
+            ("annorects", self.rects),
+            ("annotated people kept", self.kept),
+        ]
+        rows += [(f"left out: {reason}", count) for reason, count in sorted(self.left_out.items())]
+        return [f"{count:>8,}  {label}" for label, count in rows]
+
+
+class _LeftOut(Exception):
+    """Why an annorect is no usable person."""
+
+
+def load_people(mat_path: str | Path) -> tuple[People, Census]:
+    """Read an annotation file.
+
+    Raises:
+        PoseTopoError: the file is missing, unreadable, not MATLAB 5, or holds no annotated person.
+    """
+    annolist = _annolist(Path(mat_path))
+    census = Census(images=len(annolist))
+    reasons: collections.Counter[str] = collections.Counter()
+    names: list[str] = []
+    rows: list[tuple[int, int, int, int, Annotation]] = []
+    for index, entry in enumerate(annolist):
+        rects = list(_structs(getattr(entry, "annorect", None)))
+        census.rects += len(rects)
+        found = list(_people_of(rects, reasons))
+        name = _name(entry) if found else None
+        if found and name is None:
+            reasons["image without a name"] += len(found)
+        elif found:
+            names.append(str(name))
+            rows += [(len(names) - 1, index, person, len(rects), annotation) for person, annotation in found]
+    census.kept, census.left_out = len(rows), dict(reasons)
+    if not rows:
+        raise PoseTopoError(f"{mat_path}: no annotated person in {census.images:,} entries ({dict(reasons)})")
+    return _stack(names, rows), census
+
+
+def _annolist(path: Path) -> list[Any]:
+    from scipy.io import loadmat
+
+    if not path.is_file():
+        raise PoseTopoError(
+            f"annotation file {path} not found: give --data or --mat-path, or fetch it with `pose-topo download annotations`"
+        )
+    try:
+        release = loadmat(path, struct_as_record=False, squeeze_me=True)["RELEASE"]
+    except KeyError:
+        raise PoseTopoError(f"{path}: a MATLAB file without RELEASE, not MPII's annotation") from None
+    except Exception as error:  # scipy answers broken bytes with whatever its readers meet first
+        what = " ".join(str(error).split())[:120]
+        raise PoseTopoError(f"{path}: not readable as a MATLAB 5 file (truncated?): {what}; fetch it again") from None
+    return list(_structs(getattr(release, "annolist", None)))
+
+
+def _structs(value: Any) -> Iterator[Any]:
+    """The structs in a field: none for an empty array, one for a bare struct, all of an array of them."""
+    if hasattr(value, "_fieldnames"):
+        yield value
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        yield from (item for item in value.ravel() if hasattr(item, "_fieldnames"))
+
+
+def _number(value: Any) -> float | None:
+    """A field as a float (before any arithmetic: uint8 would wrap); None if empty, not a number, or not finite."""
+    array = np.asarray(value)
+    if array.size != 1:
+        return None
+    try:
+        number = float(array.ravel()[0])
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _numbers(struct: Any, *fields: str) -> np.ndarray | None:
+    values = [_number(getattr(struct, name, None)) for name in fields]
+    return None if any(value is None for value in values) else np.array(values, float)
+
+
+def _name(entry: Any) -> str | None:
+    name = getattr(getattr(entry, "image", None), "name", None)
+    return name if isinstance(name, str) and name and Path(name).name == name else None
+
+
+def _people_of(rects: list[Any], reasons: collections.Counter[str]) -> Iterator[tuple[int, Annotation]]:
+    for person, rect in enumerate(rects):
+        try:
+            yield person, _annotation(rect)
+        except _LeftOut as reason:
+            reasons[str(reason)] += 1
+
+
+def _annotation(rect: Any) -> Annotation:
+    points = list(_structs(getattr(getattr(rect, "annopoints", None), "point", None)))
+    if not points:
+        raise _LeftOut("no annopoints")
+    center = next((_numbers(pos, "x", "y") for pos in _structs(getattr(rect, "objpos", None))), None)
+    scale = _number(getattr(rect, "scale", None))
+    if center is None or scale is None:
+        raise _LeftOut("no scale or objpos")
+    if scale <= 0:
+        raise _LeftOut("scale not positive")
+    head_box = _numbers(rect, "x1", "y1", "x2", "y2")
+    if head_box is None or (head_box[:2] == head_box[2:]).all():
+        raise _LeftOut("no head box")
+    xy, visible = _points(points)
+    if np.nanmax(np.abs(np.concatenate([xy.ravel(), center, head_box, [scale * 200]]))) > FARTHEST:
+        raise _LeftOut(f"coordinates beyond {FARTHEST:,.0f} px")
+    return Annotation(xy, visible, center, scale, head_box)
+
+
+def _points(points: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    xy = np.full((joints.K, 2), np.nan)
+    visible = np.zeros(joints.K, bool)
+    seen: set[int] = set()
+    for point in points:
+        number = _number(getattr(point, "id", None))
+        if number is None or number != int(number) or not 0 <= number < joints.K:
+            raise _LeftOut("joint id out of range")
+        k = int(number)
+        if k in seen:
+            raise _LeftOut("joint id twice")
+        seen.add(k)
+        where = _numbers(point, "x", "y")
+        if where is None:
+            continue  # a joint without coordinates is not labelled
+        xy[k] = where
+        # empty or absent at neck and head top, which were derived from the head box: taken as seen
+        flag = _number(getattr(point, "is_visible", None))
+        visible[k] = flag is None or flag > 0
+    if np.isnan(xy).all():
+        raise _LeftOut("no joint with coordinates")
+    return xy, visible
+
+
+def _stack(names: list[str], rows: list[tuple[int, int, int, int, Annotation]]) -> People:
+    people = [row[4] for row in rows]
+    image, annolist_index, person, rects = (np.array([row[i] for row in rows], np.int64) for i in range(4))
+    xy = np.stack([p.points for p in people])
+    return People(
+        images=tuple(names),
+        image=image,
+        annolist_index=annolist_index,
+        person=person,
+        rects_in_image=rects,
+        joints=xy - 1.0,  # 1-based -> 0-based
+        labelled=~np.isnan(xy[..., 0]),
+        visible=np.stack([p.visible for p in people]),
+        center=np.stack([p.center for p in people]) - 1.0,
+        scale=np.array([p.scale for p in people]),
+        head_box=np.stack([p.head_box for p in people]) - 1.0,
+    )

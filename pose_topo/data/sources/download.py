@@ -1,0 +1,72 @@
+"""The one door to all of it: a target's name, the data folder, and where else to look."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pose_topo.data.sources.catalog import LICENCE, TARGETS, WEIGHTS
+from pose_topo.data.sources.fetch import Done, run
+from pose_topo.data.sources.gdrive import URL, fetch_drive_folder
+from pose_topo.data.sources.plan import Job, Say, check_disk, plan
+from pose_topo.data.sources.transfer import Policy
+from pose_topo.data.sources.weights import fetch_weights
+from pose_topo.errors import UsageError
+
+TARGET_NAMES = (*TARGETS, "weights", "gdrive")
+
+
+def download(
+    target: str,
+    data: Path,
+    *,
+    mirror: str | None = None,
+    source: Path | None = None,
+    cache: Path | None = None,
+    dry_run: bool = False,
+    say: Say = print,
+    arch: str | None = None,
+    policy: Policy | None = None,
+) -> list[Done]:
+    """Bring a target to `data` (weights: to `cache`), verified; what is there already is left alone.
+
+    `mirror` is a base or a full URL tried before the known ones; `source` a file or folder on disk used
+    instead of the network for whatever it holds. `dry_run` only says what would be done. `arch` names the
+    weights, or is `all`. `say` receives every line for the user, the licence among them.
+
+    Raises:
+        UsageError: target, arch, mirror or source makes no sense.
+        PoseTopoError: something cannot be fetched, verified, extracted or written: one line.
+    """
+    policy = policy or Policy()
+    if target == "weights":
+        archs = WEIGHTS if arch == "all" else (arch or "",)
+        options = {"mirror": mirror, "source": source, "dry_run": dry_run, "say": say, "policy": policy}
+        return [fetch_weights(name, cache, **options) for name in archs]
+    if arch is not None:
+        raise UsageError(f"an arch belongs to the target weights, not to {target}")
+    job = Job(Path(data), mirror, source, say=say, policy=policy)
+    if target == "gdrive":
+        return _from_drive(job, dry_run)
+    if target not in TARGETS:
+        raise UsageError(f"no target {target!r}: one of {', '.join(TARGET_NAMES)}")
+    licence = None if target == "reference" else LICENCE
+    return run(TARGETS[target], job, dry_run=dry_run, licence=licence)
+
+
+def _from_drive(job: Job, dry_run: bool) -> list[Done]:
+    """The study's own copy: fetched whole, then each part verified and taken as from any other folder."""
+    if job.mirror is not None or job.source is not None:
+        raise UsageError("gdrive takes neither a mirror nor a source: it is one")
+    remotes = TARGETS["mpii"]
+    folder = job.root / "downloads" / "gdrive"
+    steps = plan(remotes, job)
+    if dry_run:
+        job.say(f"gdrive: would fetch {URL} -> {folder}, and take from there what is missing")
+        return [Done(step.remote.name, step.final, "planned" if step.why else "kept") for step in steps]
+    if all(step.why is None for step in steps):
+        return run(remotes, job)
+    job.say(LICENCE)
+    check_disk(steps, job.root)
+    fetch_drive_folder(folder, job.say)
+    return run(remotes, replace(job, source=folder, deep=True, network=False))

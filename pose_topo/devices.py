@@ -1,0 +1,49 @@
+"""The device, its precision, and the seeds."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import torch
+
+from pose_topo.errors import UsageError
+
+
+def pick_device(name: str, say: Callable[[str], None] = print) -> torch.device:
+    """ "auto", "cpu", "cuda" or "cuda:N"; falls back to the CPU, saying so, where there is no CUDA.
+
+    Raises:
+        UsageError: another name.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise UsageError(f"--device {name}: give auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        say(f"warning: --device {name}: no CUDA here, going on with the CPU")
+        return torch.device("cpu")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> str:
+    """ "fp32" or "bf16": "auto" takes bf16 on CUDA and on CPUs that multiply it in hardware (AVX512-BF16, AMX)."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16" if in_hardware else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """The context of a forward pass."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def seed_everything(seed: int) -> None:
+    """Torch's global generators (initial weights). Data draws have generators of their own."""
+    torch.manual_seed(seed)

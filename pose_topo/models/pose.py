@@ -1,0 +1,135 @@
+"""The two networks: a ResNet, three deconvolutions, and one heatmap per joint; with or without the topographic layer."""
+
+from __future__ import annotations
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from pose_topo import joints
+from pose_topo.config import ARCHS, RunConfig
+from pose_topo.errors import UsageError
+from pose_topo.lattice import Lattice
+from pose_topo.models.regularizers import REGULARIZERS
+from pose_topo.models.topographic import TopographicConv2d
+
+DECONV_CHANNELS = 256
+
+
+def resnet_backbone(arch: str) -> nn.Sequential:
+    """A torchvision ResNet without its pooling and classifier, randomly initialised.
+
+    Raises:
+        UsageError: an unknown architecture.
+    """
+    if arch not in ARCHS:
+        raise UsageError(f"--arch {arch}: give one of {', '.join(ARCHS)}")
+    resnet = getattr(torchvision.models, arch)(weights=None)
+    return nn.Sequential(*list(resnet.children())[:-2])
+
+
+def deconvolutions(in_channels: int) -> nn.Sequential:
+    """Three times x2: 4x4 deconvolution (no bias: BatchNorm has one), BatchNorm, ReLU."""
+    layers: list[nn.Module] = []
+    for _ in range(3):
+        layers += [
+            nn.ConvTranspose2d(in_channels, DECONV_CHANNELS, 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(DECONV_CHANNELS),
+            nn.ReLU(inplace=True),
+        ]
+        in_channels = DECONV_CHANNELS
+    return nn.Sequential(*layers)
+
+
+class SimpleBaseline(nn.Module):
+    """Xiao et al. 2018: (B, 3, H, W) -> heatmaps (B, 16, H/4, W/4)."""
+
+    def __init__(self, arch: str, *, init: str = "standard", num_keypoints: int = joints.K) -> None:
+        super().__init__()
+        self.backbone = resnet_backbone(arch)
+        self.deconv = deconvolutions(512 if arch in ("resnet18", "resnet34") else 2048)
+        self.head = nn.Conv2d(DECONV_CHANNELS, num_keypoints, 1)
+        init_deconvolutions(self.deconv, init)
+        init_head(self.head)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the head reads: (B, C, H/4, W/4). The channels an analysis lays on the grid."""
+        return self.deconv(self.backbone(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+class TopoModel(SimpleBaseline):
+    """`SimpleBaseline` with a `TopographicConv2d` before the head."""
+
+    def __init__(
+        self,
+        arch: str,
+        lattice: Lattice,
+        *,
+        init: str = "standard",
+        topo_init: str = "orthogonal",
+        batch_norm: bool = False,
+        loss: str = "weight-similarity",
+        num_keypoints: int = joints.K,
+    ) -> None:
+        super().__init__(arch, init=init, num_keypoints=num_keypoints)
+        if loss not in REGULARIZERS:
+            raise UsageError(f"--topo-loss {loss}: give one of {', '.join(REGULARIZERS)}")
+        self.loss = loss
+        self.topo = TopographicConv2d(DECONV_CHANNELS, lattice, batch_norm=batch_norm, init=topo_init)
+        self.head = nn.Conv2d(lattice.channels, num_keypoints, 1)
+        init_head(self.head)
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.topo(super().features(x))
+
+    def topo_reg_loss(self) -> Tensor:
+        """The spatial loss of the topographic layer, a scalar, before lambda."""
+        return REGULARIZERS[self.loss](self.topo.conv.weight, self.topo.lattice)
+
+
+def init_head(head: nn.Conv2d) -> None:
+    """N(0, .001), bias 0."""
+    nn.init.normal_(head.weight, std=1e-3)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+
+
+def init_deconvolutions(deconv: nn.Sequential, how: str) -> None:
+    """ "standard": N(0, .001) (Xiao et al. 2018). "paper": the first Kaiming normal (fan_out), the others bilinear
+    upsampling of each channel by itself (the original study)."""
+    layers = [layer for layer in deconv if isinstance(layer, nn.ConvTranspose2d)]
+    for number, layer in enumerate(layers):
+        if how == "standard":
+            nn.init.normal_(layer.weight, std=1e-3)
+        elif number == 0:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            _init_bilinear(layer.weight)
+
+
+@torch.no_grad()
+def _init_bilinear(weight: Tensor) -> None:
+    ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
+    weight.zero_()
+    channels = torch.arange(min(weight.shape[:2]))
+    weight[channels, channels] = torch.outer(ramp, ramp)
+
+
+def build_model(config: RunConfig) -> SimpleBaseline:
+    """The untrained network of a run, from the global random state, without ImageNet weights."""
+    if config.topography is None:
+        return SimpleBaseline(config.arch, init=config.recipe.init, num_keypoints=config.num_keypoints)
+    topography = config.topography
+    lattice = Lattice(topography.height, topography.width, topography.neighbours, topography.torus)
+    return TopoModel(
+        config.arch,
+        lattice,
+        init=config.recipe.init,
+        topo_init=topography.init,
+        batch_norm=topography.batch_norm,
+        loss=topography.loss,
+        num_keypoints=config.num_keypoints,
+    )

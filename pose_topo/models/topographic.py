@@ -1,0 +1,54 @@
+"""The topographic layer: a 1x1 convolution whose output channels lie on a grid."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pose_topo.errors import UsageError
+from pose_topo.lattice import Lattice
+from pose_topo.models.regularizers import weight_similarity
+
+INITS = ("orthogonal", "kaiming", "equal-norm")
+
+
+def init_weight(weight: Tensor, how: str) -> None:
+    """Fill a 1x1 convolution's weight (C, C_in, 1, 1) in place, all with the gain of a ReLU.
+
+    Raises:
+        UsageError: an unknown init.
+    """
+    if how == "orthogonal":
+        nn.init.orthogonal_(weight, gain=nn.init.calculate_gain("relu"))
+    elif how == "kaiming":
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+    elif how == "equal-norm":  # Gaussian directions, every row of norm sqrt(2)
+        nn.init.normal_(weight)
+        with torch.no_grad():
+            weight.mul_(math.sqrt(2) / weight.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None])
+    else:
+        raise UsageError(f"--topo-init {how}: give one of {', '.join(INITS)}")
+
+
+class TopographicConv2d(nn.Module):
+    """1x1 convolution to h * w channels on a lattice, optional BatchNorm, ReLU. (B, C_in, H, W) -> (B, h * w, H, W)."""
+
+    def __init__(
+        self, in_channels: int, lattice: Lattice, *, batch_norm: bool = False, init: str = "orthogonal"
+    ) -> None:
+        super().__init__()
+        self.lattice = lattice
+        self.conv = nn.Conv2d(in_channels, lattice.channels, 1, bias=not batch_norm)
+        self.norm = nn.BatchNorm2d(lattice.channels) if batch_norm else nn.Identity()
+        init_weight(self.conv.weight, init)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.conv(x)))
+
+    def weight_similarity_loss(self) -> Tensor:
+        """The study's spatial loss of this layer, a scalar."""
+        return weight_similarity(self.conv.weight, self.lattice)

@@ -1,0 +1,134 @@
+"""A run's folder: config.json, metrics.csv, last.pt, best.pt, provenance.json."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pose_topo.config import RunConfig, from_dict, to_dict
+from pose_topo.errors import PoseTopoError
+from pose_topo.files import atomic_path, read_json, write_json, write_text
+
+FORMAT = 1  # of our checkpoints
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_heatmap_loss",
+    "topo_loss",
+    "lambda",
+    "val_loss",
+    "val_pckh",
+    "moran_i",
+    "contiguity",
+    "mean_row_norm",
+    "participation_ratio",
+    "lr",
+    "images_per_s",
+    "seconds",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint."""
+
+    path: Path
+    config: RunConfig
+    epoch: int
+    model: dict[str, torch.Tensor]
+    training: dict[str, Any] | None
+
+
+def save_checkpoint(
+    path: Path, config: RunConfig, epoch: int, model: dict[str, torch.Tensor], training: dict[str, Any] | None = None
+) -> None:
+    """Write a checkpoint atomically: a full disk or a kill leaves the previous one.
+
+    Raises:
+        PoseTopoError: the disk is full or not writable.
+    """
+    content = {"format": FORMAT, "config": to_dict(config), "epoch": epoch, "model": model}
+    if training is not None:
+        content["training"] = training
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
+        raise PoseTopoError(
+            f"cannot write {path} ({error}): the previous one, if any, is untouched; free some disk space"
+        ) from None
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of this project on the CPU. Code inside a pickle is never run.
+
+    Raises:
+        PoseTopoError: it is missing, or not such a checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PoseTopoError(f"checkpoint {path} not found")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a foreign file fails in many ways, all of which mean the same
+        raise PoseTopoError(f"{path} is not a checkpoint ({' '.join(str(error).split())[:100]})") from None
+    if (
+        not isinstance(content, dict)
+        or content.get("format") != FORMAT
+        or not {"config", "epoch", "model"} <= set(content)
+    ):
+        raise PoseTopoError(f"{path} is not a checkpoint of pose_topo (format {FORMAT})")
+    config = from_dict(RunConfig, content["config"])
+    return Checkpoint(path, config, int(content["epoch"]), content["model"], content.get("training"))
+
+
+def reported_checkpoint(run: str | Path) -> Path:
+    """The checkpoint whose numbers are reported: `best.pt` where the recipe says so, else `last.pt`; a file is taken as it is.
+
+    Raises:
+        PoseTopoError: no such run.
+    """
+    run = Path(run)
+    if run.is_file():
+        return run
+    if not (run / "config.json").is_file():
+        raise PoseTopoError(f"{run} is neither a checkpoint nor a run folder")
+    config: RunConfig = from_dict(RunConfig, read_json(run / "config.json"))
+    return run / ("best.pt" if config.recipe.report == "best" else "last.pt")
+
+
+def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
+    """Write metrics.csv, one row an epoch; what does not apply is empty.
+
+    Floats carry 9 significant digits: enough for an fp32 number to come back.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in history:
+        writer.writerow(
+            {key: format(value, ".9g") if isinstance(value, float) else value for key, value in row.items()}
+        )
+    write_text(path, text.getvalue())
+
+
+def write_config(run: Path, config: RunConfig) -> None:
+    """Write config.json."""
+    write_json(run / "config.json", to_dict(config))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """The settings in which two configs differ, as "name: old -> new"."""
+    found: list[str] = []
+    for key in sorted(set(old) | set(new)):
+        mine, theirs = old.get(key), new.get(key)
+        if isinstance(mine, dict) and isinstance(theirs, dict):
+            found += differences(mine, theirs, f"{prefix}{key}.")
+        elif mine != theirs:
+            found.append(f"{prefix}{key}: {mine} -> {theirs}")
+    return found

@@ -1,0 +1,68 @@
+"""What may follow every epoch: pictures, and Weights & Biases. Neither can stop a training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pose_topo import plots
+from pose_topo.config import RunConfig, to_dict
+from pose_topo.data.batches import Batches
+from pose_topo.data.dataset import Dataset
+from pose_topo.evaluation.decoding import decode
+from pose_topo.evaluation.inference import heatmaps
+from pose_topo.models.pose import SimpleBaseline, TopoModel
+from pose_topo.training.loop import EpochHook
+
+WANDB_PROJECT = "ABNS"  # the study's
+SHOWN = 8
+
+
+def default_run_name(config: RunConfig) -> str:
+    """The study's: <ARCH>_<Model>_time_<timestamp>."""
+    model = "TopoModel" if config.model == "topo" else "SimpleBaseline"
+    return f"{config.arch.upper()}_{model}_time_{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
+    """Draw `plots/epoch-NNN-predictions.png`, and the parcellation of a topographic layer, after every epoch."""
+    rows = dataset.split.val[:SHOWN]
+
+    def draw(model: SimpleBaseline, row: dict[str, Any]) -> None:
+        device = next(model.parameters()).device
+        shown = Batches(dataset.store, dataset.people, rows, config.recipe, device)
+        model.eval()
+        batch = next(shown.in_order(SHOWN))
+        pixels, _ = decode(
+            heatmaps(model, batch.images, flip_test=False, precision="fp32"), config.recipe.decode, config.recipe.sigma
+        )
+        inner = slice(shown.margin, shown.margin + config.recipe.input_size)
+        stem = run / "plots" / f"epoch-{row['epoch']:03d}"
+        crops = [dataset.store.crops[i, inner, inner] for i in rows]
+        plots.write_overlays(stem.with_name(stem.name + "-predictions.png"), crops, pixels.cpu().numpy())
+        if isinstance(model, TopoModel):
+            head = model.head.weight.detach().cpu().numpy()[:, :, 0, 0]
+            plots.write_parcellation(stem.with_name(stem.name + "-parcellation.png"), head, model.topo.lattice)
+
+    return draw
+
+
+def wandb_hook(name: str, config: RunConfig, say: Callable[[str], None]) -> EpochHook:
+    """Log every epoch's row. A server that cannot be reached costs the log, not the training."""
+    try:
+        import wandb
+
+        log = wandb.init(project=WANDB_PROJECT, name=name, config=to_dict(config))
+    except Exception as error:  # whatever its client or the network does
+        say(f"warning: no wandb logging ({' '.join(str(error).split())[:120]})")
+        return lambda _model, _row: None
+
+    def send(_model: SimpleBaseline, row: dict[str, Any]) -> None:
+        try:
+            log.log(row, step=row["epoch"])
+        except Exception as error:  # as above
+            say(f"warning: wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
+
+    return send

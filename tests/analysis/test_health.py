@@ -1,0 +1,122 @@
+"""Did a loss shrink, smooth or collapse the weights? Exact values, loops and degenerate weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pose_topo.analysis import health
+from pose_topo.lattice import Lattice
+
+GRID = Lattice(16, 16)
+
+
+def orthogonal(rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(columns, rows)))
+    return gain * q.T
+
+
+def test_orthogonal_rows_of_norm_sqrt_two() -> None:
+    weights = orthogonal(256, 256, np.sqrt(2))
+    assert health.weight_similarity(weights, GRID) == pytest.approx(4.0, abs=1e-12)
+    assert health.mean_row_norm(weights) == pytest.approx(np.sqrt(2), abs=1e-12)
+    assert health.neighbour_cosine(weights, GRID) == pytest.approx(0.0, abs=1e-12)
+    assert health.all_pairs_cosine(weights) == pytest.approx(0.0, abs=1e-12)
+    assert health.participation_ratio(weights) == pytest.approx(256.0, abs=1e-9)
+
+
+def test_similarity_depends_on_scale_and_cosine_does_not() -> None:
+    weights = np.random.default_rng(0).normal(size=(256, 10))
+    first, second = health.weight_similarity(weights, GRID), health.weight_similarity(weights / 10, GRID)
+    assert first is not None and second == pytest.approx(first / 100)
+    assert health.neighbour_cosine(weights / 10, GRID) == pytest.approx(
+        health.neighbour_cosine(weights, GRID)
+    )
+
+
+def test_against_loops() -> None:
+    lattice, weights = Lattice(3, 4), np.random.default_rng(1).normal(0.5, 1.0, (12, 5))
+    unit = [row / np.sqrt(sum(row**2)) for row in weights]
+    pairs = lattice.edges().tolist()
+    squared = [sum((weights[i] - weights[j]) ** 2) for i, j in pairs]
+    assert health.weight_similarity(weights, lattice) == pytest.approx(np.mean(squared), abs=1e-13)
+    near = [float(unit[i] @ unit[j]) for i, j in pairs]
+    assert health.neighbour_cosine(weights, lattice) == pytest.approx(np.mean(near), abs=1e-13)
+    every = [float(unit[i] @ unit[j]) for i in range(12) for j in range(i)]
+    assert health.all_pairs_cosine(weights) == pytest.approx(np.mean(every), abs=1e-13)
+
+
+def test_convolution_kernels_count_as_rows() -> None:
+    kernels = np.random.default_rng(1).normal(size=(12, 5, 3, 3))
+    flat = kernels.reshape(12, 45)
+    assert health.mean_row_norm(kernels) == health.mean_row_norm(flat)
+    assert health.weight_similarity(kernels, Lattice(3, 4)) == health.weight_similarity(flat, Lattice(3, 4))
+
+
+def test_participation_ratio_by_hand() -> None:
+    # squared singular values 4, 1, 1: (6 ** 2) / (16 + 1 + 1) = 2
+    assert health.participation_ratio(np.diag([2.0, -1.0, 1.0])) == pytest.approx(2.0, abs=1e-14)
+    assert health.participation_ratio(np.outer([1.0, 2.0, 3.0], [4.0, 5.0])) == pytest.approx(1.0)
+    weights = np.random.default_rng(0).normal(size=(30, 70))
+    power = np.linalg.svd(weights, compute_uv=False) ** 2
+    expected = power.sum() ** 2 / (power**2).sum()
+    assert health.participation_ratio(weights) == pytest.approx(expected)
+    assert health.participation_ratio(weights.T * 1e200) == pytest.approx(expected)
+
+
+def test_effective_dimensionality_is_centred() -> None:
+    activations = np.random.default_rng(0).normal(size=(40, 6)) * [5, 1, 1, 1, 1, 1] + 100.0
+    values = np.linalg.eigvalsh(np.cov(activations.T))
+    expected = values.sum() ** 2 / (values**2).sum()
+    assert health.effective_dimensionality(activations) == pytest.approx(expected)
+    # more channels than images takes the other Gram matrix
+    wide = np.random.default_rng(1).normal(size=(5, 30))
+    values = np.linalg.eigvalsh(np.cov(wide.T))
+    assert health.effective_dimensionality(wide) == pytest.approx(values.sum() ** 2 / (values**2).sum())
+
+
+def test_zero_rows_have_no_direction() -> None:
+    lattice = Lattice(2, 2)
+    weights = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
+    root = np.sqrt(0.5)
+    # without row 1: cosines (0,2) root, (0,3) -1, (2,3) -root
+    assert health.neighbour_cosine(weights, lattice) == pytest.approx((root - 1 - root) / 3)
+    assert health.all_pairs_cosine(weights) == pytest.approx(-1 / 3)
+    assert health.mean_row_norm(weights) == pytest.approx((1 + 0 + np.sqrt(2) + 1) / 4)
+
+
+def test_nothing_to_measure_gives_none() -> None:
+    zero = np.zeros((9, 4))
+    assert health.neighbour_cosine(zero, Lattice(3, 3)) is None
+    assert health.all_pairs_cosine(zero) is None
+    assert health.participation_ratio(zero) is None
+    assert health.mean_row_norm(zero) == 0.0 and health.weight_similarity(zero, Lattice(3, 3)) == 0.0
+    one = np.ones((1, 4))
+    assert health.neighbour_cosine(one, Lattice(1, 1)) is None and health.all_pairs_cosine(one) is None
+    assert health.weight_similarity(one, Lattice(1, 1)) is None
+    assert health.effective_dimensionality(np.full((8, 3), 0.1)) is None
+    assert health.effective_dimensionality(np.ones((1, 3))) is None
+
+
+def test_broken_weights_give_none() -> None:
+    broken = np.array([[1.0, np.nan], [np.inf, 2.0], [1.0, 1.0], [1.0, 2.0]])
+    lattice = Lattice(2, 2)
+    assert health.summary(broken, lattice) == dict.fromkeys(health.summary(np.ones((4, 2)), lattice))
+
+
+def test_summary_carries_the_names_of_the_result_file() -> None:
+    weights = orthogonal(256, 256, np.sqrt(2))
+    assert health.summary(weights, GRID) == {
+        "mean_row_norm": health.mean_row_norm(weights),
+        "neighbour_cosine": health.neighbour_cosine(weights, GRID),
+        "all_pairs_cosine": health.all_pairs_cosine(weights),
+        "participation_ratio": health.participation_ratio(weights),
+        "weight_similarity": health.weight_similarity(weights, GRID),
+    }
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="9"):
+        health.weight_similarity(np.ones((4, 2)), Lattice(3, 3))
+    with pytest.raises(ValueError, match="activations"):
+        health.effective_dimensionality(np.ones(3))

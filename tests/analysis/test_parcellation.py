@@ -1,0 +1,112 @@
+"""Parcels of the grid by hand, and their contiguity against loops and a permutation null."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pose_topo.analysis import parcellation
+from pose_topo.lattice import Lattice
+
+# two parcels and an unlabelled corner:
+#   0 0 1
+#   1 0 1
+#   1 1 -
+LABELS = np.array([0, 0, 1, 1, 0, 1, 1, 1, -1])
+GRID = Lattice(3, 3)
+
+
+def test_a_channel_belongs_to_its_strongest_weight_of_either_sign() -> None:
+    head = np.array([[0.1, -3.0, 0.0, 2.0], [0.2, 2.0, 0.0, -2.0]])
+    np.testing.assert_array_equal(parcellation.labels(head), [1, 0, -1, 0])  # ties go to the first joint
+
+
+def test_a_channel_with_a_broken_weight_has_no_label() -> None:
+    np.testing.assert_array_equal(parcellation.labels(np.array([[1.0, np.nan], [2.0, 1.0]])), [1, -1])
+
+
+def test_contiguity_by_hand() -> None:
+    # of 12 side pairs 2 touch the unlabelled corner. Agreeing along rows: 1 + 0 + 1, down columns: 1 + 1 + 1
+    assert parcellation.contiguity(LABELS, GRID) == 0.5
+    assert parcellation.contiguity(np.zeros(9, int), GRID) == 1.0
+    assert parcellation.contiguity(np.indices((3, 3)).sum(axis=0).ravel() % 2, GRID) == 0.0
+
+
+def test_contiguity_is_rook_whatever_the_loss_uses() -> None:
+    board = np.indices((4, 4)).sum(axis=0).ravel() % 2  # equal along diagonals only
+    assert parcellation.contiguity(board, Lattice(4, 4, 8)) == 0.0
+    # bounded 2 x 3, rows 0 1 0: only the three columns agree (3 of 7); a torus joins the ends of rows
+    stripes = np.array([0, 1, 0, 0, 1, 0])
+    assert parcellation.contiguity(stripes, Lattice(2, 3)) == pytest.approx(3 / 7)
+    assert parcellation.contiguity(stripes, Lattice(2, 3, 8, True)) == pytest.approx(5 / 9)
+
+
+def test_components_by_hand() -> None:
+    assert parcellation.components(LABELS, GRID) == {0: [3], 1: [3, 2]}
+    assert parcellation.component_count(LABELS, GRID) == 3
+    # on a torus the right column touches the left one, and everything labelled 1 hangs together
+    assert parcellation.components(LABELS, Lattice(3, 3, 8, True)) == {0: [3], 1: [5]}
+
+
+def test_diagonal_touch_does_not_join() -> None:
+    assert parcellation.components(np.array([0, 1, 1, 0]), Lattice(2, 2)) == {0: [1, 1], 1: [1, 1]}
+
+
+def test_units_by_hand() -> None:
+    np.testing.assert_array_equal(parcellation.units(LABELS, 4), [3, 5, 0, 0])
+    assert parcellation.units(LABELS).shape == (16,)
+    with pytest.raises(ValueError, match="label 1"):
+        parcellation.units(LABELS, 1)
+
+
+def test_null_of_16_equal_parcels() -> None:
+    labels = np.repeat(np.arange(16), 16)
+    null = parcellation.contiguity_null(labels, Lattice(16, 16), 9999, 0)
+    assert null is not None
+    # two places drawn without replacement agree with probability 16 * C(16,2) / C(256,2) = 1920 / 32640
+    assert null.mean == pytest.approx(1920 / 32640, abs=5e-4)
+    assert null.sd == pytest.approx(0.0108, abs=5e-4)
+    assert null.p == 1e-4  # 16 rows of one joint each: half of all side pairs agree
+    assert parcellation.contiguity(labels, Lattice(16, 16)) == 0.5
+
+
+def test_contiguity_of_labels_drawn_independently() -> None:
+    # each pair agrees with probability 1/16: mean .0625, sd sqrt(1/16 * 15/16 / 480) = .01105
+    draws = np.random.default_rng(0).integers(0, 16, (1000, 256))
+    shares = [parcellation.contiguity(labels, Lattice(16, 16)) or 0.0 for labels in draws]
+    assert np.mean(shares) == pytest.approx(1 / 16, abs=1e-3)
+    assert np.std(shares) == pytest.approx(0.01105, rel=0.07)
+
+
+def test_null_against_loops_and_dead_channels_stay_where_they_are() -> None:
+    null = parcellation.contiguity_null(LABELS, GRID, 500, 7)
+    assert null is not None
+    rng, alive, shares = np.random.default_rng(1), np.flatnonzero(LABELS >= 0), []
+    for _ in range(1500):
+        shuffled = LABELS.copy()
+        shuffled[alive] = rng.permutation(LABELS[alive])
+        shares.append(parcellation.contiguity(shuffled, GRID))
+    assert null.mean == pytest.approx(np.mean(shares), abs=0.03)
+    assert null.sd == pytest.approx(np.std(shares), rel=0.15)
+    assert null.p == pytest.approx(np.mean(np.array(shares) >= 0.5 - 1e-12), abs=0.08)
+    assert null == parcellation.contiguity_null(LABELS, GRID, 500, 7)
+
+
+def test_nothing_labelled_or_no_pairs_gives_none() -> None:
+    dead = np.full(9, -1)
+    assert parcellation.contiguity(dead, GRID) is None
+    assert parcellation.contiguity_null(dead, GRID, 9, 0) is None
+    assert parcellation.components(dead, GRID) == {}
+    assert parcellation.component_count(dead, GRID) == 0
+    assert parcellation.contiguity(np.array([3]), Lattice(1, 1)) is None
+    assert parcellation.components(np.array([3]), Lattice(1, 1)) == {3: [1]}
+
+
+def test_one_label_everywhere_is_no_finding() -> None:
+    null = parcellation.contiguity_null(np.zeros(9, int), GRID, 99, 0)
+    assert null == parcellation.ContiguityNull(mean=1.0, sd=0.0, p=1.0)
+
+
+def test_wrong_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="9"):
+        parcellation.contiguity(np.zeros(4, int), GRID)

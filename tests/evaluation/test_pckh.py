@@ -1,0 +1,136 @@
+"""PCKh by hand on three people, its laws, and a published system's scores."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pose_topo import joints as J
+from pose_topo.data.people import head_size
+from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.evaluate import evaluate_predictions
+from pose_topo.evaluation.legacy import legacy_pckh
+from pose_topo.evaluation.pckh import auc, curve, normalised_errors, pckh, score
+
+REAL = os.environ.get("POSE_TOPO_REAL_DATA")
+
+
+def three_people():
+    """All joints at (100, 100), head box 30 x 40 (diagonal 50, head size 30): at 0.5 a joint may be 15 px off."""
+    truth = np.full((3, J.K, 2), 100.0)
+    labelled = np.ones((3, J.K), bool)
+    box = np.tile([10.0, 10.0, 40.0, 50.0], (3, 1))
+    return truth, labelled, head_size(box)
+
+
+def test_head_size_is_six_tenths_of_the_diagonal():
+    assert head_size(np.array([[10.0, 10.0, 40.0, 50.0]])).tolist() == [30.0]
+
+
+def test_by_hand_on_three_people():
+    truth, labelled, size = three_people()
+    found = truth.copy()
+    found[0, J.HEAD_TOP] += [9, 12]  # 15 px: on the threshold, correct
+    found[1, J.HEAD_TOP] += [9, 12.1]  # beyond
+    labelled[2, J.HEAD_TOP] = False  # does not count: head 1 of 2
+    found[0, J.R_WRIST] += [16, 0]  # right wrist 2 of 3, left wrist 3 of 3 -> group 83.3
+    found[:, J.PELVIS] += 500  # never scored
+    result = pckh(normalised_errors(found, truth, labelled, size), 0.5)
+    assert result["groups"]["Head"] == 50.0
+    assert result["groups"]["Wrist"] == pytest.approx(100 * 5 / 6)
+    assert result["groups"]["Knee"] == 100.0
+    assert result["joints"]["pelvis"] == 0.0
+    # 14 joints x 3 people less one unlabelled = 41, two of them wrong
+    assert result["mean"] == pytest.approx(100 * 39 / 41)
+
+
+def test_a_joint_labelled_nowhere_has_no_score():
+    truth, labelled, size = three_people()
+    labelled[:, [J.R_ANKLE, J.L_ANKLE]] = False
+    result = pckh(normalised_errors(truth, truth, labelled, size), 0.5)
+    assert result["joints"]["left ankle"] is None
+    assert result["groups"]["Ankle"] is None
+    assert result["mean"] == 100.0
+
+
+def test_the_curve_and_its_area_by_hand():
+    truth, labelled, size = three_people()
+    labelled[:] = False
+    labelled[0, [J.R_KNEE, J.L_KNEE]] = True
+    found = truth.copy()
+    found[0, J.R_KNEE] += [7.5, 0]  # error 0.25
+    errors = normalised_errors(found, truth, labelled, size)
+    values = curve(errors)
+    assert values[0] == values[24] == 50.0 and values[25] == values[50] == 100.0
+    # trapezoids: 24 of height 50, one of 75, 25 of 100
+    assert auc(errors) == pytest.approx((24 * 50 + 75 + 25 * 100) / 50)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found, size: (found[:2], size), "not of the same people"),
+        (lambda found, size: (found * np.nan, size), "not finite"),
+        (lambda found, size: (found, size * 0), "no head size"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(change, message):
+    truth, labelled, size = three_people()
+    found, size = change(truth.copy(), size)
+    with pytest.raises(PoseTopoError, match=message):
+        normalised_errors(found, truth, labelled, size)
+
+
+people_strategy = st.integers(0, 2**32 - 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=people_strategy)
+def test_laws(seed):
+    rng = np.random.default_rng(seed)
+    truth, labelled = rng.uniform(0, 500, (5, J.K, 2)), rng.random((5, J.K)) < 0.8
+    found, size = truth + rng.normal(0, 20, truth.shape), rng.uniform(10, 60, 5)
+    kept = found.copy(), truth.copy(), labelled.copy(), size.copy()
+    result = score(found, truth, labelled, size)
+    # no caller array is changed
+    assert all((a == b).all() for a, b in zip(kept, (found, truth, labelled, size), strict=True))
+    # monotone in the threshold
+    values = curve(normalised_errors(found, truth, labelled, size))
+    assert (np.diff(values) >= 0).all()
+    # independent of the order of people
+    order = rng.permutation(5)
+    assert score(found[order], truth[order], labelled[order], size[order])["pckh"] == result["pckh"]
+    # invariant to the size of a person together with its head
+    factor = rng.choice([0.25, 0.5, 2.0, 4.0], 5)
+    scaled = score(found * factor[:, None, None], truth * factor[:, None, None], labelled, size * factor)
+    assert scaled["pckh"] == result["pckh"]
+
+
+def test_the_studys_metric_by_hand():
+    # photograph 640 x 640: a cell is 10 px. Right wrist and left shoulder 4 cells apart -> "head" 4/64, allowed 2 cells.
+    truth = np.full((1, J.K, 2), 305.0)
+    truth[0, J.R_WRIST] = [345.0, 305.0]
+    labelled = np.ones((1, J.K), bool)
+    labelled[0, J.R_KNEE] = False  # then the truth is the cell (0, 0), and it counts
+    found = truth.copy()
+    found[0, J.L_KNEE] += [20, 0]  # 2 cells: correct
+    found[0, J.L_HIP] += [30, 0]  # 3 cells: wrong
+    size = np.array([[640.0, 640.0]])
+    assert legacy_pckh(found, truth, labelled, size) == pytest.approx(100 * 14 / 16)
+    found[0, J.R_KNEE] = 3.0  # cell (0, 0)
+    assert legacy_pckh(found, truth, labelled, size) == pytest.approx(100 * 15 / 16)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not REAL, reason="POSE_TOPO_REAL_DATA is not set")
+def test_newells_published_predictions_give_their_published_row():
+    folder = Path(str(REAL)) / "mpii-val"
+    result = evaluate_predictions(folder / "newell.h5", folder / "detections_our_format.mat")
+    groups = result["pckh"]["0.5"]["groups"]
+    assert [round(v, 2) for v in groups.values()] == [95.94, 95.19, 89.14, 84.17, 86.97, 83.20, 80.37]
+    means = [round(result["pckh"][t]["mean"], 2) for t in ("0.5", "0.1", "0.11")]
+    assert means == [88.43, 21.59, 25.44]
+    assert round(result["auc"], 2) == 56.49

@@ -1,0 +1,114 @@
+"""The networks: shapes, names, inits, and what distinguishes the two."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pose_topo.config import ARCHS, DEMO, PAPER, STANDARD, Data, RunConfig, Topography
+from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.lattice import Lattice
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model
+from pose_topo.models.weights import load_imagenet
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_every_resnet_gives_a_heatmap_a_joint_at_a_quarter_of_the_input(arch):
+    with torch.device("meta"):  # shapes need no numbers
+        model = SimpleBaseline(arch).eval()
+        assert model(torch.zeros(1, 3, 64, 96)).shape == (1, 16, 16, 24)
+
+
+def test_any_grid_works_and_its_channels_feed_the_head():
+    model = TopoModel("resnet18", Lattice(5, 7)).eval()
+    with torch.inference_mode():
+        assert model.features(torch.zeros(1, 3, 64, 64)).shape == (1, 35, 16, 16)
+        assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 16, 16, 16)
+
+
+def test_the_baseline_has_65792_parameters_fewer():
+    def count(model: torch.nn.Module) -> int:
+        return sum(parameter.numel() for parameter in model.parameters())
+
+    with torch.device("meta"):
+        assert count(TopoModel("resnet18", Lattice(16, 16))) - count(SimpleBaseline("resnet18")) == 256 * 256 + 256
+
+
+def test_deconvolutions_have_no_bias():
+    biases = [name for name, _ in SimpleBaseline("resnet18").deconv.named_parameters() if name in ("0.bias", "3.bias", "6.bias")]
+    assert biases == []
+
+
+def test_the_papers_bilinear_deconvolution_enlarges_a_constant_to_itself():
+    model = SimpleBaseline("resnet18", init="paper")
+    out = torch.nn.functional.conv_transpose2d(torch.ones(1, 256, 5, 5), model.deconv[3].weight, stride=2, padding=1)
+    torch.testing.assert_close(out[:, :, 1:-1, 1:-1], torch.ones(1, 256, 8, 8))
+
+
+def test_the_standard_inits_are_normal_with_sd_a_thousandth():
+    torch.manual_seed(0)
+    model = SimpleBaseline("resnet18", init="standard")
+    for layer in (model.deconv[0], model.deconv[3], model.deconv[6], model.head):
+        assert layer.weight.std().item() == pytest.approx(1e-3, rel=0.03)
+    assert not model.head.bias.any()
+
+
+def test_equal_seeds_give_equal_networks_and_control_equals_topo_at_the_start():
+    config = RunConfig("topo", "resnet18", DEMO, Data.at("mpii"), Topography(weight=0.5), seed=3)
+    control = replace(config, topography=Topography(weight=0.0))
+    states = []
+    for each in (config, control):
+        torch.manual_seed(each.seed)
+        states.append(build_model(each).state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True))
+
+
+def test_the_studys_names_are_there():
+    model = TopoModel("resnet18", Lattice(4, 4))
+    assert torch.equal(model.topo_reg_loss(), model.topo.weight_similarity_loss())
+
+
+def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):
+    import torchvision
+
+    torch.manual_seed(1)
+    resnet = torchvision.models.resnet18()
+    torch.save(resnet.state_dict(), tmp_path / "weights.pth")
+    config = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"), weights=str(tmp_path / "weights.pth"))
+    model = build_model(config).eval()
+    head = model.head.weight.clone()
+    source = load_imagenet(model, config, None)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        r = resnet.eval()
+        expected = r.layer4(r.layer3(r.layer2(r.layer1(r.maxpool(r.relu(r.bn1(r.conv1(x))))))))
+        assert torch.equal(model.backbone(x), expected)
+    assert torch.equal(model.head.weight, head)
+    assert source["file"] == "weights.pth" and len(source["sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"not a file of torch", "not a state_dict"), (None, "no such file")],
+)
+def test_wrong_weights_are_one_line(tmp_path, content, message):
+    path = tmp_path / "weights.pth"
+    if content is not None:
+        path.write_bytes(content)
+    config = RunConfig("baseline", "resnet18", PAPER, Data.at("mpii"), weights=str(path))
+    with pytest.raises(PoseTopoError, match=message):
+        load_imagenet(build_model(config), config, None)
+
+
+def test_weights_of_another_resnet_are_refused(tmp_path):
+    import torchvision
+
+    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
+    config = RunConfig("baseline", "resnet18", PAPER, Data.at("mpii"), weights=str(tmp_path / "r34.pth"))
+    with pytest.raises(PoseTopoError, match="does not fit resnet18"):
+        load_imagenet(build_model(config), config, None)
+
+
+def test_an_unknown_backbone_is_refused():
+    with pytest.raises(UsageError, match="resnet50"):
+        RunConfig("baseline", "resnet20", PAPER, Data.at("mpii"))

@@ -1,0 +1,234 @@
+"""Results folders as docs/results.md describes them, made up: smooth maps for `topo`, noise for the others."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from scipy.stats import norm
+
+from pose_topo import joints
+
+SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
+SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}
+METRICS = (
+    "epoch,train_loss,train_heatmap_loss,topo_loss,lambda,val_loss,val_pckh,moran_i,contiguity,mean_row_norm,"
+    "participation_ratio,lr,images_per_s,seconds"
+).split(",")
+DEMO = "demo protocol: 96 px, no augmentation"
+FASTER = "the topographic layer's learning rate is 10 times that of the rest (the study: 1)"
+_rows, _columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
+DISTANCE = np.hypot(_rows[:, None] - _rows, _columns[:, None] - _columns)
+QUEEN = (DISTANCE > 0) & (DISTANCE < 1.5)
+UPPER = np.triu_indices(SIDE * SIDE, 1)
+
+
+def write_study(root: Path, arms: tuple[str, ...] = tuple(SCORE), seeds: tuple[int, ...] = (1, 2), **given: Any) -> list[Path]:
+    """A folder a run under `root`; `given` goes to `write_run`."""
+    return [write_run(root / f"{arm}-s{seed}", arm, seed, **given) for arm in arms for seed in seeds]
+
+
+def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "demo") -> Path:
+    """All files of one run."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng([seed, *arm.encode()])
+    identity = {
+        "schema": 1,
+        "checkpoint_sha256": f"{arm}{seed}",
+        "data_sha256": f"data{seed}",
+        "arm": arm,
+        "seed": seed,
+        "arch": "resnet50" if data == "mpii" else "resnet18",
+        "protocol": protocol,
+        "epochs": EPOCHS,
+        "deviations": [DEMO] if arm == "baseline" else [DEMO, FASTER],
+    }
+    evaluation = _evaluation(arm, rng) | identity | {"kind": "evaluation", "data": data}
+    numbers, maps = _analysis(arm, rng)
+    dump(folder / "evaluation.json", evaluation)
+    dump(folder / "analysis.json", numbers | identity | {"kind": "analysis"})
+    np.savez_compressed(folder / "analysis.npz", **maps)
+    _metrics(folder / "metrics.csv", arm, rng, evaluation["pckh"]["0.5"]["mean"])
+    np.savez_compressed(folder / "examples.npz", **_examples(np.random.default_rng(seed), rng))
+    return folder
+
+
+def dump(path: Path, value: Any) -> None:
+    """Plain JSON."""
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")
+
+
+def edit(folder: Path, name: str, key: tuple[str, ...], value: Any) -> None:
+    """Change one value of a JSON file in place."""
+    content = json.loads((folder / name).read_text(encoding="utf-8"))
+    node = content
+    for part in key[:-1]:
+        node = node[part]
+    node[key[-1]] = value
+    dump(folder / name, content)
+
+
+def _evaluation(arm: str, rng: np.random.Generator) -> dict[str, Any]:
+    def scores(base: float) -> dict[str, Any]:
+        per_joint = {name: base + 8 * np.cos(k) + rng.normal() for k, name in enumerate(joints.NAMES)}
+        groups = {
+            name: float(np.mean([per_joint[joints.NAMES[k]] for k in group])) for name, group in joints.GROUPS.items()
+        }
+        return {"mean": base + float(rng.normal(0, 0.4)), "groups": groups, "joints": per_joint}
+
+    base = SCORE.get(arm, 78.0)
+    return {
+        "people": 617,
+        "joints": 9_213,
+        "settings": {"decode": "dark", "flip_test": True, "framing": "person", "split": "random"},
+        "pckh": {"0.5": scores(base), "0.1": scores(base / 4), "0.11": scores(base / 3.6)},
+        "auc": base * 0.6 + float(rng.normal(0, 0.3)),
+    }
+
+
+def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    smooth = 1.1 if arm not in ("baseline", "control") else 0.0
+    strength = np.abs(_fields(rng, joints.K, smooth) + 0.25 * rng.normal(size=(joints.K, SIDE, SIDE)))
+    matrix = np.corrcoef(_fields(rng, IMAGES, smooth).reshape(IMAGES, -1).T + 0.4 * rng.normal(size=(IMAGES, 1)).T.mean())
+    labels = strength.argmax(0)
+    near, every = matrix[np.triu(QUEEN)], matrix[UPPER]
+    alphas = [round(0.1 * n, 1) for n in range(1, 10)]
+    chosen = [DISTANCE[UPPER][every >= alpha] for alpha in alphas]
+    known = None if arm == "baseline" else True
+    numbers = {
+        "grid": {"height": SIDE, "width": SIDE, "neighbours": 8, "torus": False},
+        "model": "topo" if known else "baseline",
+        "images": 617,
+        "topo_lr_mult": known and 10.0,
+        "lambda": known and (0.0 if arm == "control" else 0.5),
+        "moran": _moran(strength),
+        "parcellation": _parcellation(labels),
+        "neighbour_correlation": {"neighbours": float(near.mean()), "all_pairs": float(every.mean())},
+        "correlation_distance": {"spearman": -0.5 if smooth else 0.001, "mantel_p": 0.001 if smooth else 0.4},
+        "coactivation": {
+            "chance": float(DISTANCE[UPPER].mean()),
+            "alphas": alphas,
+            "distance": [float(d.mean()) if d.size else None for d in chosen],
+            "pairs": [int(d.size) for d in chosen],
+        },
+        "health": {
+            "mean_row_norm": 0.31 if smooth else 1.41,
+            "neighbour_cosine": 0.9 if smooth else 0.01,
+            "all_pairs_cosine": 0.2 if smooth else 0.01,
+            "participation_ratio": 7.5 if smooth else 240.0,
+            "weight_similarity": 0.0012 if smooth else 3.97,
+        },
+    }
+    return numbers, {"labels": labels, "strength": strength, **_correlations(matrix)}
+
+
+def _fields(rng: np.random.Generator, count: int, smooth: float) -> NDArray[np.float64]:
+    noise = rng.normal(size=(count, SIDE, SIDE))
+    if not smooth:
+        return noise
+    fields = gaussian_filter(noise, (0, smooth, smooth))
+    return fields / fields.std()
+
+
+def _moran(strength: NDArray[np.float64]) -> dict[str, Any]:
+    z = strength.reshape(joints.K, -1)
+    z = z - z.mean(1, keepdims=True)
+    found = (SIDE * SIDE / QUEEN.sum()) * np.einsum("ki,ij,kj->k", z, QUEEN, z) / (z**2).sum(1)
+    expected = -1 / (SIDE * SIDE - 1)
+    score = (found - expected) / 0.0323
+    p = np.maximum(norm.sf(score), 1e-4)
+    q = np.minimum(1.0, p * joints.K / (p.argsort().argsort() + 1))
+    return {
+        "weights": "queen, bounded, binary",
+        "expected": expected,
+        "permutations": 9999,
+        "per_joint": {
+            name: dict(zip(("I", "z", "p", "q", "p_max"), map(float, values), strict=True))
+            for name, *values in zip(joints.NAMES, found, score, p, q, q, strict=True)
+        },
+        "mean_I": float(found.mean()),
+        "p_mean": max(1e-4, float(norm.sf((found.mean() - expected) / 0.008))),
+        "null_low": expected - 0.061,
+        "null_high": expected + 0.066,
+        "reason": None,
+    }
+
+
+def _parcellation(labels: NDArray[np.int64]) -> dict[str, Any]:
+    same = np.concatenate([(labels[1:] == labels[:-1]).ravel(), (labels[:, 1:] == labels[:, :-1]).ravel()])
+    units = np.bincount(labels.ravel(), minlength=joints.K)
+    return {
+        "contiguity": float(same.mean()),
+        "null_mean": 0.0633,
+        "null_sd": 0.0112,
+        "p": 1e-4 if same.mean() > 0.1 else 0.3,
+        "components": int((~same).sum() // 2),
+        "joints_with_units": int((units > 0).sum()),
+        "units": dict(zip(joints.NAMES, units.tolist(), strict=True)),
+    }
+
+
+def _correlations(matrix: NDArray[np.float64]) -> dict[str, NDArray]:
+    every, apart = matrix[UPPER], np.floor(DISTANCE[UPPER] + 0.5)
+    edges = np.linspace(-1, 1, 41)
+    near = np.where(QUEEN, matrix, 0).sum(1) / QUEEN.sum(1)
+    near[37] = np.nan  # a dead channel
+    bins = np.unique(apart)
+    count = np.array([(apart == b).sum() for b in bins])
+    width = 2 * every.std() / np.sqrt(count)
+    return {
+        "neighbour_map": near.reshape(SIDE, SIDE),
+        "correlation_bins": edges,
+        "correlation_neighbours": np.histogram(matrix[np.triu(QUEEN)], edges, density=True)[0],
+        "correlation_all": np.histogram(every, edges, density=True)[0],
+        "distance_bins": bins,
+        "correlation_by_distance": np.array([every[apart == b].mean() for b in bins]),
+        "band_low": every.mean() - width,
+        "band_high": every.mean() + width,
+    }
+
+
+def _metrics(path: Path, arm: str, rng: np.random.Generator, final: float) -> None:
+    done = np.arange(1, EPOCHS + 1) / EPOCHS
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, METRICS, lineterminator="\n")
+        writer.writeheader()
+        for epoch, share in enumerate(done, 1):
+            loss = 0.004 * np.exp(-3 * share) * (1 + 0.05 * rng.normal())
+            row = {"epoch": epoch, "train_loss": loss, "train_heatmap_loss": loss, "val_loss": loss, "lr": 1e-3}
+            row |= {"val_pckh": final * (1 - np.exp(-4 * share)) / (1 - np.exp(-4)), "seconds": 20.0}
+            if arm != "baseline":
+                rises = arm != "control"
+                row |= {"topo_loss": 4 * np.exp(-8 * share) if rises else 4.1, "lambda": 0.5 * rises}
+                row |= {"moran_i": 0.42 * share**2 if rises else 0.003 * rng.normal()}
+                row |= {"contiguity": 0.07 + 0.4 * share if rises else 0.07, "mean_row_norm": 1.0}
+            writer.writerow(row)
+
+
+def _examples(people: np.random.Generator, rng: np.random.Generator) -> dict[str, NDArray]:
+    shape = {0: (-9, 40), 1: (-8, 25), 2: (-6, 8), 3: (6, 8), 4: (9, 24), 5: (12, 40), 6: (0, 8), 7: (0, -16), 8: (0, -21)}
+    shape |= {9: (0, -36), 10: (-26, 4), 11: (-20, -5), 12: (-10, -16), 13: (10, -16), 14: (20, -24), 15: (27, -36)}
+    base = np.array([shape[k] for k in range(joints.K)], float)
+    true = CROP / 2 + base + people.normal(0, 2.5, (8, joints.K, 2))
+    labelled = people.random((8, joints.K)) < 0.95
+    crops = people.integers(60, 120, (8, CROP, CROP, 3), dtype=np.uint8)
+    for crop, points in zip(crops, true, strict=True):
+        color = people.integers(60, 255, 3).tolist()
+        for first, second in joints.LIMBS:
+            cv2.line(crop, points[first].astype(int).tolist(), points[second].astype(int).tolist(), color, 8)
+        cv2.circle(crop, (points[8:10].mean(0)).astype(int).tolist(), 8, color, -1)
+    predicted = true + rng.normal(0, 2.0, true.shape)
+    predicted[0, joints.L_WRIST] += 20
+    return {
+        "crops": crops,
+        "predicted": predicted,
+        "true": true,
+        "labelled": labelled,
+        "confidence": rng.random((8, joints.K)),
+    }
