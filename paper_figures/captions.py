@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from paper_figures.results import Run, by_arm
@@ -27,13 +28,33 @@ def count(runs: Iterable[Run], file: str, key: str) -> str:
     return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
 
 
+def fixed(value: float, digits: int) -> str:
+    """A number with so many decimals; a zero has no sign. The one place that rounds."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
 def spread(values: Iterable[float | None], digits: int) -> str:
-    """A mean over seeds with its range: "0.424", or "0.424 (0.410 to 0.438)"."""
-    known = [value for value in values if value is not None]
+    """A mean over seeds with its range: "0.424", or "0.424 (0.410 to 0.438)". None and NaN are no value."""
+    known = [value for value in values if value is not None and not math.isnan(value)]
     if not known:
         return NO_VALUE
-    mean = f"{sum(known) / len(known):.{digits}f}"
-    return mean if len(known) == 1 else f"{mean} ({min(known):.{digits}f} to {max(known):.{digits}f})"
+    mean, low, high = (fixed(v, digits) for v in (sum(known) / len(known), min(known), max(known)))
+    return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def largest(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
+    """The largest of the seeds of every arm: what to say of p values, of which a mean says nothing."""
+    tops = {arm: [run.number(file, key) for run in group] for arm, group in by_arm(runs).items()}
+    known = {arm: max((v for v in values if v is not None), default=None) for arm, values in tops.items()}
+    return ", ".join(f"{arm} {NO_VALUE if v is None else fixed(v, digits)}" for arm, v in known.items())
+
+
+def seeds_of(shown: Sequence[Run]) -> str:
+    """Which seeds a figure with one run an arm shows: "seed 1", or "seeds control 1, topo 2"."""
+    if len({run.seed for run in shown}) == 1:
+        return f"seed {shown[0].seed}"
+    return "seeds " + ", ".join(f"{run.arm} {run.seed}" for run in shown)
 
 
 def per_arm(runs: Iterable[Run], file: str, key: str, digits: int) -> str:

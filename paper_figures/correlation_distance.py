@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from paper_figures import captions, command, style
-from paper_figures.drawing import arm_handles, letter, seeds_curve
+from paper_figures.drawing import letter, seeds_curve
 from paper_figures.results import Run, by_arm
 from pose_topo.errors import PoseTopoError
 
@@ -24,18 +24,15 @@ def draw(runs: list[Run]) -> Figure:
     axes = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
     for which, (arm, group) in enumerate(arms.items()):
         distance = _distances(group)
-        low = np.nanmin(_stack(group, "band_low"), axis=0, initial=np.inf, where=~np.isnan(_stack(group, "band_low")))
-        high = np.nanmax(
-            _stack(group, "band_high"), axis=0, initial=-np.inf, where=~np.isnan(_stack(group, "band_high"))
-        )
+        low, high = _stack(group, "band_low").min(axis=0), _stack(group, "band_high").max(axis=0)
         there = np.isfinite(low) & np.isfinite(high)
         axes[which].fill_between(distance[there], low[there], high[there], **BAND)
         seeds_curve(axes[which], distance, _stack(group, "correlation_by_distance"), arm)
         letter(axes[which], which, arm)
         axes[which].set_xlabel("distance on the grid (channels)")
     axes[0].set_ylabel("mean correlation")
-    handles = [*arm_handles(arms), Patch(label="95% when channels are permuted", **BAND)]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    band = Patch(label="middle 95% when channels are permuted", **BAND)
+    figure.legend(handles=[band], loc="outside upper center")
     return figure
 
 

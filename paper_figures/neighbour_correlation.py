@@ -32,7 +32,9 @@ def draw(runs: list[Run]) -> Figure:
         bare(axes[0, which])
         letter(axes[0, which], which, run.arm)
         _histogram(axes[1, which], run)
-        axes[1, which].sharey(axes[1, 0])
+    top = 1.04 * max(place.get_ylim()[1] for place in axes[1]) / 1.05
+    for place in axes[1]:
+        place.set_ylim(0, top)
     figure.colorbar(
         axes[0, 0].images[0], ax=axes[0].tolist(), label="mean correlation\nwith grid neighbours", shrink=0.9
     )
@@ -55,7 +57,7 @@ def _histogram(axes: Axes, run: Run) -> None:
 
 def _label(run: Run, key: str, name: str) -> str:
     value = run.number("analysis", f"neighbour_correlation.{key}")
-    return name if value is None else f"{name}, mean {value:.2f}"
+    return name if value is None else f"{name}, mean {captions.fixed(value, 2)}"
 
 
 def caption(runs: list[Run]) -> str:
@@ -65,9 +67,9 @@ def caption(runs: list[Run]) -> str:
     return (
         "Pearson correlation of channels' mean activations over "
         f"{captions.count(runs, 'analysis', 'images')} held-out people. Top: each channel's mean correlation with its "
-        f"queen neighbours on the grid (crosses: no live channel or neighbour; {dead}). "
-        "Bottom: densities for neighbour "
-        f"pairs (filled) and all pairs (dashed). Shown: seed {', '.join(f'{run.arm} {run.seed}' for run in shown)}. "
+        f"{captions.same(shown, 'analysis', 'grid.neighbours')} grid neighbours "
+        f"(crosses: no live channel or neighbour; {dead}). "
+        f"Bottom: densities for neighbour pairs (filled) and all pairs (dashed). Shown: {captions.seeds_of(shown)}. "
         f"Means, neighbours: {captions.per_arm(runs, 'analysis', 'neighbour_correlation.neighbours', 3)}; all pairs: "
         f"{captions.per_arm(runs, 'analysis', 'neighbour_correlation.all_pairs', 3)}."
         f"{captions.baseline_note(runs)} {captions.about(runs)}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from paper_figures import captions, command, style
@@ -17,6 +19,11 @@ from pose_topo import joints
 from pose_topo.errors import PoseTopoError
 
 NAME = "overlays"
+TRUE: dict[str, Any] = {  # with a rim, to show on white clothes and on white paper
+    "color": "white",
+    "linewidth": 0.6,
+    "path_effects": [withStroke(linewidth=1.2, foreground="0.25")],
+}
 PEOPLE = 6  # columns: more would be too small on a page
 
 
@@ -43,9 +50,10 @@ def _overlay(axes: Axes, run: Run, person: int) -> None:
     bare(axes)
     for first, second in joints.LIMBS:
         if labelled[first] and labelled[second]:
-            limb = [first, second]
-            _limb(axes, run.examples["predicted"][person][limb], _side(first, second), 1.7)
-            axes.plot(*run.examples["true"][person][limb].T, color="white", linewidth=0.6, solid_capstyle="round")
+            axes.plot(*run.examples["true"][person][[first, second]].T, **TRUE)
+    for first, second in joints.LIMBS:
+        if labelled[first] and labelled[second]:
+            _limb(axes, run.examples["predicted"][person][[first, second]], _side(first, second), 1.7)
     axes.set(xlim=(-0.5, crop.shape[1] - 0.5), ylim=(crop.shape[0] - 0.5, -0.5))
 
 
@@ -73,8 +81,7 @@ def _handles() -> list[Line2D]:
         )
         for side in ("right", "left", "middle")
     ]
-    predicted[-1].set_color("0.75")  # the near-white of the middle would not show on paper
-    return [*predicted, Line2D([], [], color="black", linewidth=0.6, label="true (thin, white)")]
+    return [*predicted, Line2D([], [], label="annotated", **TRUE)]
 
 
 def _comparable(shown: list[Run]) -> list[Run]:
@@ -96,9 +103,10 @@ def caption(runs: list[Run]) -> str:
     scores = captions.per_arm(scored, "evaluation", "pckh.0.5.mean", 1)
     return (
         f"{people} held-out people, spread evenly over the held-out set and the same in every row; "
-        "not chosen by result. Thick: predicted (orange, unbroken: the person's right; blue, dashed: the left). Thin white: annotated. Limbs "
-        "of which a joint is not annotated are not scored and not drawn. "
-        f"Seed {', '.join(f'{run.arm} {run.seed}' for run in shown)}; their PCKh@0.5 over "
+        "not chosen by result. Thick: predicted (orange, unbroken: the person's right; blue, dashed: the left; "
+        "rose: the middle). Thin white: annotated, covered by the prediction where they agree. "
+        "Limbs of which a joint is not annotated are not scored and not drawn. "
+        f"Networks of {captions.seeds_of(shown)}; their PCKh@0.5 over "
         f"{captions.count(scored, 'evaluation', 'people')} held-out people: {scores}. {captions.about(shown)}"
     )
 

@@ -34,7 +34,9 @@ def _measured(run: Run) -> str:
     found, null = (run.number("analysis", f"parcellation.{key}") for key in ("contiguity", "null_mean"))
     if found is None:
         return "no contiguity"
-    return f"contiguity {found:.2f}" + (f" (chance {null:.2f})" if null is not None else "")
+    return f"contiguity {captions.fixed(found, 2)}" + (
+        f" (chance {captions.fixed(null, 2)})" if null is not None else ""
+    )
 
 
 def _key(axes: Axes) -> None:
@@ -60,11 +62,10 @@ def _pairs() -> list[tuple[int, int]]:
 def caption(runs: list[Run]) -> str:
     """What is shown, with every seed's contiguity."""
     shown = first_of_each(runs)
-    seeds = ", ".join(f"{run.arm} {run.seed}" for run in shown)
     return (
         f"Parcellation of the channel grid ({captions.same(shown, 'analysis', 'grid.height')} x "
         f"{captions.same(shown, 'analysis', 'grid.width')}): each channel has the colour of the joint with the largest "
-        f"|head weight|. Shown: seed {seeds}. Contiguity, the share of rook neighbours of one joint: "
+        f"|head weight|. Shown: {captions.seeds_of(shown)}. Contiguity, the share of rook neighbours of one joint: "
         f"{captions.per_arm(runs, 'analysis', 'parcellation.contiguity', 3)}; with the labels permuted: "
         f"{captions.per_arm(runs, 'analysis', 'parcellation.null_mean', 3)}; connected parcels: "
         f"{captions.per_arm(runs, 'analysis', 'parcellation.components', 0)}; joints that own a channel: "

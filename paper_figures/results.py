@@ -93,9 +93,12 @@ class Run:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         try:
-            return {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
+            columns = {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
         except (TypeError, ValueError) as error:
             raise PoseTopoError(f"{path}: not a table of numbers ({error})") from None
+        if "epoch" not in columns:
+            raise PoseTopoError(f"{path} holds no epoch")
+        return columns
 
 
 class Arrays:

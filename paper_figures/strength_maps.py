@@ -43,7 +43,7 @@ def _with_grid(runs: list[Run]) -> list[Run]:
 
 def _title(run: Run, joint: int) -> str:
     value = run.number("analysis", f"moran.per_joint.{joints.NAMES[joint]}.I")
-    return style.short(joint) + (f", {value:.2f}" if value is not None else ", no I")
+    return style.short(joint) + (f", {captions.fixed(value, 2)}" if value is not None else ", no I")
 
 
 def caption(runs: list[Run]) -> str:
@@ -55,7 +55,7 @@ def caption(runs: list[Run]) -> str:
         f"({captions.same(shown, 'analysis', 'moran.weights')} weights; E[I] = "
         f"{float(np.mean([run.value('analysis', 'moran.expected') for run in shown])):.4f}); mean I of these networks: "
         f"{captions.per_arm(shown, 'analysis', 'moran.mean_I', 3)}. "
-        f"Shown: seed {', '.join(f'{run.arm} {run.seed}' for run in shown)}. {captions.about(shown)}"
+        f"Shown: {captions.seeds_of(shown)}. {captions.about(shown)}"
     )
 
 

@@ -5,7 +5,6 @@ The byte-identity holds for one version of matplotlib (the lock's); another one 
 
 from __future__ import annotations
 
-import colorsys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,15 +87,15 @@ JOINT_ORDER: tuple[int, ...] = (
     *(joints.THORAX, joints.PELVIS, joints.R_HIP, joints.L_HIP),
     *(joints.R_KNEE, joints.L_KNEE, joints.R_ANKLE, joints.L_ANKLE),
 )
-SIDES = {"right": "#E69F00", "left": "#56B4E9", "middle": "#F0F0F0"}
+SIDES = {"right": "#E69F00", "left": "#56B4E9", "middle": "#CC79A7"}
 SIDE_DASHES: dict[str, Any] = {"right": "-", "left": (0, (1.6, 0.9)), "middle": "-"}
-_PAIR_HUES = {  # one hue a pair of joints: dark for right, light for left
-    "shoulder": "#0B62A4",
-    "elbow": "#1B7F4B",
-    "wrist": "#7B3FA0",
-    "hip": "#B8860B",
-    "knee": "#C23B22",
-    "ankle": "#008C95",
+_PAIRS = {  # one hue a pair of joints: dark for right, light for left
+    "shoulder": ("#0B62A4", "#8CC4F0"),
+    "elbow": ("#1B7F4B", "#9BDDB0"),
+    "wrist": ("#5E3C99", "#B9A5E2"),
+    "hip": ("#B8860B", "#F5D480"),
+    "knee": ("#B5301A", "#F4A582"),
+    "ankle": ("#D01C8B", "#F7B8DE"),
 }
 _MIDDLE = {joints.HEAD_TOP: 0.10, joints.UPPER_NECK: 0.36, joints.THORAX: 0.62, joints.PELVIS: 0.84}  # grey levels
 
@@ -105,11 +104,8 @@ def joint_color(joint: int) -> RGB:
     """A joint's colour: greys for the middle, dark (right) and light (left) of one hue for a pair."""
     if joint in _MIDDLE:
         return _MIDDLE[joint], _MIDDLE[joint], _MIDDLE[joint]
-    red, green, blue = to_rgb(_PAIR_HUES[joints.NAMES[joint].split()[-1]])
-    if joints.side(joint) == "right":
-        return red, green, blue
-    hue, _, saturation = colorsys.rgb_to_hls(red, green, blue)
-    return colorsys.hls_to_rgb(hue, 0.74, min(1.0, saturation * 0.95))
+    right, left = _PAIRS[joints.NAMES[joint].split()[-1]]
+    return to_rgb(right if joints.side(joint) == "right" else left)
 
 
 def short(joint: int) -> str:

@@ -22,8 +22,8 @@ MEASURES: dict[str, Column] = {  # where analysis.json holds it -> the column
     "health.participation_ratio": Column("participation_ratio", "Participation ratio of the weights", 1),
     "health.mean_row_norm": Column("mean_row_norm", "Mean row norm", 3),
     "health.weight_similarity": Column("weight_similarity", "Weight-similarity loss", 4),
-    "topo_lr_mult": Column("topo_lr_mult", "Learning-rate multiplier of the layer", 0),
-    "lambda": Column("lambda", "λ", 2),
+    "topo_lr_mult": Column("topo_lr_mult", "Learning-rate multiplier of the layer", None),
+    "lambda": Column("lambda", "λ", None),
 }
 
 
@@ -58,7 +58,8 @@ def caption(runs: list[Run]) -> str:
         f"p one-sided, {captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels. "
         "Contiguity: share of rook neighbours whose channels serve the same joint. Participation ratio, row norm "
         "and weight similarity are of the layer on the grid (of the last deconvolution for a baseline); that loss "
-        "falls when weights merely shrink, hence norm and ratio stand beside it. ± is the standard deviation over seeds."
+        "falls when weights merely shrink, hence norm and ratio stand beside it. "
+        "± is the standard deviation over seeds."
         f"{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 

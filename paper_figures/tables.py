@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from paper_figures.captions import NO_VALUE
+from paper_figures.captions import NO_VALUE, fixed
 from pose_topo.files import write_text
 
 _TEX = {
@@ -33,7 +33,7 @@ class Column:
 
     key: str
     title: str
-    digits: int
+    digits: int | None  # None: a setting, shown as it is
     largest: bool = False  # show the largest of the seeds: a mean of p values says nothing
 
 
@@ -57,14 +57,15 @@ class Table:
 
 
 def shown(values: Sequence[float | None], column: Column) -> str:
-    """A cell as readers see it: mean ± sample standard deviation over seeds. The one place that rounds."""
+    """A cell as readers see it: mean ± sample standard deviation over seeds (none where they are equal)."""
     known = [value for value in values if value is not None]
     if not known:
         return NO_VALUE
-    if column.largest:
-        return f"{max(known):.{column.digits}f}"
-    text = f"{statistics.fmean(known):.{column.digits}f}"
-    return text if len(known) == 1 else f"{text} ± {statistics.stdev(known):.{column.digits}f}"
+    if column.digits is None:
+        return " / ".join(dict.fromkeys(f"{value:g}" for value in known))
+    if column.largest or len(set(known)) == 1:
+        return fixed(max(known), column.digits)
+    return f"{fixed(statistics.fmean(known), column.digits)} ± {fixed(statistics.stdev(known), column.digits)}"
 
 
 def grid(table: Table) -> list[list[str]]:

@@ -13,8 +13,8 @@ from paper_figures.results import Run, by_arm
 
 NAME = "training_curves"
 PANELS = (
-    ("train_heatmap_loss", "Training heatmap loss", "mean squared error"),
-    ("topo_loss", "Topographic loss", "loss before λ"),
+    ("train_heatmap_loss", "Training heatmap loss", "loss"),
+    ("topo_loss", "Topographic loss", "loss, without λ"),
     ("val_pckh", "Validation PCKh@0.5", "correct joints (%)"),
     ("moran_i", "Moran's I", "mean over joints"),
     ("contiguity", "Contiguity of the parcellation", "like neighbours (share)"),
@@ -24,6 +24,7 @@ PANELS = (
 def draw(runs: list[Run]) -> Figure:
     """Five panels and a legend."""
     figure = style.new_figure(style.TWO_COLUMNS, 3.6)
+    figure.get_layout_engine().set(w_pad=0.07)  # type: ignore[union-attr]
     axes = figure.subplots(2, 3).ravel()
     arms = by_arm(runs)
     for which, (column, title, label) in enumerate(PANELS):
@@ -68,8 +69,9 @@ def caption(runs: list[Run]) -> str:
     epochs = sorted({len(run.metrics["epoch"]) for run in runs})
     return (
         f"Training over {' or '.join(map(str, epochs))} epochs: heatmap loss on the training people, topographic loss "
-        f"(log scale, before its weight λ), and on held-out people PCKh@0.5 (last epoch: {last}), "
-        "mean Moran's I of the joints' |head weight| maps, and contiguity of the parcellation. "
+        f"(log scale, before its weight λ), PCKh@0.5 on held-out people, mean Moran's I of the joints' "
+        "|head weight| maps, and contiguity of the parcellation. "
+        f"PCKh@0.5 after the last epoch: {last}. "
         f"{captions.SEED_NOTE} {captions.about(runs)}"
     )
 

@@ -54,14 +54,15 @@ def train_topo(chosen: options.TopoOptions) -> None:
 
 def _train(chosen: options.TrainOptions) -> None:
     config = chosen.config()
-    from pose_topo.data.dataset import prepare
+    from pose_topo.data.dataset import check_layout, prepare
     from pose_topo.models.pose import build_model
     from pose_topo.models.weights import imagenet_file
     from pose_topo.training import hooks
     from pose_topo.training.loop import train
 
-    # what cannot be is refused before the data are read: a network nobody can build, weights that are not to be had
+    # what cannot be is refused before anything is read: a network nobody can build, no data, weights not to be had
     build_model(config)
+    check_layout(config.data)
     if config.recipe.pretrained:
         imagenet_file(config, chosen.cache_dir, say)
     run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))

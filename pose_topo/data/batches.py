@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,12 +14,15 @@ from pose_topo import joints as J
 from pose_topo.config import HEATMAP_STRIDE, Recipe
 from pose_topo.data import augmentation, geometry
 from pose_topo.data.augmentation import Draws
-from pose_topo.data.crops import CropStore
+from pose_topo.data.crop_store import CropStore
 from pose_topo.data.people import People
+from pose_topo.data.prefetch import prefetched
 from pose_topo.data.targets import generate_heatmaps
+from pose_topo.data.warp import warp
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
+RESIDENT_SHARE = 0.5  # of the GPU memory that is free, at most so much for crops; the network needs the rest
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,28 @@ class Batch:
 
 
 class Batches:
-    """The people `rows` of a store, served in batches."""
+    """The people `rows` of a store, served in batches.
+
+    On a GPU their crops are copied to it once if they fit half of its free memory, else read ahead by a thread into pinned
+    memory. On a CPU there is neither: reading a crop there is a copy from the page cache, 0.1 ms, which a thread would only
+    do on a core that the network is using.
+    """
 
     def __init__(
-        self, store: CropStore, people: People, rows: NDArray[np.int64], recipe: Recipe, device: torch.device
+        self,
+        store: CropStore,
+        people: People,
+        rows: NDArray[np.int64],
+        recipe: Recipe,
+        device: torch.device,
+        *,
+        resident: bool | None = None,
+        prefetch: bool | None = None,
     ) -> None:
+        """Args:
+        resident: keep the crops on the device; None: as said above.
+        prefetch: read ahead in a thread; None: on a GPU that they do not fit.
+        """
         self.rows, self.recipe, self.device = np.asarray(rows), recipe, device
         self.side = store.settings.side
         self.margin = (self.side - recipe.input_size) // 2
@@ -46,9 +65,12 @@ class Batches:
         self.joints = geometry.apply(geometry.invert(store.to_photo), people.joints)  # (P, 16, 2) stored-crop pixels
         self.labelled = people.labelled
         self._crops = store.crops
-        self._resident = self._to_device() if self._fits() else None
-        self._mean = torch.tensor(IMAGENET_MEAN, device=device) * 255
-        self._sd = torch.tensor(IMAGENET_SD, device=device) * 255
+        self._resident = self._to_device() if (self._fits() if resident is None else resident) else None
+        self._slot = np.full(len(store.crops), -1)  # where a row lies in `_resident`
+        self._slot[self.rows] = np.arange(len(self.rows))
+        self._prefetch = device.type == "cuda" and self._resident is None if prefetch is None else prefetch
+        mean, sd = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (IMAGENET_MEAN, IMAGENET_SD))
+        self._mean, self._per_sd = mean, 1 / sd
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,65 +81,70 @@ class Batches:
         draws = augmentation.draw_epoch(len(self.joints), seed, epoch, self.recipe.augment)
         # the permutation is over all people of the store, so that a person's place in it does not depend on the split
         order = draws.order[np.isin(draws.order, self.rows)]
-        for start in range(0, len(order), batch_size):
-            index = order[start : start + batch_size]
-            if len(index) > 1:
-                yield self._augmented(index, draws) if self.recipe.augment else self._plain(index)
+        chunks = [index for index in _chunks(order, batch_size) if len(index) > 1]
+        augment = self.recipe.augment
+        for index, crops in self._read(chunks, margin=augment):
+            yield self._augmented(index, crops, draws) if augment else self._plain(index, crops)
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
         """Every person once, in order, without augmentation."""
-        for start in range(0, len(self.rows), batch_size):
-            yield self._plain(self.rows[start : start + batch_size])
+        for index, crops in self._read(_chunks(self.rows, batch_size), margin=False):
+            yield self._plain(index, crops)
 
     def input_to_photo(self) -> NDArray[np.float64]:
         """Affines (P, 2, 3) from the network's input to the photograph, for every person of the store."""
         return geometry.translate_input(self.to_photo, self.margin)
 
     def _fits(self) -> bool:
-        """Whether the crops may live on the device: in half of the GPU memory that is free now."""
         if self.device.type != "cuda":
             return False
         needed = len(self.rows) * self.side * self.side * 3
-        return needed < 0.5 * torch.cuda.mem_get_info(self.device)[0]
+        return needed < RESIDENT_SHARE * torch.cuda.mem_get_info(self.device)[0]
 
     def _to_device(self) -> Tensor:
-        resident = torch.empty((len(self._crops), self.side, self.side, 3), dtype=torch.uint8, device=self.device)
+        resident = torch.empty((len(self.rows), self.side, self.side, 3), dtype=torch.uint8, device=self.device)
         for start in range(0, len(self.rows), 256):
             part = self.rows[start : start + 256]
-            resident[torch.from_numpy(part).to(self.device)] = torch.from_numpy(self._crops[part]).to(self.device)
+            resident[start : start + len(part)] = torch.from_numpy(self._crops[part]).to(self.device)
         return resident
 
-    def _gather(self, index: NDArray[np.int64]) -> Tensor:
-        """Stored crops (B, S, S, 3) uint8 on the device."""
+    def _read(self, chunks: list[NDArray[np.int64]], margin: bool) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Rows and their crops on the device, uint8: (B, S, S, 3) with the margin, else (B, H, W, 3)."""
+        inner = slice(None) if margin else slice(self.margin, self.margin + self.recipe.input_size)
         if self._resident is not None:
-            return self._resident[torch.from_numpy(index).to(self.device)]
-        return torch.from_numpy(self._crops[index]).to(self.device)
+            for index in chunks:
+                where = torch.from_numpy(self._slot[index]).to(self.device)
+                yield index, self._resident[where][:, inner, inner]
+            return
+        read = ((index, self._copied(index, inner)) for index in chunks)
+        for index, crops in prefetched(read) if self._prefetch else read:
+            yield index, crops.to(self.device, non_blocking=True)
 
-    def _normalise(self, pictures: Tensor) -> Tensor:
-        """(B, H, W, 3) in 0..255 -> (B, 3, H, W) normalised; the permuted view is channels_last already."""
-        return ((pictures.float() - self._mean) / self._sd).permute(0, 3, 1, 2)
+    def _copied(self, index: NDArray[np.int64], inner: slice) -> Tensor:
+        """Crops in memory, pinned if they go to a GPU; only the pixels that are needed are touched."""
+        side = self.side if inner == slice(None) else self.recipe.input_size
+        crops = torch.empty((len(index), side, side, 3), dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        into = crops.numpy()
+        for place, row in enumerate(index):
+            into[place] = self._crops[row, inner, inner]
+        return crops
 
-    def _plain(self, index: NDArray[np.int64]) -> Batch:
-        inner = slice(self.margin, self.margin + self.recipe.input_size)
-        if self._resident is None:  # slice before copying: the margin is two thirds of the bytes
-            crops = torch.from_numpy(np.stack([self._crops[i, inner, inner] for i in index])).to(self.device)
-        else:
-            crops = self._gather(index)[:, inner, inner]
-        return self._batch(self._normalise(crops), self.joints[index] - self.margin, self.labelled[index], index)
+    def _plain(self, index: NDArray[np.int64], crops: Tensor) -> Batch:
+        pictures = crops.permute(0, 3, 1, 2).float()  # (B, 3, H, W), channels_last as the crops are
+        return self._batch(pictures, self.joints[index] - self.margin, self.labelled[index], index)
 
-    def _augmented(self, index: NDArray[np.int64], draws: Draws) -> Batch:
-        size = self.recipe.input_size
-        matrix = augmentation.to_stored(draws, index, self.side, size)
-        crops = self._gather(index).permute(0, 3, 1, 2).float()
-        images = F.grid_sample(crops, _sampling_grid(matrix, self.side, size, self.device), align_corners=True)
+    def _augmented(self, index: NDArray[np.int64], crops: Tensor, draws: Draws) -> Batch:
+        matrix = augmentation.to_stored(draws, index, self.side, self.recipe.input_size)
+        pictures = warp(crops, matrix, self.recipe.input_size)
         moved = geometry.apply(geometry.invert(matrix), self.joints[index])
         flip = draws.flip[index]
         labelled = self.labelled[index].copy()
         moved[flip] = moved[flip][:, J.FLIP_INDEX]
         labelled[flip] = labelled[flip][:, J.FLIP_INDEX]
-        return self._batch(self._normalise(images.permute(0, 2, 3, 1)), moved, labelled, index)
+        return self._batch(pictures, moved, labelled, index)
 
-    def _batch(self, images: Tensor, joints: NDArray, labelled: NDArray, index: NDArray[np.int64]) -> Batch:
+    def _batch(self, pictures: Tensor, joints: NDArray, labelled: NDArray, index: NDArray[np.int64]) -> Batch:
+        """Normalise `pictures` (B, 3, H, W; 0..255; overwritten) and draw the targets of `joints` (input pixels)."""
         recipe = self.recipe
         # an edge-based cell (the study's int(64 x / W)) against a centre-based one
         cells = (joints + 0.5) / HEATMAP_STRIDE if recipe.target_centre == "truncated" else joints / HEATMAP_STRIDE
@@ -128,14 +155,8 @@ class Batches:
             recipe.sigma,
             recipe.target_centre,
         )
-        return Batch(images, targets, weights, index)
+        return Batch(pictures.sub_(self._mean).mul_(self._per_sd), targets, weights, index)
 
 
-def _sampling_grid(matrix: NDArray[np.float64], side: int, size: int, device: torch.device) -> Tensor:
-    """grid_sample's grid (B, size, size, 2) for affines (B, 2, 3) from input pixels to stored-crop pixels."""
-    theta = torch.from_numpy(matrix).to(device, torch.float32)
-    pixels = torch.arange(size, device=device, dtype=torch.float32)
-    x = theta[:, :, 0, None] * pixels  # (B, 2, size)
-    y = theta[:, :, 1, None] * pixels
-    where = x[:, :, None, :] + y[:, :, :, None] + theta[:, :, 2, None, None]  # (B, 2, size, size)
-    return (where * (2 / (side - 1)) - 1).permute(0, 2, 3, 1)
+def _chunks(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_topo.config import Data, Recipe
-from pose_topo.data.crops import CropSettings, CropStore, open_or_build
+from pose_topo.data.crop_store import CropStore, open_or_build
+from pose_topo.data.crops import CropSettings
 from pose_topo.data.mpii import load_people
 from pose_topo.data.people import People
 from pose_topo.data.splits import Split, make_split
@@ -72,22 +73,36 @@ def prepare(
     return Dataset(people, split, store, _sha256(store, split))
 
 
-def present_people(data: Data, say: Callable[[str], None] = print) -> People:
-    """The annotated people whose photograph is on the disk.
+def check_layout(data: Data) -> None:
+    """Whether the files are where they should be; nothing is read.
 
     Raises:
-        PoseTopoError: no data folder, no annotation, or no photograph at all.
+        PoseTopoError: the folder, the annotation file or the image folder is missing.
     """
     folder, mat = Path(data.img_dir), Path(data.mat_path)
     if not mat.parent.is_dir():
         raise PoseTopoError(
             f"data folder {mat.parent} not found: give --data, or fetch MPII with `pose-topo download mpii --data {mat.parent}`"
         )
-    people, census = load_people(mat)
+    if not mat.is_file():
+        raise PoseTopoError(
+            f"annotation file {mat} not found: give --data or --mat-path, or fetch it with `pose-topo download annotations`"
+        )
     if not folder.is_dir():
         raise PoseTopoError(
             f"image folder {folder} not found: give --img-dir, or fetch it with `pose-topo download images`"
         )
+
+
+def present_people(data: Data, say: Callable[[str], None] = print) -> People:
+    """The annotated people whose photograph is on the disk.
+
+    Raises:
+        PoseTopoError: no data folder, no annotation, or no photograph at all.
+    """
+    check_layout(data)
+    folder, mat = Path(data.img_dir), Path(data.mat_path)
+    people, census = load_people(mat)
     on_disk = set(os.listdir(folder))
     here = np.array([people.images[i] in on_disk for i in people.image])
     if not here.any():

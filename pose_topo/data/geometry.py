@@ -8,7 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-SNAP = 4096.0  # 2^12: OpenCV's fixed-point warp then gives the same pixels for a crop and for a slice of a larger one
+# OpenCV's warp computes source positions in 32-bit floats (version 5) or in steps of 2^-10 (version 4). Affines that are
+# multiples of 2^-12 are exact in both as long as no position needs more than 24 bits, so a crop and the slice of a larger
+# one get the same pixels; beyond 4,096 px the step grows to keep within them.
+SNAP_BITS, FLOAT_BITS = 12, 24
 STORE_MARGIN = 1.75  # side of the stored crop / side of the test crop: room for rotation and scale (see docs/design.md)
 
 
@@ -18,7 +21,8 @@ def stored_size(input_size: int) -> int:
 
 
 def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray[np.float64]:
-    """Affines from the *stored* crop to the photograph, (P, 2, 3), snapped to multiples of 2^-12.
+    """Affines from the *stored* crop to the photograph, (P, 2, 3), snapped to multiples of 2^-12
+    (coarser where a crop reaches beyond 4,096 px of the photograph).
 
     The standard recipe's box (Xiao et al. 2018): the annotated centre moved down by 15*scale, side 200*1.25*scale, its centre
     at input_size / 2 of the test crop; the stored crop continues the same pixel grid on every side.
@@ -26,11 +30,19 @@ def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray
     center, scale = np.asarray(center, float), np.asarray(scale, float)
     half = stored_size(input_size) / 2
     per_pixel = 200 * 1.25 * scale / input_size  # photograph pixels per crop pixel
+    middle = np.stack([center[:, 0], center[:, 1] + 15 * scale], axis=1)
+    snap = _snap(np.maximum(np.abs(middle).max(axis=1), half * per_pixel) + half * per_pixel)
     matrix = np.zeros((len(scale), 2, 3))
-    matrix[:, 0, 0] = matrix[:, 1, 1] = np.round(per_pixel * SNAP) / SNAP
-    shift = np.stack([center[:, 0], center[:, 1] + 15 * scale], axis=1) - matrix[:, :1, 0] * half
-    matrix[:, :, 2] = np.round(shift * SNAP) / SNAP
+    matrix[:, 0, 0] = matrix[:, 1, 1] = np.round(per_pixel * snap) / snap
+    shift = middle - matrix[:, :1, 0] * half
+    matrix[:, :, 2] = np.round(shift * snap[:, None]) / snap[:, None]
     return matrix
+
+
+def _snap(reach: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Steps per pixel, a power of two: 2^12, less where positions up to `reach` pixels would not fit 24 bits."""
+    bits = FLOAT_BITS - np.ceil(np.log2(np.maximum(reach, 1.0)))
+    return 2.0 ** np.minimum(SNAP_BITS, bits)
 
 
 def squeeze_to_photo(sizes: NDArray, input_size: int) -> NDArray[np.float64]:

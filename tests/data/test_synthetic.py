@@ -27,8 +27,8 @@ from pose_topo.errors import PoseTopoError, UsageError
 
 PEOPLE = 12
 # change these together with dataset.VERSION, and only on purpose
-ANNOTATIONS_SHA256 = "38475138981cd53ab912c8f34c272d68aabed1c3bc482117cbf03331029cce3d"
-MEAN_GREY = [134.85, 109.01, 105.65, 96.78, 90.45, 139.28, 123.49, 113.7]
+ANNOTATIONS_SHA256 = "45dc8a7cd44aaabc1abb03659c4b47fb809085917f8e0cd168875781b0c608de"
+MEAN_GREY = [121.22, 132.94, 90.95, 121.84, 82.75, 110.79, 119.15]
 
 
 @pytest.fixture(scope="module")

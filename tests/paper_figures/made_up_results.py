@@ -17,10 +17,22 @@ from pose_topo import joints
 
 SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
 SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}
-METRICS = (
-    "epoch,train_loss,train_heatmap_loss,topo_loss,lambda,val_loss,val_pckh,moran_i,contiguity,mean_row_norm,"
-    "participation_ratio,lr,images_per_s,seconds"
-).split(",")
+METRICS = [
+    "epoch",
+    "train_loss",
+    "train_heatmap_loss",
+    "topo_loss",
+    "lambda",
+    "val_loss",
+    "val_pckh",
+    "moran_i",
+    "contiguity",
+    "mean_row_norm",
+    "participation_ratio",
+    "lr",
+    "images_per_s",
+    "seconds",
+]
 DEMO = "demo protocol: 96 px, no augmentation"
 FASTER = "the topographic layer's learning rate is 10 times that of the rest (the study: 1)"
 _rows, _columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
@@ -29,7 +41,9 @@ QUEEN = (DISTANCE > 0) & (DISTANCE < 1.5)
 UPPER = np.triu_indices(SIDE * SIDE, 1)
 
 
-def write_study(root: Path, arms: tuple[str, ...] = tuple(SCORE), seeds: tuple[int, ...] = (1, 2), **given: Any) -> list[Path]:
+def write_study(
+    root: Path, arms: tuple[str, ...] = tuple(SCORE), seeds: tuple[int, ...] = (1, 2), **given: Any
+) -> list[Path]:
     """A folder a run under `root`; `given` goes to `write_run`."""
     return [write_run(root / f"{arm}-s{seed}", arm, seed, **given) for arm in arms for seed in seeds]
 
@@ -95,7 +109,9 @@ def _evaluation(arm: str, rng: np.random.Generator) -> dict[str, Any]:
 def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, NDArray]]:
     smooth = 1.1 if arm not in ("baseline", "control") else 0.0
     strength = np.abs(_fields(rng, joints.K, smooth) + 0.25 * rng.normal(size=(joints.K, SIDE, SIDE)))
-    matrix = np.corrcoef(_fields(rng, IMAGES, smooth).reshape(IMAGES, -1).T + 0.4 * rng.normal(size=(IMAGES, 1)).T.mean())
+    matrix = np.corrcoef(
+        _fields(rng, IMAGES, smooth).reshape(IMAGES, -1).T + 0.4 * rng.normal(size=(IMAGES, 1)).T.mean()
+    )
     labels = strength.argmax(0)
     near, every = matrix[np.triu(QUEEN)], matrix[UPPER]
     alphas = [round(0.1 * n, 1) for n in range(1, 10)]
@@ -212,7 +228,17 @@ def _metrics(path: Path, arm: str, rng: np.random.Generator, final: float) -> No
 
 
 def _examples(people: np.random.Generator, rng: np.random.Generator) -> dict[str, NDArray]:
-    shape = {0: (-9, 40), 1: (-8, 25), 2: (-6, 8), 3: (6, 8), 4: (9, 24), 5: (12, 40), 6: (0, 8), 7: (0, -16), 8: (0, -21)}
+    shape = {
+        0: (-9, 40),
+        1: (-8, 25),
+        2: (-6, 8),
+        3: (6, 8),
+        4: (9, 24),
+        5: (12, 40),
+        6: (0, 8),
+        7: (0, -16),
+        8: (0, -21),
+    }
     shape |= {9: (0, -36), 10: (-26, 4), 11: (-20, -5), 12: (-10, -16), 13: (10, -16), 14: (20, -24), 15: (27, -36)}
     base = np.array([shape[k] for k in range(joints.K)], float)
     true = CROP / 2 + base + people.normal(0, 2.5, (8, joints.K, 2))

@@ -114,7 +114,7 @@ def sample_look(rng: np.random.Generator, backdrop: np.ndarray) -> Look:
     skin = np.array(SKINS[int(rng.integers(len(SKINS)))], F) * F(rng.uniform(0.92, 1.05))
     hair, style = _hair(rng)
     hat = random_colour(rng) if rng.random() < 0.17 else None
-    shirt, trousers = _cloth(rng, backdrop, 0.55), _cloth(rng, backdrop, 0.8)
+    shirt, trousers = _cloth(rng, backdrop, 0.65), _cloth(rng, backdrop, 0.85)
     if rng.random() < 0.1:  # overalls, suits and dresses
         trousers = shirt
     skirt = float(rng.uniform(0.45, 1.5)) if rng.random() < 0.13 else None

@@ -125,7 +125,7 @@ def paint_background(rng: np.random.Generator, width: int, height: int) -> np.nd
         _wall(rng, image)
     if rng.random() < 0.55:
         _floor(rng, image)
-    for _ in range(int(rng.integers(0, 3))):
+    for _ in range(int(rng.choice(3, p=[0.45, 0.35, 0.2]))):
         _plants(rng, image)
     for _ in range(int(rng.integers(1, 6))):
         _box(rng, image)

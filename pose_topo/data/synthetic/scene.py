@@ -77,7 +77,7 @@ def _grain(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 def _light(rng: np.random.Generator) -> Light:
     x, y, z = rng.uniform(-0.8, 0.8), -rng.uniform(0.2, 1.0), rng.uniform(0.35, 1.0)
     norm = math.sqrt(x * x + y * y + z * z)
-    return Light((x / norm, y / norm, z / norm), float(rng.uniform(0.5, 0.75)))
+    return Light((x / norm, y / norm, z / norm), float(rng.uniform(0.55, 0.8)))
 
 
 def _head_count(rng: np.random.Generator, width: int) -> int:
@@ -194,7 +194,7 @@ def _develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     image = cv2.LUT(image, np.rint(table).astype(np.uint8)[:, None, :])
     if rng.random() < 0.7:
         height, width = image.shape[:2]
-        tile = np.rint(rng.standard_normal((128, 131, 1), dtype=np.float32) * F(rng.uniform(1, 6)))
+        tile = np.rint(rng.standard_normal((128, 131, 1), dtype=np.float32) * F(rng.uniform(1, 5)))
         # what is added and what is taken away, as bytes: cv2 cuts to 0..255 by itself
         up, down = (np.repeat(np.maximum(part, 0).astype(np.uint8), 3, axis=2) for part in (tile, -tile))
         times = (height // 128 + 1, width // 131 + 1, 1)

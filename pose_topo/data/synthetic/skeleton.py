@@ -47,9 +47,9 @@ def rotation(axis: str, degrees: float) -> np.ndarray:
 def sample_yaw(rng: np.random.Generator) -> float:
     """Degrees: mostly towards the camera, some from behind, some from any side."""
     u = rng.random()
-    if u < 0.62:
-        return float(rng.normal(0, 27))
-    if u < 0.8:
+    if u < 0.68:
+        return float(rng.normal(0, 25))
+    if u < 0.88:
         return float(180 + rng.normal(0, 25))
     return float(rng.uniform(-180, 180))
 

@@ -1,0 +1,33 @@
+"""A tiny rendered data set, shared by every test that needs pictures."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pose_topo.data.synthetic import render_dataset
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 rendered people in MPII's layout."""
+    folder = tmp_path_factory.mktemp("synthetic") / "data"
+    render_dataset(folder, people=16, seed=5, workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tests never touch the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["POSE_TOPO_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The real files, where POSE_TOPO_REAL_DATA names them."""
+    named = os.environ.get("POSE_TOPO_REAL_DATA")
+    if not named:
+        pytest.skip("POSE_TOPO_REAL_DATA is not set: no real files here")
+    return Path(named)

@@ -1,0 +1,165 @@
+"""Every script draws from results folders alone, says what it drew, and gives the same bytes anywhere."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import made_up_results
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from paper_figures import style
+from pose_topo import joints
+
+FIGURES = {
+    "training_curves": "metrics.csv",
+    "parcellation": "analysis.npz",
+    "neighbour_correlation": "analysis.npz",
+    "moran": "analysis.json",
+    "correlation_distance": "analysis.npz",
+    "coactivation": "analysis.json",
+    "overlays": "examples.npz",
+    "strength_maps": "analysis.npz",
+}
+TABLES = {"table_pckh": "evaluation.json", "table_topography": "analysis.json"}
+ROOT = Path(__file__).parents[2]
+HOSTILE = "backend: TkAgg\nfont.size: 30\nfont.family: serif\ntext.usetex: True\npdf.fonttype: 3\nfigure.dpi: 17\nsavefig.bbox: tight\n"
+
+
+def run(name: str, folders: list[Path], out: Path, *more: str) -> int:
+    main = importlib.import_module(f"paper_figures.{name}").main
+    return main(["--results", *map(str, folders), "--out", str(out), *more])
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_is_drawn_with_its_caption(name: str, study: list[Path], tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    assert run(name, study, tmp_path) == 0
+    assert dict(matplotlib.rcParams) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.caption.md", f"{name}.pdf", f"{name}.png"]
+    with Image.open(tmp_path / f"{name}.png") as picture:
+        assert picture.width in (round(300 * style.ONE_COLUMN), round(300 * style.TWO_COLUMNS))
+        assert np.asarray(picture.convert("L")).std() > 10
+    pdf = (tmp_path / f"{name}.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF") and b"/FontFile2" in pdf and b"/Type3" not in pdf
+    text = (tmp_path / f"{name}.caption.md").read_text(encoding="utf-8")
+    for said in ("Protocol demo, resnet18, data synthetic", made_up_results.DEMO, made_up_results.FASTER, "topo 1"):
+        assert said in text
+    assert "nan" not in text and "None" not in text
+
+
+def test_captions_hold_the_numbers(study: list[Path], tmp_path: Path) -> None:
+    assert run("moran", study, tmp_path) == 0
+    text = (tmp_path / "moran.caption.md").read_text(encoding="utf-8")
+    means = [
+        json.loads((f / "analysis.json").read_text())["moran"]["mean_I"] for f in study if f.name.startswith("topo")
+    ]
+    assert f"topo {sum(means) / 2:.3f} ({min(means):.3f} to {max(means):.3f})" in text
+    assert "queen, bounded, binary" in text and "9999 permutations" in text and "E[I] = -0.0039" in text
+
+
+@pytest.mark.parametrize("name", FIGURES | TABLES)
+def test_missing_file_is_one_clear_line(
+    name: str, study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(study[0], folder)
+    (folder / (FIGURES | TABLES)[name]).unlink()
+    assert run(name, [folder], tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and (FIGURES | TABLES)[name] in error and str(folder) in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_the_file_is_left_out(study: list[Path], tmp_path: Path) -> None:
+    arms = []
+    for source in (study[2], study[4]):
+        shutil.copytree(source, tmp_path / source.name)
+        arms.append(tmp_path / source.name)
+    (arms[0] / "analysis.json").unlink()
+    assert run("moran", arms, tmp_path / "out") == 0
+    assert "Seeds: topo 1." in (tmp_path / "out" / "moran.caption.md").read_text(encoding="utf-8")
+
+
+def test_what_does_not_exist_is_not_drawn(tmp_path: Path) -> None:
+    folder = made_up_results.write_run(tmp_path / "run", "control", 1)
+    for key in ("I", "z", "p", "q", "p_max"):
+        made_up_results.edit(folder, "analysis.json", ("moran", "per_joint", "right ankle", key), None)
+    made_up_results.edit(folder, "analysis.json", ("coactivation", "distance"), [None] * 9)
+    made_up_results.edit(folder, "analysis.json", ("coactivation", "pairs"), [0] * 9)
+    arrays = dict(np.load(folder / "analysis.npz"))
+    arrays |= {"labels": np.full_like(arrays["labels"], -1), "neighbour_map": np.full((16, 16), np.nan)}
+    arrays |= {key: np.full(len(arrays[key]), np.nan) for key in ("correlation_by_distance", "band_low", "band_high")}
+    np.savez(folder / "analysis.npz", **arrays)
+    for name in ("moran", "coactivation", "parcellation", "neighbour_correlation", "correlation_distance"):
+        assert run(name, [folder], tmp_path / "out") == 0
+
+
+def test_an_unknown_arm_keeps_its_look() -> None:
+    assert style.arm_style("topoloss") == style.arm_style("topoloss")
+    assert style.arm_style("topoloss") not in style.ARMS.values()
+    assert sorted(("z", "topo", "a", "control", "baseline"), key=style.arm_order) == [
+        "baseline",
+        "control",
+        "topo",
+        "a",
+        "z",
+    ]
+
+
+def test_right_joints_are_darker_than_left_and_all_colors_differ() -> None:
+    colors = [style.joint_color(k) for k in range(joints.K)]
+    assert sorted(style.JOINT_ORDER) == list(range(joints.K)) and len(set(colors)) == joints.K
+    for right, left in joints.FLIP_PAIRS:
+        assert np.dot(colors[right], (0.3, 0.59, 0.11)) + 0.15 < np.dot(colors[left], (0.3, 0.59, 0.11))
+    lightness = sorted(np.dot(to_rgb(look.color), (0.3, 0.59, 0.11)) for look in style.ARMS.values())
+    assert len({(str(look.dashes), look.marker) for look in style.ARMS.values()}) == len(lightness)
+
+
+BUILD = """
+import importlib, importlib.abc, sys
+class NoTorch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'torchvision'):
+            raise ImportError('torch is not for figures')
+sys.meta_path.insert(0, NoTorch())
+names, out, folders = sys.argv[1].split(','), sys.argv[2], sys.argv[3:]
+for name in names:
+    assert importlib.import_module('paper_figures.' + name).main(['--results', *folders, '--out', out]) == 0, name
+assert not any(name.split('.')[0] == 'torch' for name in sys.modules)
+"""
+
+
+def test_bytes_are_the_same_anywhere_and_torch_is_not_needed(study: list[Path], tmp_path: Path) -> None:
+    """Built twice at once: other folder, time zone, locale, hash seed, and a hostile matplotlibrc."""
+    rc = tmp_path / "matplotlibrc"
+    rc.write_text(HOSTILE, encoding="utf-8")
+    plain = {"PYTHONPATH": str(ROOT), "TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "1"}
+    hostile = plain | {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(rc)}
+    names = ",".join([*FIGURES, *TABLES, "verdict"])
+    outs = [tmp_path / "one", tmp_path / "deeper" / "two"]
+    built = [
+        subprocess.Popen(
+            [sys.executable, "-c", BUILD, names, str(out), *map(str, order)],
+            env=os.environ | settings,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        for out, settings, order in zip(outs, (plain, hostile), (study, study[::-1]), strict=True)
+    ]
+    for process in built:
+        error = process.communicate()[1].decode()
+        assert process.returncode == 0, error
+    first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in outs)
+    assert len(first) == 3 * len(FIGURES) + 4 * len(TABLES) + 2
+    assert [name for name in first if first[name] != second.get(name)] == [] and len(second) == len(first)

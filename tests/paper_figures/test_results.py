@@ -1,0 +1,101 @@
+"""Results folders are read as they are, and refused where they contradict themselves or each other."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import made_up_results
+import numpy as np
+import pytest
+
+from paper_figures.results import Run, by_arm, first_of_each, load, one_study
+from pose_topo.errors import PoseTopoError
+
+
+def test_a_run_as_values(study: list[Path]) -> None:
+    run = load([study[-1]])[0]
+    assert (run.arm, run.seed, run.arch, run.protocol, run.data) == ("topo", 2, "resnet18", "demo", "synthetic")
+    assert run.deviations == (made_up_results.DEMO, made_up_results.FASTER)
+    assert run.number("analysis", "grid.height") == 16
+    assert run.number("evaluation", "pckh.0.5.groups.Head") == run.json["evaluation"]["pckh"]["0.5"]["groups"]["Head"]
+    assert run.number("analysis", "moran.per_joint.right ankle.q") is not None
+    assert run.maps["labels"].shape == (16, 16) and run.metrics["epoch"].tolist() == list(range(1, 9))
+    assert np.isnan(load([study[0]])[0].metrics["topo_loss"]).all()  # empty fields
+    for key in ("moran.nothing", "pckh", "moran.weights"):
+        with pytest.raises(PoseTopoError, match="analysis.json"):
+            run.number("analysis", key)
+    with pytest.raises(PoseTopoError, match="no array 'nothing'"):
+        run.maps["nothing"]
+
+
+def test_order_is_that_of_the_study(study: list[Path]) -> None:
+    runs = load(study[::-1])
+    assert [(arm, [run.seed for run in group]) for arm, group in by_arm(runs).items()] == [
+        (arm, [1, 2]) for arm in ("baseline", "control", "topo")
+    ]
+
+
+def test_arms_show_the_lowest_seed_that_all_have() -> None:
+    runs = [
+        Run(Path(), arm, seed, "r", "p", {}) for arm, seed in (("control", 1), ("control", 2), ("topo", 2), ("topo", 3))
+    ]
+    assert [run.seed for run in first_of_each(runs)] == [2, 2]
+    assert [run.seed for run in first_of_each([runs[0], runs[3]])] == [1, 3]
+
+
+def test_folders_without_results_are_left_out(study: list[Path], tmp_path: Path) -> None:
+    assert load([tmp_path]) == []
+    with pytest.raises(PoseTopoError, match="no such results folder"):
+        load([tmp_path / "nowhere"])
+    given = tmp_path / "given"
+    shutil.copytree(study[0], given)
+    (given / "analysis.json").unlink()
+    made_up_results.edit(given, "evaluation.json", ("arm",), None)  # a prediction file of another system
+    assert load([given]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "message"),
+    [
+        ("evaluation.json", "schema", 2, "not a schema 1 evaluation"),
+        ("analysis.json", "arm", "control", "differ in arm"),
+        ("analysis.json", "checkpoint_sha256", "other", "differ in checkpoint_sha256"),
+        ("analysis.json", "lambda", 0.0, "arms swapped"),
+    ],
+)
+def test_contradictions_are_refused(
+    study: list[Path], tmp_path: Path, name: str, key: str, value: object, message: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(study[-1], folder)
+    made_up_results.edit(folder, name, (key,), value)
+    with pytest.raises(PoseTopoError, match=message):
+        load([folder])
+
+
+def test_broken_files_are_named(study: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(study[-1], folder)
+    (folder / "analysis.npz").write_bytes(b"PK\x03\x04 cut off")
+    (folder / "metrics.csv").write_text("epoch,val_pckh\n1,much\n", encoding="utf-8")
+    run = load([folder])[0]
+    for part in ("maps", "metrics"):
+        with pytest.raises(PoseTopoError, match=str(folder)):
+            getattr(run, part)
+    (folder / "evaluation.json").write_text("{", encoding="utf-8")
+    with pytest.raises(PoseTopoError, match="not readable as JSON"):
+        load([folder])
+
+
+def test_what_cannot_be_compared_is_refused(study: list[Path], tmp_path: Path) -> None:
+    shutil.copytree(study[0], tmp_path / "copy")
+    with pytest.raises(PoseTopoError, match="both baseline, seed 1"):
+        load([*study, tmp_path / "copy"])
+    other = made_up_results.write_run(tmp_path / "other", "control", 1, protocol="paper")
+    with pytest.raises(PoseTopoError, match="protocols"):
+        one_study(load([study[0], other]))
+    for name in ("evaluation.json", "analysis.json"):
+        made_up_results.edit(tmp_path / "copy", name, ("data_sha256",), "another split")
+    with pytest.raises(PoseTopoError, match="seed 1 were measured on different data"):
+        one_study(load([tmp_path / "copy", study[2]]))

@@ -1,0 +1,275 @@
+"""The command line as a user meets it: one line and an exit code for every mistake, and the chain end to end."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pose_topo import cli
+from pose_topo.config import MAT_NAME
+
+TINY = ["--protocol", "demo", "--arch", "resnet18", "--input-size", "32", "--batch-size", "4", "--no-progress", "--threads", "1"]
+
+
+def run(*arguments: object) -> int:
+    """Call the command line in this process; returns its exit code."""
+    old = sys.argv
+    sys.argv = ["pose-topo", *map(str, arguments)]
+    try:
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+    finally:
+        sys.argv = old
+    return int(left.value.code or 0)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """The single error line on stderr, apart from status lines."""
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pose-topo: error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(small_data, tmp_path_factory):
+    """A TopoModel trained for two tiny epochs."""
+    folder = tmp_path_factory.mktemp("work")
+    assert run("train-topo", "--data", small_data, *TINY, "--epochs", 2, "--topo-grid", 4, 5, "--save-dir", folder / "runs",
+               "--run-name", "tiny", "--save-plts") == 0  # fmt: skip
+    return folder / "runs" / "tiny"
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; sys.argv = ['pose-topo', '--help']\nfrom pose_topo import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'scipy', 'cv2', 'matplotlib', 'wandb') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    for command in ("download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"])
+def test_every_option_has_a_help_line(command, capsys):
+    assert run(command, "--help") == 0
+    text = capsys.readouterr().out
+    blocks = text.split("Options:")[1].strip("\n").split("\n  --")
+    for block in blocks:
+        words = " ".join(block.split())
+        assert len(words.split("  ")[0]) > 0 and any(len(word) > 2 for word in words.split()[1:]), words
+        assert words.rstrip().endswith((".", "]", ")", "exit.")), words
+
+
+def test_the_studys_flags_are_there(capsys):
+    run("train-topo", "--help")
+    text = capsys.readouterr().out
+    flags = "--device --batch-size --lr --epochs --val-split --save-dir --wandb --no-wandb --save-plts --no-save-plts --num-keypoints"
+    flags += " --pretrained --no-pretrained --arch --mat-path --img-dir --spatial-lambda --topo-grid"
+    assert [flag for flag in flags.split() if flag not in text] == []
+
+
+def test_the_studys_minimal_examples_read_mpii_here(here, small_data, capsys):
+    (here / "mpii").symlink_to(small_data)
+    flags = "--arch resnet18 --no-wandb --save-plts --no-pretrained --epochs 1 --input-size 32 --no-progress --batch-size 8"
+    assert run("train-baseline", *flags.split()) == 0
+    assert run("train-topo", *flags.split()) == 0
+    names = sorted(path.name for path in (here / "runs").iterdir())
+    assert [name.rsplit("_", 1)[0] for name in names] == ["RESNET18_SimpleBaseline_time", "RESNET18_TopoModel_time"]
+
+
+def test_a_run_leaves_its_files(trained):
+    assert sorted(path.name for path in trained.iterdir()) == [
+        "best.pt", "config.json", "last.pt", "metrics.csv", "plots", "provenance.json",
+    ]  # fmt: skip
+    assert len(list((trained / "plots").iterdir())) == 4
+    rows = (trained / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 3 and rows[1].startswith("1,") and rows[2].startswith("2,")
+    provenance = json.loads((trained / "provenance.json").read_text())
+    assert provenance["seed"] == 0 and provenance["wall_seconds"] > 0 and provenance["peak_memory"]["rss"] > 1e8
+
+
+def test_evaluate_and_analyze_write_plain_json(trained, here, capsys):
+    assert run("evaluate", trained, "--out", here / "out", "--no-progress") == 0
+    assert run("analyze", trained, "--out", here / "out", "--no-progress", "--permutations", 99) == 0
+    evaluation = json.loads((here / "out" / "evaluation.json").read_text())
+    analysis = json.loads((here / "out" / "analysis.json").read_text())
+    assert set(evaluation["pckh"]) == {"0.5", "0.1", "0.11"} and 0 <= evaluation["pckh"]["0.5"]["mean"] <= 100
+    assert analysis["grid"] == {"height": 4, "width": 5, "neighbours": 8, "torus": False}
+    assert analysis["moran"]["expected"] == pytest.approx(-1 / 19)
+    assert evaluation["checkpoint_sha256"] == analysis["checkpoint_sha256"]
+    assert evaluation["data_sha256"] == analysis["data_sha256"]
+    assert "Moran's I" in capsys.readouterr().out
+    with np.load(here / "out" / "analysis.npz") as maps:
+        assert maps["labels"].shape == (4, 5) and maps["strength"].shape == (16, 4, 5)
+    with np.load(here / "out" / "examples.npz") as examples:
+        assert examples["crops"].shape[1:] == (32, 32, 3)
+    # our own predictions.h5 scores the same as a foreign file would
+    own = here / "out" / "predictions.h5"
+    assert run("evaluate", "--predictions", own, "--ground-truth", own, "--out", here / "again") == 0
+    assert json.loads((here / "again" / "evaluation.json").read_text())["pckh"] == evaluation["pckh"]
+
+
+def test_results_hold_no_absolute_path(trained, here):
+    run("evaluate", trained, "--out", here / "out", "--no-progress")
+    assert str(here) not in (here / "out" / "evaluation.json").read_text()
+
+
+def test_predict_writes_an_overlay_and_coco_keypoints(trained, small_data, here):
+    photos = sorted((small_data / "images").iterdir())[:2]
+    (here / "broken.jpg").write_bytes(b"no picture")
+    assert run("predict", trained, photos[0], photos[1], here / "broken.jpg", "--out", here / "p", "--box", "10,20,200,300") == 0
+    found = json.loads((here / "p" / "keypoints.json").read_text())["annotations"]
+    assert [record["file_name"] for record in found] == [photo.name for photo in photos]
+    assert all(len(record["keypoints"]) == 48 and record["bbox"] == [10, 20, 200, 300] for record in found)
+    photo, overlay = cv2.imread(str(photos[0])), cv2.imread(str(here / "p" / f"{photos[0].stem}.overlay.png"))
+    assert photo.shape == overlay.shape and (photo != overlay).any()
+
+
+def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trained, small_data, capsys):
+    same = ["train-topo", "--data", small_data, *TINY, "--topo-grid", 4, 5, "--save-dir", trained.parent, "--run-name", "tiny"]
+    before = (trained / "last.pt").read_bytes()
+    assert run(*same, "--epochs", 2) == 0
+    assert (trained / "last.pt").read_bytes() == before
+    capsys.readouterr()
+    assert run(*same, "--epochs", 3) == 1
+    assert "recipe.epochs: 2 -> 3" in one_line(capsys)
+    assert (trained / "last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["train-baseline"], 1, "data folder mpii not found"),
+        (["train-baseline", "--arch", "resnet19"], 2, "resnet50"),
+        (["train-topo", "--topo-grid", "0", "4", "--no-pretrained"], 2, "at least 1"),
+        (["train-topo", "--topo-grid", "4", "-4", "--no-pretrained"], 2, "at least 1"),
+        (["train-topo", "--topo-loss", "smooth", "--no-pretrained"], 2, "weight-similarity"),
+        (["train-topo", "--protocol", "quick"], 2, "standard, paper, demo"),
+        (["train-topo", "--epochs", "0"], 2, "at least 1"),
+        (["train-topo", "--spatial-lambda", "-1"], 2, "0 or more"),
+        (["train-topo", "--lr", "abc"], 2, "--lr"),
+        (["train-topo", "--precision", "fp8"], 2, "bf16"),
+        (["train-topo", "--input-size", "100"], 2, "multiple of 32"),
+        (["train-topo", "--num-keypoints", "17"], 2, "16"),
+        (["train-topo", "--nonsense"], 2, "--nonsense"),
+        (["nonsense"], 2, "nonsense"),
+        (["evaluate"], 2, "--predictions"),
+        (["evaluate", "nowhere"], 1, "nowhere"),
+        (["analyze", "nowhere"], 1, "nowhere"),
+        (["predict", "nowhere", "a.jpg", "--box", "1,2,3"], 2, "x,y,w,h"),
+        (["evaluate", "--predictions", "no.h5", "--ground-truth", "no.mat"], 1, "not found"),
+        (["doctor", "--profile", "large"], 2, "demo"),
+        (["download", "synthetic", "--people", "0"], 2, "people"),
+        (["download", "nonsense"], 2, "nonsense"),
+    ],
+)  # fmt: skip
+def test_bad_use_is_one_line(here, capsys, arguments, code, words):
+    assert run(*arguments) == code
+    assert words in one_line(capsys)
+    assert list(here.iterdir()) == []
+
+
+def copy_of(data: Path, folder: Path) -> Path:
+    shutil.copytree(data, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda data: (data / MAT_NAME).unlink(), "annotation file"),
+        (lambda data: (data / MAT_NAME).write_bytes((data / MAT_NAME).read_bytes()[:3000]), "MATLAB"),
+        (lambda data: (data / MAT_NAME).write_text("not MATLAB"), "MATLAB"),
+        (lambda data: shutil.rmtree(data / "images"), "image folder"),
+        (lambda data: [path.unlink() for path in (data / "images").iterdir()], "none of the"),
+    ],
+)
+def test_bad_data_is_one_line(here, small_data, capsys, spoil, words):
+    data = copy_of(small_data, here / "data")
+    spoil(data)
+    assert run("train-baseline", "--data", data, *TINY) == 1
+    assert words in one_line(capsys)
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 almost a zip"])
+def test_what_is_no_checkpoint_is_refused(here, capsys, content):
+    (here / "model.pt").write_bytes(content)
+    for command in ("evaluate", "analyze"):
+        assert run(command, here / "model.pt", "--out", here / "out") == 1
+        assert "not a checkpoint" in one_line(capsys)
+    assert not (here / "out").exists()
+
+
+def test_a_pickle_with_code_in_it_is_refused_and_not_run(here, capsys):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (here / "executed",))
+
+    (here / "model.pt").write_bytes(pickle.dumps(Evil()))
+    assert run("evaluate", here / "model.pt") == 1
+    assert "not a checkpoint" in one_line(capsys)
+    assert not (here / "executed").exists()
+
+
+def test_more_than_one_percent_unreadable_photographs_stop(here, small_data, capsys):
+    data = copy_of(small_data, here / "data")
+    spoilt = sorted((data / "images").iterdir())[0]
+    spoilt.write_bytes(spoilt.read_bytes()[:2000])
+    assert run("train-baseline", "--data", data, *TINY) == 1
+    assert "unreadable" in (line := one_line(capsys)) and spoilt.name in line
+    assert not (here / "runs").exists()
+
+
+def test_a_missing_photograph_is_named_and_skipped(here, small_data, capsys):
+    data = copy_of(small_data, here / "data")
+    missing = sorted((data / "images").iterdir())[0]
+    missing.unlink()
+    assert run("train-baseline", "--data", data, *TINY, "--epochs", 1, "--device", "cuda") == 0
+    words = capsys.readouterr().err
+    assert missing.name in words
+    import torch
+
+    if not torch.cuda.is_available():
+        assert "no CUDA here" in words
+
+
+def test_doctor_says_what_it_finds(capsys):
+    assert run("doctor") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[1].rstrip(":") for line in lines} >= {"Python", "torch", "GPU", "disk", "lock"}
+
+
+@pytest.mark.data
+def test_the_real_photographs_go_through_the_chain(real_data, here, capsys):
+    data = real_data / "mini-mpii"
+    flags = "--epochs 2 --arch resnet18 --no-pretrained --val-split 0.4 --no-progress"
+    assert run("train-topo", "--data", data, *flags.split(), "--input-size", 64, "--run-name", "real") == 0
+    assert "099999999.jpg" in capsys.readouterr().err
+    assert run("evaluate", "runs/real", "--no-progress") == 0
+    assert run("analyze", "runs/real", "--no-progress", "--permutations", 99) == 0
+    assert run("predict", "runs/real", data / "images") == 0
+    assert (here / "out" / "real" / "evaluation.json").is_file()
+
+
+@pytest.mark.slow
+def test_help_answers_in_half_a_second():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pose_topo", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
