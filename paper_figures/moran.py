@@ -99,7 +99,8 @@ def caption(runs: list[Run]) -> str:
         "joints, Benjamini-Hochberg over the joints; for the mean, p of the mean). Mean I: "
         f"{captions.per_arm(runs, 'analysis', 'moran.mean_I', 3)}; p of the mean, the largest "
         f"of the seeds: {captions.largest(runs, 'analysis', 'moran.p_mean', 4)}. "
-        "A p within one network says that its grid is not random; a claim about the method has the seed as its unit. |w| mixes tuning with a channel's gain."
+        "A p within one network says that its grid is not random; a claim about the method has the seed "
+        "as its unit. |w| mixes tuning with a channel's gain."
         f"{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 

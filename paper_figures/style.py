@@ -131,6 +131,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, out: Path, name: str) -> None:
     """Write `<out>/<name>.pdf` and `.png` without dates or versions in them: same data, same bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, the same for both
     with atomic_path(out / f"{name}.pdf") as path:
         figure.savefig(path, metadata={"Creator": None, "Producer": None, "CreationDate": None})
     with atomic_path(out / f"{name}.png") as path:

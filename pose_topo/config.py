@@ -154,6 +154,7 @@ class Data:
     img_dir: str
     split_file: str | None = None
     name: str = "mpii"  # what results call it
+    accept_split_mismatch: bool = False  # go on although the tompson split has not the published sizes
 
     @staticmethod
     def at(folder: str | Path, mat_path: str | Path | None = None, img_dir: str | Path | None = None) -> Data:

@@ -50,8 +50,11 @@ class TrainOptions(DataOptions):
     val_split: Annotated[
         float | None, Option(help="Hold out this share of the images at random (sets --split random).")
     ] = None
-    split: Annotated[str | None, Option(help="auto, tompson, random or file.")] = None
+    split: Annotated[str | None, Option(help="auto, tompson, random, paper or file.")] = None
     split_file: Annotated[Path | None, Option(help="Tompson's valid.h5, or a list of held-out image names.")] = None
+    accept_split_mismatch: Annotated[
+        bool, Option("--accept-split-mismatch", help="Go on although the tompson split has not the published sizes.")
+    ] = False
     augment: Annotated[bool | None, Option("--augment/--no-augment", help="Rotate, scale and flip.")] = None
     pretrained: Annotated[bool | None, Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.")] = None
     weights: Annotated[str | None, Option(help="File of ImageNet weights [default: the cache, else a download].")] = (
@@ -106,7 +109,11 @@ class TrainOptions(DataOptions):
             model="baseline",
             arch=self.arch,
             recipe=self.recipe(),
-            data=replace(self.where(), split_file=str(self.split_file) if self.split_file else None),
+            data=replace(
+                self.where(),
+                split_file=str(self.split_file) if self.split_file else None,
+                accept_split_mismatch=self.accept_split_mismatch,
+            ),
             weights=self.weights,
             num_keypoints=self.num_keypoints,
             seed=self.seed,

@@ -40,8 +40,8 @@ def draw_epoch(people: int, seed: int, epoch: int, augment: bool) -> Draws:
 def to_stored(draws: Draws, index: NDArray[np.int64], side: int, input_size: int) -> NDArray[np.float64]:
     """Affines (B, 2, 3) from the augmented input to the stored crop.
 
-    About the box centre (side / 2 of the crop, input_size / 2 of the input): rotate, scale, then mirror left and right, which
-    is what the standard code's mirrored photograph and mirrored centre come to.
+    About the box centre (side / 2 of the crop, input_size / 2 of the input): rotate, scale, then mirror left and
+    right, which is what the standard code's mirrored photograph and mirrored centre come to.
     """
     angle, scale = np.deg2rad(draws.rotation[index]), draws.scale[index]
     mirror = np.where(draws.flip[index], -1.0, 1.0)

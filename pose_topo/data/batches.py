@@ -38,9 +38,9 @@ class Batch:
 class Batches:
     """The people `rows` of a store, served in batches.
 
-    On a GPU their crops are copied to it once if they fit half of its free memory, else read ahead by a thread into pinned
-    memory. On a CPU there is neither: reading a crop there is a copy from the page cache, 0.1 ms, which a thread would only
-    do on a core that the network is using.
+    On a GPU their crops are copied to it once if they fit half of its free memory, else read ahead by a thread into
+    pinned memory. On a CPU there is neither: reading a crop is a copy from the page cache there, which a thread would
+    only do on a core that the network is using.
     """
 
     def __init__(

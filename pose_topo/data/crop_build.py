@@ -1,7 +1,7 @@
 """Building a store of crops: every photograph decoded once, in threads, resumable after a kill.
 
-It is built under `<key>.partial` and renamed when whole. A build that was killed goes on where it stopped, after checking
-what it finds. Threads, not processes: OpenCV and numpy release the interpreter's lock for all that takes time.
+It is built under `<key>.partial` and renamed when whole. A build that was killed goes on where it stopped, after
+checking what it finds. Threads, not processes: OpenCV and numpy release the interpreter's lock for all that takes time.
 """
 
 from __future__ import annotations
@@ -160,9 +160,7 @@ def _jobs(people: People, img_dir: Path, settings: CropSettings, missing: NDArra
             yield _Job(img_dir / name, rows, None if to_photo is None else to_photo[rows])
 
 
-def _run(
-    jobs: list[_Job], crops: np.memmap, settings: CropSettings, workers: int, progress: bool
-) -> Iterator[_Result]:
+def _run(jobs: list[_Job], crops: np.memmap, settings: CropSettings, workers: int, progress: bool) -> Iterator[_Result]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the photographs are the parallelism
     pool = ThreadPoolExecutor(workers)
@@ -197,7 +195,8 @@ def _manifest(people: People, settings: CropSettings, index: _Index) -> dict:
     if len(bad) > MAX_UNREADABLE * photographs:
         named = ", ".join(bad[:5]) + (" ..." if len(bad) > 5 else "")
         raise PoseTopoError(
-            f"{len(bad)} of {photographs} photographs are unreadable (more than {MAX_UNREADABLE:.0%}): {named}; fetch them again"
+            f"{len(bad)} of {photographs} photographs are unreadable (more than {MAX_UNREADABLE:.0%}): {named}; "
+            "fetch them again"
         )
     return {
         "people": len(people),

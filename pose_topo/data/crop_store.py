@@ -1,7 +1,7 @@
 """CropStore: every person's crop in one memory-mapped array.
 
-A store is a folder: `crops.npy` (P, S, S, 3) uint8 RGB, `index.npz` (the affine of each crop, which crops are there and their
-checksums) and `manifest.json`. `crop_build` fills it.
+A store is a folder: `crops.npy` (P, S, S, 3) uint8 RGB, `index.npz` (the affine of each crop, which crops are there and
+their checksums) and `manifest.json`. `crop_build` fills it.
 """
 
 from __future__ import annotations

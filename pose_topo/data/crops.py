@@ -27,7 +27,10 @@ class CropSettings:
 
 
 def read_photograph(path: Path) -> NDArray[np.uint8] | None:
-    """Decode a JPEG to BGR as it is stored (no EXIF rotation: annotations know none); None if missing, broken or cut off."""
+    """Decode a JPEG to BGR (H, W, 3), as it is stored: annotations know no EXIF rotation.
+
+    None if it is missing, broken or cut off.
+    """
     try:
         data = np.fromfile(path, np.uint8)
     except OSError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from pose_topo.config import Data, Recipe
 from pose_topo.data.crop_store import CropStore, open_or_build
 from pose_topo.data.crops import CropSettings
-from pose_topo.data.mpii import load_people
+from pose_topo.data.mpii import Census
 from pose_topo.data.people import People
+from pose_topo.data.people_cache import cached_people
 from pose_topo.data.splits import Split, make_split
 from pose_topo.errors import PoseTopoError
 
@@ -53,12 +54,14 @@ def prepare(
     Raises:
         PoseTopoError: the data are missing, broken, or too few.
     """
-    people = present_people(data, say)
-    people = select(people, recipe)
+    cache = cache or cache_folder()
+    annotated, census = present_people(data, say, cache)
+    people = select(annotated, recipe)
+    census = census.leave_out(f"not admitted by the {recipe.protocol} protocol", len(annotated) - len(people))
+    for line in census.lines():
+        say(line)
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
-    store = open_or_build(
-        people, Path(data.img_dir), settings, cache or cache_folder(), workers=workers, progress=progress
-    )
+    store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress, say=say)
     for name in store.manifest["unreadable"]:
         say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
     split = make_split(
@@ -68,8 +71,12 @@ def prepare(
         seed=seed,
         mat_path=data.mat_path,
         split_file=data.split_file,
+        annotated=annotated,
+        accept_mismatch=data.accept_split_mismatch,
     )
-    split = Split(split.rule, split.train[store.ok[split.train]], split.val[store.ok[split.val]])
+    if split.mismatch:
+        say(f"warning: not the published {split.rule} split: {split.mismatch}")
+    split = replace(split, train=split.train[store.ok[split.train]], val=split.val[store.ok[split.val]])
     return Dataset(people, split, store, _sha256(store, split))
 
 
@@ -82,11 +89,13 @@ def check_layout(data: Data) -> None:
     folder, mat = Path(data.img_dir), Path(data.mat_path)
     if not mat.parent.is_dir():
         raise PoseTopoError(
-            f"data folder {mat.parent} not found: give --data, or fetch MPII with `pose-topo download mpii --data {mat.parent}`"
+            f"data folder {mat.parent} not found: give --data, or fetch MPII with "
+            f"`pose-topo download mpii --data {mat.parent}`"
         )
     if not mat.is_file():
         raise PoseTopoError(
-            f"annotation file {mat} not found: give --data or --mat-path, or fetch it with `pose-topo download annotations`"
+            f"annotation file {mat} not found: give --data or --mat-path, or fetch it with "
+            "`pose-topo download annotations`"
         )
     if not folder.is_dir():
         raise PoseTopoError(
@@ -94,16 +103,16 @@ def check_layout(data: Data) -> None:
         )
 
 
-def present_people(data: Data, say: Callable[[str], None] = print) -> People:
-    """The annotated people whose photograph is on the disk.
+def present_people(data: Data, say: Callable[[str], None] = print, cache: Path | None = None) -> tuple[People, Census]:
+    """The annotated people whose photograph is on the disk, and the census of everybody else.
 
     Raises:
         PoseTopoError: no data folder, no annotation, or no photograph at all.
     """
     check_layout(data)
     folder, mat = Path(data.img_dir), Path(data.mat_path)
-    people, census = load_people(mat)
-    on_disk = set(os.listdir(folder))
+    people, census = cached_people(mat, cache or cache_folder())
+    on_disk = {entry.name for entry in folder.iterdir()}
     here = np.array([people.images[i] in on_disk for i in people.image])
     if not here.any():
         raise PoseTopoError(
@@ -113,9 +122,7 @@ def present_people(data: Data, say: Callable[[str], None] = print) -> People:
     if missing:
         named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         say(f"warning: {len(missing)} annotated photographs are missing from {folder} and skipped: {named}")
-    left = ", ".join(f"{count:,} {reason}" for reason, count in sorted(census.left_out.items()))
-    say(f"{census.rects:,} annorects: {census.kept:,} annotated people" + (f"; left out: {left}" if left else ""))
-    return people.take(here)
+    return people.take(here), census.leave_out("photograph missing", int((~here).sum()))
 
 
 def select(people: People, recipe: Recipe) -> People:

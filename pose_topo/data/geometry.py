@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# OpenCV's warp computes source positions in 32-bit floats (version 5) or in steps of 2^-10 (version 4). Affines that are
-# multiples of 2^-12 are exact in both as long as no position needs more than 24 bits, so a crop and the slice of a larger
-# one get the same pixels; beyond 4,096 px the step grows to keep within them.
+# OpenCV's warp computes source positions in 32-bit floats (version 5) or in steps of 2^-10 (version 4). With affines in
+# multiples of 2^-12 both give a crop and the slice of a larger one the same pixels, while no position needs more than
+# the 24 bits that such a float holds; beyond 4,096 px the step grows to keep within them.
 SNAP_BITS, FLOAT_BITS = 12, 24
 STORE_MARGIN = 1.75  # side of the stored crop / side of the test crop: room for rotation and scale (see docs/design.md)
 
@@ -24,8 +24,8 @@ def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray
     """Affines from the *stored* crop to the photograph, (P, 2, 3), snapped to multiples of 2^-12
     (coarser where a crop reaches beyond 4,096 px of the photograph).
 
-    The standard recipe's box (Xiao et al. 2018): the annotated centre moved down by 15*scale, side 200*1.25*scale, its centre
-    at input_size / 2 of the test crop; the stored crop continues the same pixel grid on every side.
+    The standard recipe's box (Xiao et al. 2018): the annotated centre moved down by 15*scale, side 200*1.25*scale, its
+    centre at input_size / 2 of the test crop; the stored crop continues the same pixel grid on every side.
     """
     center, scale = np.asarray(center, float), np.asarray(scale, float)
     half = stored_size(input_size) / 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pose_topo.data.people import People
 from pose_topo.errors import PoseTopoError
 
 FARTHEST = 20_000.0  # pixels; no photograph reaches there, so a coordinate beyond it is a broken entry
+SMALLEST = 2.0  # pixels a person is high; below, no crop can be cut
 
 
 @dataclass
@@ -42,14 +43,18 @@ class Census:
     left_out: dict[str, int] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """The table a person reads."""
-        rows = [
-            ("images in the annotation file", self.images),
-            ("annorects", self.rects),
-            ("annotated people kept", self.kept),
-        ]
+        """The table a person reads: the annorects are those left out and those kept."""
+        rows = [("images in the annotation file", self.images), ("annorects", self.rects)]
         rows += [(f"left out: {reason}", count) for reason, count in sorted(self.left_out.items())]
+        rows += [("annotated people kept", self.kept)]
         return [f"{count:>8,}  {label}" for label, count in rows]
+
+    def leave_out(self, reason: str, count: int) -> Census:
+        """The census after `count` of the people kept so far were left out for a further reason."""
+        if not count:
+            return self
+        more = {**self.left_out, reason: self.left_out.get(reason, 0) + count}
+        return replace(self, kept=self.kept - count, left_out=more)
 
 
 class _LeftOut(Exception):
@@ -73,7 +78,7 @@ def load_people(mat_path: str | Path) -> tuple[People, Census]:
         found = list(_people_of(rects, reasons))
         name = _name(entry) if found else None
         if found and name is None:
-            reasons["image without a name"] += len(found)
+            reasons["no usable image name"] += len(found)
         elif found:
             names.append(str(name))
             rows += [(len(names) - 1, index, person, len(rects), annotation) for person, annotation in found]
@@ -88,7 +93,8 @@ def _annolist(path: Path) -> list[Any]:
 
     if not path.is_file():
         raise PoseTopoError(
-            f"annotation file {path} not found: give --data or --mat-path, or fetch it with `pose-topo download annotations`"
+            f"annotation file {path} not found: give --data or --mat-path, or fetch it with "
+            "`pose-topo download annotations`"
         )
     try:
         release = loadmat(path, struct_as_record=False, squeeze_me=True)["RELEASE"]
@@ -111,7 +117,7 @@ def _structs(value: Any) -> Iterator[Any]:
 def _number(value: Any) -> float | None:
     """A field as a float (before any arithmetic: uint8 would wrap); None if empty, not a number, or not finite."""
     array = np.asarray(value)
-    if array.size != 1:
+    if array.size != 1 or array.dtype.kind == "c":
         return None
     try:
         number = float(array.ravel()[0])
@@ -127,7 +133,8 @@ def _numbers(struct: Any, *fields: str) -> np.ndarray | None:
 
 def _name(entry: Any) -> str | None:
     name = getattr(getattr(entry, "image", None), "name", None)
-    return name if isinstance(name, str) and name and Path(name).name == name else None
+    plain = isinstance(name, str) and name.isprintable() and name not in ("", "..") and Path(name).name == name
+    return name if plain else None
 
 
 def _people_of(rects: list[Any], reasons: collections.Counter[str]) -> Iterator[tuple[int, Annotation]]:
@@ -146,8 +153,8 @@ def _annotation(rect: Any) -> Annotation:
     scale = _number(getattr(rect, "scale", None))
     if center is None or scale is None:
         raise _LeftOut("no scale or objpos")
-    if scale <= 0:
-        raise _LeftOut("scale not positive")
+    if scale * 200 < SMALLEST:
+        raise _LeftOut("scale not positive" if scale <= 0 else f"person less than {SMALLEST:.0f} px high")
     head_box = _numbers(rect, "x1", "y1", "x2", "y2")
     if head_box is None or (head_box[:2] == head_box[2:]).all():
         raise _LeftOut("no head box")

@@ -15,8 +15,8 @@ _POLL = 0.1  # seconds between two looks at whether the consumer has gone
 def prefetched(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     """The same items in the same order, up to `depth` of them made ahead in a thread.
 
-    The thread ends with the iterator: at the end, when the consumer stops early, and when making an item fails (whose error
-    is raised here).
+    The thread ends with the iterator: at the end, when the consumer stops early, and when making an item fails (whose
+    error is raised here).
     """
     ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=depth)  # (is an item, the item or how it ended)
     gone = threading.Event()

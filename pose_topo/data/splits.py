@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_topo.data import tompson
 from pose_topo.data.people import People
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.files import git_blob_sha1_file
 
 OFFICIAL_MAT_BLOB = "114563d045f8b537e978b3f63e03bc2b0f719e0b"
-TOMPSON_SIZES = {"train": (22_246, 14_679), "val": (2_958, 2_729)}  # people, images
+PAPER_SHARE = 0.1  # of the people, held out by the original study
+RULES = ("auto", "tompson", "random", "paper", "file")
 
 
 @dataclass(frozen=True)
@@ -23,35 +26,49 @@ class Split:
     rule: str
     train: NDArray[np.int64]
     val: NDArray[np.int64]
+    mismatch: str | None = None  # how it differs from the published split, where that was accepted
 
 
 def make_split(
-    people: People, rule: str, *, val_split: float, seed: int, mat_path: str, split_file: str | None
+    people: People,
+    rule: str,
+    *,
+    val_split: float,
+    seed: int,
+    mat_path: str,
+    split_file: str | None,
+    annotated: People | None = None,
+    accept_mismatch: bool = False,
 ) -> Split:
-    """Apply a split rule: auto, tompson, random or file.
+    """Apply a split rule: auto, tompson, random, paper or file.
 
     Args:
         val_split: share of the images held out by `random`.
         split_file: for `tompson` its `valid.h5` (default: beside the `.mat`); for `file` a list of val image names.
+        annotated: everybody from whom the protocol chose `people` (default: `people`); the sizes of the published split
+            are checked on these.
+        accept_mismatch: go on where the published sizes do not come out, and record it.
 
     Raises:
-        PoseTopoError: a file is missing, or the split leaves one side empty.
+        PoseTopoError: a file is missing, the split leaves one side empty, or `tompson` on the official annotation does
+            not have the published sizes.
         UsageError: an unknown rule.
     """
+    if rule not in RULES:
+        raise UsageError(f"--split {rule}: give {', '.join(RULES[:-1])} or {RULES[-1]}")
     valid = Path(split_file) if split_file else Path(mat_path).with_name("valid.h5")
     if rule == "auto":
-        official = valid.is_file() and git_blob_sha1_file(mat_path) == OFFICIAL_MAT_BLOB
-        rule = "tompson" if official else "random"
+        rule = "tompson" if valid.is_file() and is_official(mat_path) else "random"
     if rule == "tompson":
-        split = tompson(people, valid)
+        split = _tompson(people, annotated or people, valid, is_official(mat_path), accept_mismatch)
     elif rule == "random":
         split = random_by_image(people, val_split, seed)
-    elif rule == "file":
+    elif rule == "paper":
+        split = paper(people, seed)
+    else:
         if split_file is None:
             raise UsageError("--split file needs --split-file: a text file with one val image name a line")
         split = from_list(people, Path(split_file))
-    else:
-        raise UsageError(f"--split {rule}: give auto, tompson, random or file")
     for side, index in (("train", split.train), ("val", split.val)):
         if not len(index):
             raise PoseTopoError(
@@ -60,13 +77,35 @@ def make_split(
     return split
 
 
+def is_official(mat_path: str | Path) -> bool:
+    """Whether the annotation file is MPII's own, by the name git gives its content."""
+    return git_blob_sha1_file(mat_path) == OFFICIAL_MAT_BLOB
+
+
 def random_by_image(people: People, val_split: float, seed: int) -> Split:
-    """Hold out a seeded random share of the images (at least one)."""
-    # names, not indices: the same photographs are held out whatever else was left out of the data
+    """Hold out a seeded random share of the images (at least one, and not all)."""
     present = sorted({people.images[i] for i in people.image})
     count = min(max(1, round(val_split * len(present))), max(1, len(present) - 1))
-    held = np.random.default_rng([seed, 0x5711]).permutation(len(present))[:count]
-    return _by_names(people, {present[i] for i in held}, "random")
+    return _by_names(people, _drawn(present, count, seed), "random")
+
+
+def paper(people: People, seed: int) -> Split:
+    """The original study's: a random tenth of the people that its recipe admits, here seeded.
+
+    The recipe admits only people who are alone in their image, so that drawing people is drawing images; where it was
+    changed to admit others, images are drawn, and none is split.
+    """
+    present = sorted({people.images[i] for i in people.image})
+    return _by_names(people, _drawn(present, max(1, int(PAPER_SHARE * len(present))), seed), "paper")
+
+
+def _drawn(names: list[str], count: int, seed: int) -> set[str]:
+    """The `count` names whose hashes with the seed are least: one image more or less moves at most one other."""
+
+    def rank(name: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{name}".encode()).digest()
+
+    return set(sorted(names, key=rank)[:count])
 
 
 def from_list(people: People, path: Path) -> Split:
@@ -87,23 +126,12 @@ def _by_names(people: People, val_names: set[str], rule: str) -> Split:
     return Split(rule, np.flatnonzero(~val), np.flatnonzero(val))
 
 
-def tompson(people: People, valid_path: Path) -> Split:
-    """Tompson et al.'s split: val = the (index, person) pairs of `valid.h5`, train = everybody in images without a val person."""
-    pairs = _valid_pairs(valid_path)
-    mine = list(zip(people.annolist_index.tolist(), people.person.tolist(), strict=True))
-    val = np.array([pair in pairs for pair in mine], bool)
-    val_images = {index for index, _ in pairs}
-    train = np.array([index not in val_images for index, _ in mine], bool)
-    return Split("tompson", np.flatnonzero(train), np.flatnonzero(val))
-
-
-def _valid_pairs(path: Path) -> set[tuple[int, int]]:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            return set(zip(np.asarray(file["index"]).astype(int), np.asarray(file["person"]).astype(int), strict=True))
-    except (OSError, KeyError, ValueError) as error:
+def _tompson(people: People, annotated: People, valid: Path, official: bool, accept_mismatch: bool) -> Split:
+    pairs = tompson.read_pairs(valid)
+    mismatch = tompson.mismatch(annotated, *tompson.divide(annotated, pairs)) if official else None
+    if mismatch and not accept_mismatch:
         raise PoseTopoError(
-            f"{path}: not Tompson's valid.h5 ({error}); fetch it with `pose-topo download split`"
-        ) from None
+            f"the tompson split is not the published one: {mismatch}; complete the data (`pose-topo download mpii`) or "
+            "give --accept-split-mismatch"
+        )
+    return Split("tompson", *tompson.divide(people, pairs), mismatch=mismatch)

@@ -20,13 +20,14 @@ def generate_heatmaps(joints: Tensor, labelled: Tensor, size: int, sigma: float,
             "exact": at x itself; "truncated": at the cell int(x) (the original study).
 
     Returns:
-        targets (B, K, size, size) and weights (B, K): 1 for a labelled joint of which some of the Gaussian lies in the map.
+        targets (B, K, size, size) and weights (B, K): 1 for a labelled joint whose patch ("nearest") or whose centre
+        lies in the map, at least in part.
     """
     joints = torch.where(labelled[..., None], joints.float(), torch.full_like(joints, -1e4, dtype=torch.float32))
     if centre == "nearest":
-        joints = torch.trunc(joints + 0.5)
+        joints = torch.trunc(joints + 0.5)  # int() of the public code: towards zero, below zero too
     elif centre == "truncated":
-        joints = torch.floor(joints)
+        joints = torch.trunc(joints)
     radius = int(PATCH_RADIUS * sigma)
     # any of the patch [mu - radius, mu + radius] inside [0, size - 1]
     inside = ((joints > -radius - 1) & (joints < size + radius)).all(-1)

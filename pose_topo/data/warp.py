@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-CPU_CHUNK = 2  # people at a time on a CPU, so that the float crops stay in its cache
+CPU_CHUNK = 4  # people at a time on a CPU, so that the float crops stay in its cache
 
 
 def warp(crops: Tensor, matrix: NDArray[np.float64], size: int) -> Tensor:

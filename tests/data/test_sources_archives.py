@@ -95,6 +95,21 @@ def test_a_zip_member_that_is_no_file_is_refused_by_name(tmp_path: Path, kind: i
         extract_zip_member(path, "folder/release.mat", tmp_path / "out")
 
 
+def test_a_member_larger_than_any_real_one_is_refused_by_name(tmp_path: Path) -> None:
+    bomb = member("images/bomb.jpg")
+    bomb.size = 1 << 31
+    with pytest.raises(PoseTopoError, match=r"'images/bomb\.jpg' refused, it is 2,147,483,648 bytes"):
+        extract(tmp_path, make_tar(GOOD, [bomb]))
+    content = b"0123456789"
+    zipped = make_zip({"folder/release.mat": content}).replace(
+        len(content).to_bytes(4, "little") + len("folder/release.mat").to_bytes(2, "little"),
+        (1 << 31).to_bytes(4, "little") + len("folder/release.mat").to_bytes(2, "little"),
+    )
+    (tmp_path / "a.zip").write_bytes(zipped)
+    with pytest.raises(PoseTopoError, match=r"'folder/release\.mat' refused, it is 2,147,483,648 bytes"):
+        extract_zip_member(tmp_path / "a.zip", "folder/release.mat", tmp_path / "out")
+
+
 @pytest.mark.parametrize("keep", [0, 10, 0.3, 0.6, 0.95])
 def test_a_cut_or_empty_archive_is_one_line_and_leaves_nothing(tmp_path: Path, keep: float) -> None:
     archive = make_tar(GOOD)

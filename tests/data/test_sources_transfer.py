@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPMessage
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,9 @@ import pytest
 from test_sources_server import Naps, Server, impatient, one_line, plain_remote, random_bytes, running_server
 
 from pose_topo.data.sources.mirrors import fetch_verified
+from pose_topo.data.sources.opener import _Redirects
 from pose_topo.data.sources.partial import Partial, Version
-from pose_topo.data.sources.transfer import Policy
+from pose_topo.data.sources.transfer import Policy, Wanted, transfer
 from pose_topo.data.sources.verify import Checks
 from pose_topo.errors import PoseTopoError
 
@@ -150,7 +154,79 @@ def test_content_changed_between_resumes_is_never_spliced(
     server.serve("valid.h5", CONTENT, etag=etags[1])
     if not conditional:  # it answers 206 whatever the condition
         server.files["/valid.h5"].faults.append(("wrong_range", 0))
+    server.seen.clear()
     fetch(server, tmp_path / "valid.h5")
+    assert_clean(tmp_path / "valid.h5")
+    # The condition makes the server send the new content at once; else a refused 206 comes first.
+    assert len(server.seen) == (1 if conditional and etags[0] == '"v1"' else 2)
+
+
+URL, OTHER = "http://a/x", "http://b/x"
+
+
+@pytest.mark.parametrize(
+    "held, offered, hashed, joined",
+    [
+        (Version(URL, '"1"', None, 9), Version(URL, '"1"', None, 9), False, True),
+        (Version(URL, '"1"', None, 9), Version(URL, '"2"', None, 9), True, False),
+        (Version(URL, '"1"', None, 9), Version(URL, None, None, 9), True, False),
+        (Version(URL, '"1"', "Mon", 9), Version(URL, '"2"', "Mon", 9), True, False),
+        (Version(URL, None, "Mon", 9), Version(URL, None, "Mon", 9), False, True),
+        (Version(URL, None, "Mon", 9), Version(URL, None, "Tue", 9), True, False),
+        (Version(URL, '"1"', None, 9), Version(URL, '"1"', None, 8), True, False),
+        (Version(URL, '"1"', None, 9), Version(OTHER, '"2"', None, 9), True, True),
+        (Version(URL, '"1"', None, 9), Version(OTHER, '"1"', None, 9), False, False),
+        (Version(URL, '"1"', None, 9), Version(OTHER, '"1"', None, 8), True, False),
+        (Version(URL, '"1"', None, None), Version(OTHER, '"1"', None, 9), True, False),
+    ],
+)
+def test_bytes_join_only_what_may_be_the_same_content(
+    held: Version, offered: Version, hashed: bool, joined: bool
+) -> None:
+    assert held.joins(offered, hashed) is joined
+
+
+@pytest.mark.parametrize("fault", [("cut", 100_000), ("chunked", 100_000)])
+def test_no_splice_needs_the_hash_to_be_found_out(server: Server, tmp_path: Path, fault: Any) -> None:
+    """Below the verification: what `transfer` itself brings is already of one version."""
+    served = server.serve("valid.h5", WRONG)
+    served.faults.append(fault)
+    served.stuck = ("status", 404)
+    part = Partial(tmp_path / "valid.h5")
+    with pytest.raises(PoseTopoError):
+        transfer(server.url("valid.h5"), part, impatient(), Wanted(hashed=False))
+    server.serve("valid.h5", CONTENT, etag='"v2"').faults.extend([("wrong_range", 0), ("wrong_range", 50)])
+    transfer(server.url("valid.h5"), part, impatient(), Wanted(hashed=False))
+    assert part.path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("shift", [-40, 40])
+def test_a_206_for_other_bytes_is_never_appended(server: Server, tmp_path: Path, shift: int) -> None:
+    server.serve("valid.h5", CONTENT).faults.extend([("cut", 100_000), ("wrong_range", shift)])
+    part = Partial(tmp_path / "valid.h5")
+    transfer(server.url("valid.h5"), part, impatient(), Wanted(hashed=False))
+    assert part.path.read_bytes() == CONTENT
+
+
+def test_two_servers_bytes_are_not_joined_without_a_hash(server: Server, tmp_path: Path) -> None:
+    first = server.serve("a", WRONG)
+    first.faults.append(("cut", 100_000))
+    first.stuck = ("status", 404)
+    server.serve("b", CONTENT)
+    part = Partial(tmp_path / "valid.h5")
+    with pytest.raises(PoseTopoError):
+        transfer(server.url("a"), part, impatient(), Wanted(hashed=False))
+    transfer(server.url("b"), part, impatient(), Wanted(hashed=False))
+    assert part.path.read_bytes() == CONTENT and server.seen[-1] == ("/b", None)
+
+
+def test_a_full_part_of_unknown_length_is_known_by_the_416(server: Server, tmp_path: Path) -> None:
+    server.serve("valid.h5", CONTENT)
+    part = Partial(tmp_path / "valid.h5")
+    part.restart(Version(server.url("valid.h5"), '"v1"', None, None))
+    part.path.write_bytes(CONTENT)
+    fetch(server, tmp_path / "valid.h5")
+    assert server.seen == [("/valid.h5", "bytes=300000-")]
     assert_clean(tmp_path / "valid.h5")
 
 
@@ -220,6 +296,14 @@ def test_progress_renews_the_patience(server: Server, tmp_path: Path) -> None:
 def test_only_http_is_ever_opened(server: Server, tmp_path: Path, url: str) -> None:
     with pytest.raises(PoseTopoError, match="not an http"):
         fetch(server, tmp_path / "valid.h5", urls=(url,))
+
+
+def test_https_is_never_left_for_http() -> None:
+    handler, headers = _Redirects(), HTTPMessage()
+    request = urllib.request.Request("https://h/x")
+    assert handler.redirect_request(request, BytesIO(), 308, "", headers, "https://other/x") is not None
+    with pytest.raises(PoseTopoError, match="not followed"):
+        handler.redirect_request(request, BytesIO(), 302, "", headers, "http://h/x")
 
 
 def test_a_host_that_is_not_there_is_one_line(server: Server, tmp_path: Path) -> None:

@@ -17,22 +17,10 @@ from pose_topo import joints
 
 SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
 SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}
-METRICS = [
-    "epoch",
-    "train_loss",
-    "train_heatmap_loss",
-    "topo_loss",
-    "lambda",
-    "val_loss",
-    "val_pckh",
-    "moran_i",
-    "contiguity",
-    "mean_row_norm",
-    "participation_ratio",
-    "lr",
-    "images_per_s",
-    "seconds",
-]
+METRICS = (
+    *("epoch", "train_loss", "train_heatmap_loss", "topo_loss", "lambda", "val_loss", "val_pckh", "moran_i"),
+    *("contiguity", "mean_row_norm", "participation_ratio", "lr", "images_per_s", "seconds"),
+)
 DEMO = "demo protocol: 96 px, no augmentation"
 FASTER = "the topographic layer's learning rate is 10 times that of the rest (the study: 1)"
 _rows, _columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
@@ -52,7 +40,7 @@ def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", pro
     """All files of one run."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *arm.encode()])
-    identity = {
+    identity: dict[str, Any] = {
         "schema": 1,
         "checkpoint_sha256": f"{arm}{seed}",
         "data_sha256": f"data{seed}",
@@ -63,13 +51,13 @@ def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", pro
         "epochs": EPOCHS,
         "deviations": [DEMO] if arm == "baseline" else [DEMO, FASTER],
     }
-    evaluation = _evaluation(arm, rng) | identity | {"kind": "evaluation", "data": data}
+    evaluation: dict[str, Any] = _evaluation(arm, rng) | identity | {"kind": "evaluation", "data": data}
     numbers, maps = _analysis(arm, rng)
     dump(folder / "evaluation.json", evaluation)
     dump(folder / "analysis.json", numbers | identity | {"kind": "analysis"})
-    np.savez_compressed(folder / "analysis.npz", **maps)
+    np.savez_compressed(folder / "analysis.npz", allow_pickle=False, **maps)
     _metrics(folder / "metrics.csv", arm, rng, evaluation["pckh"]["0.5"]["mean"])
-    np.savez_compressed(folder / "examples.npz", **_examples(np.random.default_rng(seed), rng))
+    np.savez_compressed(folder / "examples.npz", allow_pickle=False, **_examples(np.random.default_rng(seed), rng))
     return folder
 
 

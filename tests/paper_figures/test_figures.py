@@ -32,7 +32,16 @@ FIGURES = {
 }
 TABLES = {"table_pckh": "evaluation.json", "table_topography": "analysis.json"}
 ROOT = Path(__file__).parents[2]
-HOSTILE = "backend: TkAgg\nfont.size: 30\nfont.family: serif\ntext.usetex: True\npdf.fonttype: 3\nfigure.dpi: 17\nsavefig.bbox: tight\n"
+DPI = 100  # a third of what is published: faster
+HOSTILE = """
+backend: TkAgg
+font.size: 30
+font.family: serif
+text.usetex: True
+pdf.fonttype: 3
+figure.dpi: 17
+savefig.bbox: tight
+"""
 
 
 def run(name: str, folders: list[Path], out: Path, *more: str) -> int:
@@ -40,26 +49,64 @@ def run(name: str, folders: list[Path], out: Path, *more: str) -> int:
     return main(["--results", *map(str, folders), "--out", str(out), *more])
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_drawn_with_its_caption(name: str, study: list[Path], tmp_path: Path) -> None:
+BUILD = """
+import importlib, importlib.abc, sys
+class NoTorch(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in ('torch', 'torchvision'):
+            raise ImportError('torch is not for figures')
+sys.meta_path.insert(0, NoTorch())
+from paper_figures import style
+style.SETTINGS["savefig.dpi"] = int(sys.argv.pop())
+names, out, folders = sys.argv[1].split(','), sys.argv[2], sys.argv[3:]
+for name in names:
+    assert importlib.import_module('paper_figures.' + name).main(['--results', *folders, '--out', out]) == 0, name
+assert not any(name.split('.')[0] == 'torch' for name in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def drawn(study: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Everything built twice at once: here, and in another process under hostile settings without torch."""
+    here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there") / "deeper"
+    rc = tmp_path_factory.mktemp("rc") / "matplotlibrc"
+    rc.write_text(HOSTILE, encoding="utf-8")
+    settings = {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(rc)}
+    names = [*FIGURES, *TABLES, "verdict"]
+    other = subprocess.Popen(
+        [sys.executable, "-c", BUILD, ",".join(names), str(there), *map(str, study[::-1]), str(DPI)],
+        env=os.environ | settings | {"PYTHONPATH": str(ROOT)},
+        cwd=rc.parent,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
     before = dict(matplotlib.rcParams)
-    assert run(name, study, tmp_path) == 0
-    assert dict(matplotlib.rcParams) == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{name}.caption.md", f"{name}.pdf", f"{name}.png"]
-    with Image.open(tmp_path / f"{name}.png") as picture:
-        assert picture.width in (round(300 * style.ONE_COLUMN), round(300 * style.TWO_COLUMNS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(style.SETTINGS, "savefig.dpi", DPI)
+        codes = {name: run(name, study, here) for name in names}
+    error = other.communicate()[1].decode()
+    assert other.returncode == 0, error
+    assert codes == dict.fromkeys(names, 0) and dict(matplotlib.rcParams) == before
+    return here, there
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_is_drawn_with_its_caption(name: str, drawn: tuple[Path, Path]) -> None:
+    out = drawn[0]
+    assert {p.name for p in out.glob(f"{name}.*")} == {f"{name}.caption.md", f"{name}.pdf", f"{name}.png"}
+    with Image.open(out / f"{name}.png") as picture:
+        assert picture.width in (round(DPI * style.ONE_COLUMN), round(DPI * style.TWO_COLUMNS))
         assert np.asarray(picture.convert("L")).std() > 10
-    pdf = (tmp_path / f"{name}.pdf").read_bytes()
+    pdf = (out / f"{name}.pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and b"/FontFile2" in pdf and b"/Type3" not in pdf
-    text = (tmp_path / f"{name}.caption.md").read_text(encoding="utf-8")
+    text = (out / f"{name}.caption.md").read_text(encoding="utf-8")
     for said in ("Protocol demo, resnet18, data synthetic", made_up_results.DEMO, made_up_results.FASTER, "topo 1"):
         assert said in text
     assert "nan" not in text and "None" not in text
 
 
-def test_captions_hold_the_numbers(study: list[Path], tmp_path: Path) -> None:
-    assert run("moran", study, tmp_path) == 0
-    text = (tmp_path / "moran.caption.md").read_text(encoding="utf-8")
+def test_captions_hold_the_numbers(study: list[Path], drawn: tuple[Path, Path]) -> None:
+    text = (drawn[0] / "moran.caption.md").read_text(encoding="utf-8")
     means = [
         json.loads((f / "analysis.json").read_text())["moran"]["mean_I"] for f in study if f.name.startswith("topo")
     ]
@@ -90,7 +137,8 @@ def test_a_run_without_the_file_is_left_out(study: list[Path], tmp_path: Path) -
     assert "Seeds: topo 1." in (tmp_path / "out" / "moran.caption.md").read_text(encoding="utf-8")
 
 
-def test_what_does_not_exist_is_not_drawn(tmp_path: Path) -> None:
+def test_what_does_not_exist_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 50)  # fast
     folder = made_up_results.write_run(tmp_path / "run", "control", 1)
     for key in ("I", "z", "p", "q", "p_max"):
         made_up_results.edit(folder, "analysis.json", ("moran", "per_joint", "right ankle", key), None)
@@ -125,41 +173,8 @@ def test_right_joints_are_darker_than_left_and_all_colors_differ() -> None:
     assert len({(str(look.dashes), look.marker) for look in style.ARMS.values()}) == len(lightness)
 
 
-BUILD = """
-import importlib, importlib.abc, sys
-class NoTorch(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'torchvision'):
-            raise ImportError('torch is not for figures')
-sys.meta_path.insert(0, NoTorch())
-names, out, folders = sys.argv[1].split(','), sys.argv[2], sys.argv[3:]
-for name in names:
-    assert importlib.import_module('paper_figures.' + name).main(['--results', *folders, '--out', out]) == 0, name
-assert not any(name.split('.')[0] == 'torch' for name in sys.modules)
-"""
-
-
-def test_bytes_are_the_same_anywhere_and_torch_is_not_needed(study: list[Path], tmp_path: Path) -> None:
-    """Built twice at once: other folder, time zone, locale, hash seed, and a hostile matplotlibrc."""
-    rc = tmp_path / "matplotlibrc"
-    rc.write_text(HOSTILE, encoding="utf-8")
-    plain = {"PYTHONPATH": str(ROOT), "TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "1"}
-    hostile = plain | {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(rc)}
-    names = ",".join([*FIGURES, *TABLES, "verdict"])
-    outs = [tmp_path / "one", tmp_path / "deeper" / "two"]
-    built = [
-        subprocess.Popen(
-            [sys.executable, "-c", BUILD, names, str(out), *map(str, order)],
-            env=os.environ | settings,
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-        )
-        for out, settings, order in zip(outs, (plain, hostile), (study, study[::-1]), strict=True)
-    ]
-    for process in built:
-        error = process.communicate()[1].decode()
-        assert process.returncode == 0, error
-    first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in outs)
+def test_bytes_are_the_same_anywhere(drawn: tuple[Path, Path]) -> None:
+    """Other folder, order of runs, time zone, locale and hash seed; a hostile matplotlibrc; and no torch."""
+    first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in drawn)
     assert len(first) == 3 * len(FIGURES) + 4 * len(TABLES) + 2
     assert [name for name in first if first[name] != second.get(name)] == [] and len(second) == len(first)

@@ -23,7 +23,7 @@ def test_a_run_as_values(study: list[Path]) -> None:
     assert run.maps["labels"].shape == (16, 16) and run.metrics["epoch"].tolist() == list(range(1, 9))
     assert np.isnan(load([study[0]])[0].metrics["topo_loss"]).all()  # empty fields
     for key in ("moran.nothing", "pckh", "moran.weights"):
-        with pytest.raises(PoseTopoError, match="analysis.json"):
+        with pytest.raises(PoseTopoError, match=r"analysis\.json"):
             run.number("analysis", key)
     with pytest.raises(PoseTopoError, match="no array 'nothing'"):
         run.maps["nothing"]
@@ -99,3 +99,16 @@ def test_what_cannot_be_compared_is_refused(study: list[Path], tmp_path: Path) -
         made_up_results.edit(tmp_path / "copy", name, ("data_sha256",), "another split")
     with pytest.raises(PoseTopoError, match="seed 1 were measured on different data"):
         one_study(load([tmp_path / "copy", study[2]]))
+
+
+def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:
+    """The analysis stage writes the keys and arrays that these tests pretend it writes."""
+    analyze = pytest.importorskip("pose_topo.analysis.analyze")
+    lattice = pytest.importorskip("pose_topo.lattice").Lattice(4, 4)
+    rng = np.random.default_rng(0)
+    numbers, maps = analyze.measure(rng.normal(size=(16, 16)), rng.normal(size=(30, 16)), lattice, 19)
+    run = load([study[-1]])[0]
+    for part, content in numbers.items():
+        assert set(content) == set(run.json["analysis"][part])
+    for name, array in maps.items():
+        assert run.maps[name].ndim == array.ndim

@@ -1,0 +1,123 @@
+"""Whatever an annotation file holds, it is parsed or counted: no traceback, and no person that is silently wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from pose_topo.data.mpii import FARTHEST, load_people
+from pose_topo.data.people import People
+from pose_topo.errors import PoseTopoError
+
+EMPTY = np.zeros((0, 0))
+GONE = object()  # the field is absent
+
+odd = st.sampled_from(
+    [GONE, EMPTY, "1", "0", "abc", "", np.uint8(7), np.uint16(300), np.int16(-3), float("nan"), float("inf"), -1.5, 0.0,
+     1e-9, 1e12, 1e308, 3 + 4j, True, np.array([1.0, 2.0]), np.array([["ab", "cd"]]), {"x": 1.0}, {"y": EMPTY}]
+)  # fmt: skip
+
+
+def mostly(good: st.SearchStrategy, bad: st.SearchStrategy = odd, of: int = 25) -> st.SearchStrategy:
+    """`bad` about once in `of` times."""
+    return st.sampled_from([False] * (of - 1) + [True]).flatmap(lambda broken: bad if broken else good)
+
+
+number = mostly(st.one_of(st.floats(1, 2000), st.integers(0, 255).map(np.uint8)))
+identity = mostly(mostly(st.integers(0, 15), st.integers(-2, 20).map(float)))
+
+
+def struct(**fields: Any) -> st.SearchStrategy:
+    return st.fixed_dictionaries(fields).map(lambda d: {k: v for k, v in d.items() if v is not GONE})
+
+
+def rows(items: st.SearchStrategy, most: int) -> st.SearchStrategy:
+    """None, one or several structs, as MATLAB keeps them."""
+    return st.lists(items, max_size=most).map(lambda found: as_struct_array(found) if found else EMPTY)
+
+
+def as_struct_array(dicts: list[dict]) -> np.ndarray:
+    names = sorted({name for d in dicts for name in d}) or ["nothing"]
+    array = np.empty((1, len(dicts)), dtype=[(name, object) for name in names])
+    for place, d in enumerate(dicts):
+        for name in names:
+            array[0, place][name] = d.get(name, EMPTY)
+    return array
+
+
+point = struct(x=number, y=number, id=identity, is_visible=st.one_of(st.sampled_from([0, 1, "0", "1"]), odd))
+rect = struct(
+    x1=number, y1=number, x2=number, y2=number, scale=mostly(st.floats(0.3, 8)),
+    objpos=mostly(struct(x=number, y=number)), annopoints=mostly(struct(point=rows(point, 4))),
+)  # fmt: skip
+image = struct(
+    image=mostly(struct(name=mostly(st.sampled_from(["1.jpg", "2.jpg"]), st.sampled_from(["../x.jpg", "a\nb", 5.0])))),
+    annorect=mostly(rows(rect, 3)),
+)
+
+
+@pytest.fixture(scope="module")
+def mat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("broken") / "a.mat"
+
+
+def test_parsed_or_counted(mat: Path) -> None:
+    kept = []
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(images=st.lists(image, min_size=1, max_size=3))
+    def check(images: list[dict]) -> None:
+        savemat(mat, {"RELEASE": {"annolist": as_struct_array(images)}})
+        try:
+            people, census = load_people(mat)
+        except PoseTopoError as error:
+            assert "no annotated person" in str(error)
+            return
+        kept.append(len(people))
+        assert census.rects == census.kept + sum(census.left_out.values())
+        assert census.kept == len(people) > 0
+        check_sound(people)
+        for row in range(len(people)):
+            check_against_the_file(people, row, images)
+
+    check()
+    assert sum(kept) > 20  # else nothing was tested
+
+
+def check_sound(people: People) -> None:
+    assert np.isfinite(people.center).all()
+    assert np.isfinite(people.head_box).all()
+    assert (people.scale * 200 >= 2).all()
+    assert np.array_equal(np.isnan(people.joints).any(-1), ~people.labelled)
+    assert people.labelled.any(1).all()
+    assert not (people.visible & ~people.labelled).any()
+    for values in (people.joints, people.center, people.head_box):
+        assert np.nanmax(np.abs(values)) <= FARTHEST + 1
+    assert set(people.names) <= {"1.jpg", "2.jpg"}
+
+
+def check_against_the_file(people: People, row: int, images: list[dict]) -> None:
+    """The person at `row` is the very rect that its numbers name, value by value."""
+    entry = images[people.annolist_index[row]]
+    assert people.names[row] == entry["image"]["name"]
+    assert people.rects_in_image[row] == entry["annorect"].shape[1]
+    given_rect = entry["annorect"][0, people.person[row]]
+    assert people.center[row].tolist() == [float(given_rect["objpos"][axis]) - 1 for axis in ("x", "y")]
+    assert people.scale[row] == float(given_rect["scale"])
+    assert people.head_box[row].tolist() == [float(given_rect[name]) - 1 for name in ("x1", "y1", "x2", "y2")]
+    given_points = {int(float(p["id"])): p for p in given_rect["annopoints"]["point"][0]}
+    assert len(given_points) == given_rect["annopoints"]["point"].shape[1]  # no id twice
+    for k in people.labelled[row].nonzero()[0]:
+        assert people.joints[row, k].tolist() == [float(given_points[k][axis]) - 1 for axis in ("x", "y")]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(release=st.one_of(odd.filter(lambda v: v is not GONE), struct(annolist=odd), struct(annolist=struct(image=odd))))
+def test_anything_for_release(mat: Path, release: Any) -> None:
+    savemat(mat, {"RELEASE": release})
+    with pytest.raises(PoseTopoError, match="no annotated person"):
+        load_people(mat)

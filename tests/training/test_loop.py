@@ -1,0 +1,153 @@
+"""The one loop: repeats, resumes, keeps the control free of the spatial loss, and stops when it must."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pose_topo import runs
+from pose_topo.config import DEMO, PAPER, Data, RunConfig, Topography
+from pose_topo.data.dataset import prepare
+from pose_topo.errors import PoseTopoError
+from pose_topo.training import loop
+from pose_topo.training.loop import train
+
+RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
+
+
+def silent(_text: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def config(small_data):
+    return RunConfig("topo", "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), arm="topo", threads=1, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def dataset(config):
+    return prepare(config.data, config.recipe, seed=0, workers=1, progress=False, say=silent)
+
+
+def fit(config, dataset, run, **options):
+    return train(config, dataset, run, progress=False, say=silent, **options)
+
+
+def weights(run):
+    return runs.load_checkpoint(run / "last.pt").model
+
+
+def equal(one, two):
+    return all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config, dataset, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "undisturbed"
+    return run, fit(config, dataset, run)
+
+
+def test_equal_seeds_train_equal_networks_and_others_do_not(config, dataset, undisturbed, tmp_path):
+    fit(config, dataset, tmp_path / "again")
+    assert equal(weights(undisturbed[0]), weights(tmp_path / "again"))
+    fit(replace(config, seed=1), dataset, tmp_path / "other")
+    assert not equal(weights(undisturbed[0]), weights(tmp_path / "other"))
+
+
+def test_a_run_cut_after_an_epoch_and_continued_equals_an_undisturbed_one(config, dataset, undisturbed, tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(_model, row):
+        if row["epoch"] == 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(config, dataset, tmp_path / "run", hooks=(kill,))
+    assert runs.load_checkpoint(tmp_path / "run" / "last.pt").epoch == 1
+    history = fit(config, dataset, tmp_path / "run")
+    assert equal(weights(undisturbed[0]), weights(tmp_path / "run"))
+    same = ["epoch", "train_loss", "val_loss", "val_pckh", "moran_i", "lr"]
+    assert [[row[key] for key in same] for row in history] == [[row[key] for key in same] for row in undisturbed[1]]
+
+
+def test_every_person_is_trained_on_once_an_epoch(config, dataset):
+    from pose_topo.data.batches import Batches
+
+    batches = Batches(dataset.store, dataset.people, dataset.split.train, config.recipe, torch.device("cpu"))
+    seen = [index for batch in batches.epoch(0, 1, 4) for index in batch.index.tolist()]
+    # a last batch of a single person is left out
+    assert sorted(seen) == sorted(set(seen))
+    assert len(set(dataset.split.train.tolist()) - set(seen)) == (1 if len(dataset.split.train) % 4 == 1 else 0)
+
+
+def test_the_spatial_loss_works_and_the_control_is_free_of_it(config, dataset, undisturbed, tmp_path):
+    control = replace(config, topography=Topography(4, 4, weight=0.0), arm="control")
+    history = fit(control, dataset, tmp_path / "control")
+    topo = undisturbed[1]
+    assert topo[-1]["topo_loss"] < history[-1]["topo_loss"]  # still measured where it is not trained
+    assert history[-1]["lambda"] == 0.0
+    assert history[-1]["train_loss"] == history[-1]["train_heatmap_loss"]
+    assert topo[-1]["train_loss"] == pytest.approx(topo[-1]["train_heatmap_loss"] + 0.5 * topo[-1]["topo_loss"])
+
+
+def test_the_paper_recipe_trains_and_reports_its_best(small_data, tmp_path):
+    recipe = replace(PAPER, input_size=32, batch_size=4, epochs=2, pretrained=False, single_person=False, min_labelled=1)
+    paper = RunConfig("topo", "resnet18", recipe, Data.at(small_data), Topography(2, 3), threads=1, device="cpu")
+    data = prepare(paper.data, recipe, seed=0, workers=1, progress=False, say=silent)
+    history = fit(paper, data, tmp_path / "run")
+    assert [row["lambda"] for row in history] == pytest.approx([0.05, 0.5])  # the study's cosine over two epochs
+    best = min(history, key=lambda row: row["val_loss"])["epoch"]
+    assert runs.reported_checkpoint(tmp_path / "run").name == "best.pt"
+    assert runs.load_checkpoint(tmp_path / "run" / "best.pt").epoch == best
+
+
+def test_patience_ends_a_run_early(config, dataset, tmp_path, monkeypatch):
+    losses = iter([1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(loop, "validate", lambda *_: {"val_loss": next(losses), "val_pckh": 0.0})
+    impatient = replace(config, recipe=replace(config.recipe, epochs=4, patience=1))
+    assert len(fit(impatient, dataset, tmp_path / "run")) == 2
+
+
+def test_a_diverging_run_stops_and_keeps_the_epoch_before(config, dataset, tmp_path):
+    def spoil(model, row):
+        if row["epoch"] == 1:
+            with torch.no_grad():
+                model.head.weight.fill_(float("nan"))
+
+    with pytest.raises(PoseTopoError, match=r"not finite.*learning rate"):
+        fit(config, dataset, tmp_path / "run", hooks=(spoil,))
+    kept = runs.load_checkpoint(tmp_path / "run" / "last.pt")
+    assert kept.epoch == 1 and torch.isfinite(kept.model["head.weight"]).all()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    path.write_bytes((undisturbed[0] / "last.pt").read_bytes())
+
+    def full(_content, temporary):
+        temporary.write_bytes(b"half a")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(PoseTopoError, match="No space left"):
+        runs.save_checkpoint(path, config, 3, {})
+    assert path.read_bytes() == (undisturbed[0] / "last.pt").read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
+def test_wandb_offline_keeps_every_epoch(config, dataset, tmp_path, monkeypatch):
+    from pose_topo.training.hooks import wandb_hook
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    said: list[str] = []
+    hook = wandb_hook("a run", config, said.append)
+    hook(None, {"epoch": 1, "train_loss": 0.123456})  # type: ignore[arg-type]
+    import wandb
+
+    wandb.finish()
+    assert said == []
+    files = list(tmp_path.rglob("*.wandb"))
+    assert len(files) == 1 and b"train_loss" in files[0].read_bytes()
