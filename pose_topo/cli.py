@@ -87,7 +87,8 @@ def _train(chosen: options.TrainOptions) -> None:
     )
     last = history[-1]
     say(
-        f"{run}: epoch {last['epoch']}, validation PCKh@0.5 {last['val_pckh']:.2f} (no flip test); next: pose-topo evaluate {run}"
+        f"{run}: epoch {last['epoch']}, validation PCKh@0.5 {last['val_pckh']:.2f} (no flip test); "
+        f"next: pose-topo evaluate {run}"
     )
 
 
@@ -182,7 +183,8 @@ def download(
             return
         manifest = render_dataset(data, people, seed, progress=progress)
         say(
-            f"{data}: {manifest['people']:,} people in {manifest['images']:,} photographs, version {manifest['version']}"
+            f"{data}: {manifest['people']:,} people in {manifest['images']:,} photographs, "
+            f"version {manifest['version']}"
         )
         return
     from pose_topo.data import sources

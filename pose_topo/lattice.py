@@ -1,7 +1,8 @@
 """Channels on an h x w grid: who is whose neighbour, and how far apart they are.
 
-Channel c sits at row c // w, column c % w. "rook" joins the 4 side neighbours, "queen" the 8 around; "bounded" grids end at
-their border, a "torus" wraps round. Everything that needs the grid (losses, Moran's I, contiguity) takes it from here.
+Channel c sits at row c // w, column c % w. "rook" joins the 4 side neighbours, "queen" the 8 around; "bounded" grids
+end at their border, a "torus" wraps round. Everything that needs the grid (losses, Moran's I, contiguity) takes it
+from here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Command-line options as dataclasses: each field is an option, its annotation carries the help line.
 
-`as_command` turns a function of such a dataclass into one that typer understands, so that an option that two commands share
-is written once.
+`as_command` turns a function of such a dataclass into one that typer understands, so that an option that two commands
+share is written once.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class TrainOptions(DataOptions):
         bool, Option("--accept-split-mismatch", help="Go on although the tompson split has not the published sizes.")
     ] = False
     augment: Annotated[bool | None, Option("--augment/--no-augment", help="Rotate, scale and flip.")] = None
-    pretrained: Annotated[bool | None, Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.")] = None
+    pretrained: Annotated[bool | None, Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.")] = (
+        None
+    )
     weights: Annotated[str | None, Option(help="File of ImageNet weights [default: the cache, else a download].")] = (
         None
     )

@@ -1,4 +1,5 @@
-"""Quick pictures: joints over photographs, and the joints' areas on the grid. The figures of the study are in paper_figures/."""
+"""Quick pictures: joints over photographs, and the joints' areas on the grid. The figures of the study are in
+paper_figures/."""
 
 from __future__ import annotations
 

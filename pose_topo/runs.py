@@ -88,7 +88,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def reported_checkpoint(run: str | Path) -> Path:
-    """The checkpoint whose numbers are reported: `best.pt` where the recipe says so, else `last.pt`; a file is taken as it is.
+    """The checkpoint whose numbers are reported: `best.pt` where the recipe says so, else `last.pt`; a file is taken
+    as it is.
 
     Raises:
         PoseTopoError: no such run.
@@ -108,12 +109,11 @@ def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
     Floats carry 9 significant digits: enough for an fp32 number to come back.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
     for row in history:
-        writer.writerow(
-            {key: format(value, ".9g") if isinstance(value, float) else value for key, value in row.items()}
-        )
+        cells = (row.get(key, "") for key in COLUMNS)
+        writer.writerow([format(cell, ".9g") if isinstance(cell, float) else cell for cell in cells])
     write_text(path, text.getvalue())
 
 

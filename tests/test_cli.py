@@ -14,7 +14,19 @@ import pytest
 from pose_topo import cli
 from pose_topo.config import MAT_NAME
 
-TINY = ["--protocol", "demo", "--arch", "resnet18", "--input-size", "32", "--batch-size", "4", "--no-progress", "--threads", "1"]
+TINY = [
+    "--protocol",
+    "demo",
+    "--arch",
+    "resnet18",
+    "--input-size",
+    "32",
+    "--batch-size",
+    "4",
+    "--no-progress",
+    "--threads",
+    "1",
+]
 
 
 def run(*arguments: object) -> int:
@@ -46,13 +58,14 @@ def here(tmp_path, monkeypatch):
 def trained(small_data, tmp_path_factory):
     """A TopoModel trained for two tiny epochs."""
     folder = tmp_path_factory.mktemp("work")
-    assert run("train-topo", "--data", small_data, *TINY, "--epochs", 2, "--topo-grid", 4, 5, "--save-dir", folder / "runs",
-               "--run-name", "tiny", "--save-plts") == 0  # fmt: skip
+    where = ["--data", small_data, "--save-dir", folder / "runs", "--run-name", "tiny"]
+    assert run("train-topo", *where, *TINY, "--epochs", 2, "--topo-grid", 4, 5, "--save-plts") == 0
     return folder / "runs" / "tiny"
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; sys.argv = ['pose-topo', '--help']\nfrom pose_topo import cli\ntry: cli.main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv = ['pose-topo', '--help']\nfrom pose_topo import cli\n"
+    code += "try: cli.main()\nexcept SystemExit: pass\n"
     code += "print([m for m in ('torch', 'scipy', 'cv2', 'matplotlib', 'wandb') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
@@ -60,7 +73,9 @@ def test_help_imports_nothing_heavy():
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"]
+)
 def test_every_option_has_a_help_line(command, capsys):
     assert run(command, "--help") == 0
     text = capsys.readouterr().out
@@ -74,14 +89,16 @@ def test_every_option_has_a_help_line(command, capsys):
 def test_the_studys_flags_are_there(capsys):
     run("train-topo", "--help")
     text = capsys.readouterr().out
-    flags = "--device --batch-size --lr --epochs --val-split --save-dir --wandb --no-wandb --save-plts --no-save-plts --num-keypoints"
-    flags += " --pretrained --no-pretrained --arch --mat-path --img-dir --spatial-lambda --topo-grid"
+    flags = "--device --batch-size --lr --epochs --val-split --save-dir --wandb --no-wandb --save-plts --no-save-plts"
+    flags += " --num-keypoints --pretrained --no-pretrained --arch --mat-path --img-dir --spatial-lambda --topo-grid"
     assert [flag for flag in flags.split() if flag not in text] == []
 
 
 def test_the_studys_minimal_examples_read_mpii_here(here, small_data, capsys):
     (here / "mpii").symlink_to(small_data)
-    flags = "--arch resnet18 --no-wandb --save-plts --no-pretrained --epochs 1 --input-size 32 --no-progress --batch-size 8"
+    flags = (
+        "--arch resnet18 --no-wandb --save-plts --no-pretrained --epochs 1 --input-size 32 --no-progress --batch-size 8"
+    )
     assert run("train-baseline", *flags.split()) == 0
     assert run("train-topo", *flags.split()) == 0
     names = sorted(path.name for path in (here / "runs").iterdir())
@@ -128,7 +145,12 @@ def test_results_hold_no_absolute_path(trained, here):
 def test_predict_writes_an_overlay_and_coco_keypoints(trained, small_data, here):
     photos = sorted((small_data / "images").iterdir())[:2]
     (here / "broken.jpg").write_bytes(b"no picture")
-    assert run("predict", trained, photos[0], photos[1], here / "broken.jpg", "--out", here / "p", "--box", "10,20,200,300") == 0
+    assert (
+        run(
+            "predict", trained, photos[0], photos[1], here / "broken.jpg", "--out", here / "p", "--box", "10,20,200,300"
+        )
+        == 0
+    )
     found = json.loads((here / "p" / "keypoints.json").read_text())["annotations"]
     assert [record["file_name"] for record in found] == [photo.name for photo in photos]
     assert all(len(record["keypoints"]) == 48 and record["bbox"] == [10, 20, 200, 300] for record in found)
@@ -137,7 +159,19 @@ def test_predict_writes_an_overlay_and_coco_keypoints(trained, small_data, here)
 
 
 def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trained, small_data, capsys):
-    same = ["train-topo", "--data", small_data, *TINY, "--topo-grid", 4, 5, "--save-dir", trained.parent, "--run-name", "tiny"]
+    same = [
+        "train-topo",
+        "--data",
+        small_data,
+        *TINY,
+        "--topo-grid",
+        4,
+        5,
+        "--save-dir",
+        trained.parent,
+        "--run-name",
+        "tiny",
+    ]
     before = (trained / "last.pt").read_bytes()
     assert run(*same, "--epochs", 2) == 0
     assert (trained / "last.pt").read_bytes() == before

@@ -46,7 +46,9 @@ def imports(path: Path) -> set[str]:
             base = node.module.removeprefix("pose_topo").lstrip(".")
             for alias in node.names:
                 full = f"{base}.{alias.name}".lstrip(".")
-                is_module = (ROOT / (full.replace(".", "/") + ".py")).is_file() or (ROOT / full.replace(".", "/")).is_dir()
+                is_module = (ROOT / (full.replace(".", "/") + ".py")).is_file() or (
+                    ROOT / full.replace(".", "/")
+                ).is_dir()
                 found.add(full if is_module else base)
     return found - {""}
 

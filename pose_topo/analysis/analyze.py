@@ -211,7 +211,8 @@ def summary(result: dict[str, Any]) -> str:
         [
             f"Moran's I ({found['weights']}): mean {show(found['mean_I'])}, p {show(found['p_mean'], 4)}, "
             f"E[I] {show(found['expected'], 4)}",
-            f"contiguity {show(parcels['contiguity'])} (chance {show(parcels['null_mean'])}), {parcels['components']} regions",
+            f"contiguity {show(parcels['contiguity'])} (chance {show(parcels['null_mean'])}), "
+            f"{parcels['components']} regions",
             f"correlation of neighbours {show(pairs['neighbours'])}, of all pairs {show(pairs['all_pairs'])}",
             f"participation ratio {show(result['health']['participation_ratio'], 1)}, "
             f"mean row norm {show(result['health']['mean_row_norm'])}",

@@ -39,9 +39,7 @@ def chance(lattice: Lattice) -> float | None:
     return float(apart.mean()) if apart.size else None
 
 
-def distances(
-    matrix: NDArray[np.float64], lattice: Lattice, alphas: Sequence[float] = ALPHAS
-) -> CoActivation:
+def distances(matrix: NDArray[np.float64], lattice: Lattice, alphas: Sequence[float] = ALPHAS) -> CoActivation:
     """Mean distance of co-active pairs of the correlations (C, C); pairs with a dead channel never count.
 
     Raises:

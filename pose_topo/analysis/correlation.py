@@ -109,8 +109,7 @@ def neighbour_map(matrix: Array, lattice: Lattice) -> Array:
 def histograms(matrix: Array, lattice: Lattice) -> tuple[Array, Array, Array]:
     """Bin edges (41,), and densities (40,) of neighbour pairs and of all pairs; zeros without a live pair."""
     near, every = (
-        np.histogram(values, BINS)[0] / (max(1, values.size) * np.diff(BINS))
-        for values in pair_values(matrix, lattice)
+        np.histogram(values, BINS)[0] / (max(1, values.size) * np.diff(BINS)) for values in pair_values(matrix, lattice)
     )
     return BINS.copy(), near, every
 
@@ -167,9 +166,7 @@ def _measurement(live: Array, apart: Array) -> tuple[Array, Measure, bool]:
     weights = unit[starts, 1]  # pairs of one distance share its rank
 
     def measure(places: NDArray[np.int64]) -> tuple[Array, float]:
-        sums: NDArray[np.complex128] = np.add.reduceat(
-            packed.take(places[first] * len(live) + places[second]), starts
-        )
+        sums: NDArray[np.complex128] = np.add.reduceat(packed.take(places[first] * len(live) + places[second]), starts)
         return np.add.reduceat(sums.real, bin_starts) / counts, float(sums.imag @ weights)
 
     return present, measure, bool(known.all())
@@ -183,6 +180,4 @@ def check_matrix(matrix: Array, lattice: Lattice) -> None:
     """Raise ValueError unless the matrix is (C, C) for the lattice's C channels."""
     shape = (lattice.channels, lattice.channels)
     if np.shape(matrix) != shape:
-        raise ValueError(
-            f"correlations {np.shape(matrix)}: a {lattice.height} x {lattice.width} grid needs {shape}"
-        )
+        raise ValueError(f"correlations {np.shape(matrix)}: a {lattice.height} x {lattice.width} grid needs {shape}")

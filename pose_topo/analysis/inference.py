@@ -20,9 +20,7 @@ Array = NDArray[np.float64]
 _TIE = 1e-10
 
 
-def permutation_blocks(
-    size: int, permutations: int, seed: int, block: int = 2048
-) -> Iterator[NDArray[np.int64]]:
+def permutation_blocks(size: int, permutations: int, seed: int, block: int = 2048) -> Iterator[NDArray[np.int64]]:
     """`permutations` random orders of range(size), in arrays of at most (block, size).
 
     Memory is bounded by `block`, which changes none of the orders.
@@ -41,9 +39,7 @@ def permutation_blocks(
 def _checked(observed: Array, null: Array) -> tuple[Array, Array]:
     observed, null = np.asarray(observed, np.float64), np.asarray(null, np.float64)
     if observed.ndim != 1 or null.ndim != 2 or null.shape[1] != observed.shape[0]:
-        raise ValueError(
-            f"observed {observed.shape}, null {null.shape}: give (maps,) and (permutations, maps)"
-        )
+        raise ValueError(f"observed {observed.shape}, null {null.shape}: give (maps,) and (permutations, maps)")
     if len(null) == 0:
         raise ValueError("a null of 0 permutations: at least 1 is needed")
     return observed, null

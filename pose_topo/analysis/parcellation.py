@@ -76,9 +76,7 @@ def contiguity(labels: Labels, lattice: Lattice) -> float | None:
     return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
 
 
-def contiguity_null(
-    labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0
-) -> ContiguityNull | None:
+def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> ContiguityNull | None:
     """Contiguity when the labels are permuted over the labelled channels. None without pairs.
 
     This, and not 1/16, is chance: joints that own many channels meet themselves more often.
@@ -115,9 +113,7 @@ def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
     sizes, owner = np.bincount(region, minlength=count), np.empty(count, np.int64)
     owner[region] = labels
     return {
-        int(label): sorted(sizes[owner == label].tolist(), reverse=True)
-        for label in np.unique(owner)
-        if label >= 0
+        int(label): sorted(sizes[owner == label].tolist(), reverse=True) for label in np.unique(owner) if label >= 0
     }
 
 

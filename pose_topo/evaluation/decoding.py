@@ -18,9 +18,9 @@ def decode(heatmaps: Tensor, how: str, sigma: float = 2.0) -> tuple[Tensor, Tens
 
     Args:
         heatmaps: (B, K, H, W).
-        how: "argmax": the highest cell; "quarter": moved a quarter cell towards its higher neighbour on each axis (Xiao et
-            al. 2018); "dark": a Newton step on the logarithm of the smoothed map (Zhang et al. 2020, DARK); "cell-centre":
-            the middle of the highest cell where cells tile the picture (the study's squeezed framing).
+        how: "argmax": the highest cell; "quarter": moved a quarter cell towards its higher neighbour on each axis
+            (Xiao et al. 2018); "dark": a Newton step on the logarithm of the smoothed map (Zhang et al. 2020);
+            "cell-centre": the middle of the highest cell where cells tile the picture (the study's squeezed framing).
         sigma: of the targets in cells, for "dark".
 
     Returns:
@@ -111,11 +111,14 @@ def _smooth(heatmaps: Tensor, sigma: float) -> Tensor:
 
 
 def flip_back(heatmaps: Tensor) -> Tensor:
-    """Heatmaps (B, K, H, W) of a mirrored input as maps of the input itself: mirrored, left and right joints swapped."""
+    """Heatmaps (B, K, H, W) of a mirrored input as maps of the input: mirrored, left and right joints swapped."""
     return heatmaps.flip(-1)[:, list(joints.FLIP_INDEX)]
 
 
 def shift_right(heatmaps: Tensor) -> Tensor:
-    """Moved right by one column; the first column stays. The standard recipe's correction of `flip_back`: cell c stands for
-    pixel 4c, so mirrored pixels and mirrored cells lie 3/4 of a cell apart."""
+    """Moved right by one column; the first column stays.
+
+    The standard recipe's correction of `flip_back`: cell c stands for pixel 4c, so mirrored pixels and mirrored cells
+    lie 3/4 of a cell apart.
+    """
     return torch.cat([heatmaps[..., :1], heatmaps[..., :-1]], dim=-1)

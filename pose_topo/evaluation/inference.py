@@ -17,7 +17,7 @@ from pose_topo.evaluation.decoding import decode, flip_back, shift_right
 
 @torch.inference_mode()
 def heatmaps(model: nn.Module, images: Tensor, *, flip_test: bool, precision: str) -> Tensor:
-    """Heatmaps (B, 16, H/4, W/4), fp32. With `flip_test` the mean with those of the mirrored input (Xiao et al. 2018)."""
+    """Heatmaps (B, 16, H/4, W/4), fp32; with `flip_test` averaged with the mirrored input's (Xiao et al. 2018)."""
     with autocast(images.device, precision):
         maps = model(images).float()
         if flip_test:

@@ -1,8 +1,8 @@
 """The original study's own PCKh, reimplemented so that a reader sees what the difference in metric alone makes.
 
-It differs from PCKh in four ways: joints are compared on the 64 x 64 grid of the squeezed photograph; "head size" is the
-distance from the right wrist to the left shoulder (its channel order was off by one), without the factor 0.6; an unlabelled
-joint counts, as if it lay at (0, 0); and the mean runs over all 16 joints.
+It differs from PCKh in four ways: joints are compared on the 64 x 64 grid of the squeezed photograph; "head size" is
+the distance from the right wrist to the left shoulder (its channel order was off by one), without the factor 0.6; an
+unlabelled joint counts, as if it lay at (0, 0); and the mean runs over all 16 joints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ THRESHOLD = 0.5
 
 
 def compute_pckh_from_heatmaps(predicted: Tensor, target: Tensor, threshold: float = THRESHOLD) -> float:
-    """The study's PCKh of heatmaps (B, 16, H, W) against target heatmaps, in 0..1: the highest cell of each, corner decoding."""
+    """The study's PCKh of heatmaps (B, 16, H, W) against targets, in 0..1: the highest cell of each, its corner."""
     size = torch.tensor([predicted.shape[-1], predicted.shape[-2]], dtype=torch.float64)
     cells = [argmax_cells(maps.float().cpu())[0].double() / size for maps in (predicted, target)]
     return float(_share(cells[0].numpy(), cells[1].numpy(), threshold).mean())

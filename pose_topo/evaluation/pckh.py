@@ -40,8 +40,8 @@ def pckh(errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
     """Scores in percent at one threshold, from `normalised_errors` (P, K).
 
     Returns:
-        mean: pooled over the labelled joints that are neither pelvis nor thorax; groups: mean of left and right; joints. None
-        where no joint is labelled.
+        mean: pooled over the labelled joints that are neither pelvis nor thorax; groups: mean of left and right;
+        joints. None where no joint is labelled.
     """
     labelled = ~np.isnan(errors)
     correct = (np.where(labelled, errors, np.inf) <= threshold).sum(0)  # (K,)

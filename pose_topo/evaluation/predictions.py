@@ -1,4 +1,5 @@
-"""Prediction files and ground truth, ours and other people's. Inside, pixels are 0-based; in the files they are 1-based."""
+"""Prediction files and ground truth, ours and other people's. Inside, pixels are 0-based; in the files they are
+1-based."""
 
 from __future__ import annotations
 
@@ -62,7 +63,8 @@ def read_predictions(path: str | Path) -> NDArray[np.float64]:
 
 
 def read_ground_truth(path: str | Path) -> GroundTruth:
-    """Read `detections_our_format.mat` (the field's), or this project's own predictions.h5, which holds the truth as well.
+    """Read `detections_our_format.mat` (the field's), or this project's own predictions.h5, which holds the truth as
+    well.
 
     Raises:
         PoseTopoError: missing, unreadable, or another kind of file.

@@ -1,4 +1,5 @@
-"""The two networks: a ResNet, three deconvolutions, and one heatmap per joint; with or without the topographic layer."""
+"""The two networks: a ResNet, three deconvolutions, and one heatmap per joint; with or without the topographic
+layer."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ WARM_UP, START_DIV, END_DIV = 0.2, 25.0, 1e4  # one-cycle: share of steps rising
 def learning_rate(schedule: str, peak: float, step: int, steps: int, steps_per_epoch: int) -> float:
     """The learning rate of a step, 0-based, of `steps` in all.
 
-    "steps": x0.1 at 90/140 and 120/140 of the epochs (Xiao et al. 2018). "one-cycle": Smith & Topin 2018, cosine up and down.
+    "steps": x0.1 at 90/140 and 120/140 of the epochs (Xiao et al. 2018). "one-cycle": Smith & Topin 2018, by cosines.
     """
     if schedule == "constant":
         return peak
@@ -32,8 +32,8 @@ def _cosine(start: float, end: float, share: float) -> float:
 def lambda_factor(schedule: str, epoch: int, epochs: int) -> float:
     """What lambda is multiplied with in an epoch, 1-based.
 
-    "cosine": 1 in the first epoch, 0.1 in the last. "study-cosine": the original study's formula, whose period is one epoch
-    short, so that it rises again in the last epoch (2 epochs: 0.1, 1.0); one epoch would divide by zero and gives 1.
+    "cosine": 1 in the first epoch, 0.1 in the last. "study-cosine": the original study's formula, whose period is one
+    epoch short, so that it rises again in the last one (2 epochs: 0.1, 1.0); a single epoch gives 1 (the formula: 0/0).
     """
     if schedule == "constant" or epochs == 1:
         return 1.0

@@ -39,8 +39,8 @@ def validate(model: SimpleBaseline, val: Batches, people: People, precision: str
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:
-    """Mean Moran's I of |head weight| over joints, contiguity, and the health numbers of the topographic layer; nothing for a
-    baseline."""
+    """Mean Moran's I of |head weight| over joints, contiguity, and the health numbers of the topographic layer;
+    nothing for a baseline."""
     if not isinstance(model, TopoModel):
         return {}
     lattice = model.topo.lattice

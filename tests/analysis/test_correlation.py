@@ -46,9 +46,7 @@ def test_a_dead_channel_is_nan_and_spoils_no_other(dead: float) -> None:
     activations[:, 5] = dead
     actual, others = correlation.pearson(activations), np.delete(np.arange(12), 5)
     assert np.isnan(actual[5]).all() and np.isnan(actual[:, 5]).all()
-    np.testing.assert_allclose(
-        actual[np.ix_(others, others)], np.corrcoef(activations[:, others].T), atol=1e-12
-    )
+    np.testing.assert_allclose(actual[np.ix_(others, others)], np.corrcoef(activations[:, others].T), atol=1e-12)
 
 
 def test_one_image_has_no_correlation() -> None:

@@ -29,9 +29,7 @@ def test_similarity_depends_on_scale_and_cosine_does_not() -> None:
     weights = np.random.default_rng(0).normal(size=(256, 10))
     first, second = health.weight_similarity(weights, GRID), health.weight_similarity(weights / 10, GRID)
     assert first is not None and second == pytest.approx(first / 100)
-    assert health.neighbour_cosine(weights / 10, GRID) == pytest.approx(
-        health.neighbour_cosine(weights, GRID)
-    )
+    assert health.neighbour_cosine(weights / 10, GRID) == pytest.approx(health.neighbour_cosine(weights, GRID))
 
 
 def test_against_loops() -> None:

@@ -66,9 +66,7 @@ def test_checkerboard_by_hand() -> None:
 @pytest.mark.parametrize("neighbours", [4, 8])
 @pytest.mark.parametrize("shape", [(3, 7), (1, 16), (16, 16)])
 @pytest.mark.parametrize("row_standardised", [False, True])
-def test_against_double_loops(
-    shape: tuple[int, int], neighbours: int, torus: bool, row_standardised: bool
-) -> None:
+def test_against_double_loops(shape: tuple[int, int], neighbours: int, torus: bool, row_standardised: bool) -> None:
     lattice = Lattice(*shape, neighbours, torus)
     expected = neighbours_by_walking(lattice)
     if row_standardised:
@@ -214,9 +212,7 @@ VALUES = st.lists(st.integers(-50, 50), min_size=12, max_size=12)
 
 @settings(max_examples=60, deadline=None)
 @given(VALUES, st.floats(0.01, 100), st.sampled_from([-1.0, 1.0]), st.floats(-100, 100))
-def test_law_shift_and_scale_change_nothing(
-    values: list[int], scale: float, sign: float, shift: float
-) -> None:
+def test_law_shift_and_scale_change_nothing(values: list[int], scale: float, sign: float, shift: float) -> None:
     weights = moran.weights(Lattice(3, 4))
     base = np.array([values], dtype=float)
     moved = moran.morans_i(base * scale * sign + shift, weights)

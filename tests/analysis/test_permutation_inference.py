@@ -72,9 +72,7 @@ def test_max_t_against_loops() -> None:
     null = rng.normal(size=(99, 5)) * [1, 2, 3, 4, 5]
     observed = np.array([2.5, 1.0, 9.0, 0.0, 8.0])
     everything = np.vstack([observed, null])
-    z = np.array(
-        [[(v - c.mean()) / c.std() for v, c in zip(r, everything.T, strict=True)] for r in everything]
-    )
+    z = np.array([[(v - c.mean()) / c.std() for v, c in zip(r, everything.T, strict=True)] for r in everything])
     loops = [(1 + sum(max(row) >= z[0, k] for row in z[1:])) / 100 for k in range(5)]
     np.testing.assert_array_equal(inference.max_t(observed, null), loops)
     assert (inference.max_t(observed, null) >= inference.p_values(observed, null) - 0.02).all()

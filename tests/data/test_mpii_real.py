@@ -45,13 +45,15 @@ def test_five_people_and_a_missing_photograph(
     labelled = truth["jnt_missing"][:, :5].T == 0
     assert np.array_equal(people.labelled, labelled)
     real = truth["pos_gt_src"][:, :, :5].transpose(2, 0, 1)
-    assert np.array_equal((people.joints + 1)[labelled], real[labelled])
+    assert np.abs((people.joints + 1 - real)[labelled]).max() < 1e-4  # that file's own noise
     boxes = truth["headboxes_src"][:, :, :5].transpose(2, 0, 1).reshape(5, 4)
-    assert np.array_equal(people.head_box + 1, boxes)
+    assert np.abs(people.head_box + 1 - boxes).max() < 1e-9
     assert people.names == [name.decode() for name in valid["imgname"][:5]]
     assert np.abs(people.center + 1 - valid["center"][:5]).max() < 1e-6
-    assert np.abs(people.scale - valid["scale"][:5]).max() < 1e-9
-    assert np.array_equal((people.joints + 1)[labelled], valid["part"][:5][labelled])
+    assert np.abs(people.scale - valid["scale"][:5]).max() < 1e-6
+    apart = (people.joints + 1 - valid["part"][:5])[labelled]
+    assert np.abs(apart).max() < 1  # valid.h5 rounds the joints that were derived from the head box
+    assert (apart[~np.isin(np.nonzero(labelled)[1], [8, 9])] == 0).all()
 
 
 def test_the_missing_photograph_is_annotated_all_the_same(real_data: Path) -> None:
@@ -64,6 +66,7 @@ def test_head_size_is_25_scales_on_the_validation_set(truth: dict, valid: dict[s
     """Why PCKh@0.5 is a constant number of pixels in the crop."""
     boxes = truth["headboxes_src"].transpose(2, 0, 1).reshape(-1, 4)
     assert len(boxes) == len(valid["scale"]) == 2958
-    assert np.abs(head_size(boxes) - 25 * valid["scale"]).max() < 1e-6
-    assert np.abs(head_size(boxes) - valid["normalize"]).max() < 1e-6
+    # the files carry a noise of 1e-4 px
+    assert np.abs(head_size(boxes) - 25 * valid["scale"]).max() < 1e-3
+    assert np.abs(head_size(boxes) - valid["normalize"]).max() < 1e-3
     assert np.abs(valid["center"] - np.round(valid["center"])).max() < 1e-6

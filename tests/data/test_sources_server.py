@@ -154,6 +154,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
         self.close_connection = True
 
+    def answer_endless(self, served: Served) -> None:
+        self.send_response(200)
+        self._finish(served, None)
+        while not self.server.closing.is_set():
+            self.wfile.write(served.content)
+
     def answer_redirect(self, served: Served, location: str, code: int = 302) -> None:
         self.answer_status(code, Location=location)
 

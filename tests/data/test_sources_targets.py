@@ -248,6 +248,23 @@ def test_an_image_folder_on_disk_must_be_complete_and_of_jpegs(server: Server, t
     assert actions(get("images", tmp_path / "data", source=source)) == ["linked"]
 
 
+def test_a_linked_folder_is_not_judged_by_the_index_of_the_one_before(server: Server, tmp_path: Path) -> None:
+    get("images", tmp_path / "data")
+    shutil.rmtree(tmp_path / "data" / "images")
+    source = tmp_path / "pictures"
+    source.mkdir()
+    for name, content in IMAGES.items():
+        (source / f"other_{name}").write_bytes(content)
+    assert actions(get("images", tmp_path / "data", source=source)) == ["linked"]
+    assert actions(get("images", tmp_path / "data")) == ["kept"]
+
+
+def test_a_complete_folder_is_not_written_to(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "valid.h5").write_bytes(VALID)
+    assert actions(get("split", tmp_path)) == ["kept"]
+    assert [path.name for path in tmp_path.iterdir()] == ["valid.h5"]
+
+
 def test_a_source_that_is_not_there_or_holds_nothing_is_a_usage_error(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         get("split", tmp_path, source=tmp_path / "nowhere")

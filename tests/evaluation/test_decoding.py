@@ -34,7 +34,9 @@ def test_dark_returns_a_sub_pixel_target_to_a_twentieth_of_a_cell():
 def test_dark_beats_quarter_beats_argmax_on_sub_pixel_peaks():
     cells = scatter(100, 64, 8, seed=1)
     maps, _ = generate_heatmaps(cells, torch.ones(100, J.K, dtype=torch.bool), 64, 2.0, "exact")
-    error = {how: (decode(maps, how)[0] / 4 - cells).norm(dim=-1).mean().item() for how in ("argmax", "quarter", "dark")}
+    error = {
+        how: (decode(maps, how)[0] / 4 - cells).norm(dim=-1).mean().item() for how in ("argmax", "quarter", "dark")
+    }
     # a uniform point in a cell lies 0.3826 from its centre on average; a quarter step leaves 0.191
     assert error["argmax"] == pytest.approx(0.3826, abs=0.01)
     assert error["quarter"] == pytest.approx(0.1913, abs=0.01)

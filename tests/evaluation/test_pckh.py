@@ -110,7 +110,7 @@ def test_laws(seed):
 
 
 def test_the_studys_metric_by_hand():
-    # photograph 640 x 640: a cell is 10 px. Right wrist and left shoulder 4 cells apart -> "head" 4/64, allowed 2 cells.
+    # photograph 640 x 640: a cell is 10 px. Right wrist and left shoulder 4 cells apart: "head" 4/64, 2 cells allowed
     truth = np.full((1, J.K, 2), 305.0)
     truth[0, J.R_WRIST] = [345.0, 305.0]
     labelled = np.ones((1, J.K), bool)

@@ -35,7 +35,11 @@ def test_the_baseline_has_65792_parameters_fewer():
 
 
 def test_deconvolutions_have_no_bias():
-    biases = [name for name, _ in SimpleBaseline("resnet18").deconv.named_parameters() if name in ("0.bias", "3.bias", "6.bias")]
+    biases = [
+        name
+        for name, _ in SimpleBaseline("resnet18").deconv.named_parameters()
+        if name in ("0.bias", "3.bias", "6.bias")
+    ]
     assert biases == []
 
 

@@ -60,7 +60,9 @@ def test_the_loss_is_not_invariant_to_scale():
 
 
 def test_the_gradient_is_right():
-    weight = torch.randn(6, 3, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    weight = torch.randn(
+        6, 3, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True
+    )
     # the loss computes in fp32: a finite difference in fp32 with a large step is exact for a quadratic
     loss = weight_similarity(weight, Lattice(2, 3))
     (gradient,) = torch.autograd.grad(loss, weight)

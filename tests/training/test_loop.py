@@ -21,7 +21,9 @@ def silent(_text: str) -> None:
 
 @pytest.fixture(scope="module")
 def config(small_data):
-    return RunConfig("topo", "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), arm="topo", threads=1, device="cpu")
+    return RunConfig(
+        "topo", "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), arm="topo", threads=1, device="cpu"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,9 @@ def test_the_spatial_loss_works_and_the_control_is_free_of_it(config, dataset, u
 
 
 def test_the_paper_recipe_trains_and_reports_its_best(small_data, tmp_path):
-    recipe = replace(PAPER, input_size=32, batch_size=4, epochs=2, pretrained=False, single_person=False, min_labelled=1)
+    recipe = replace(
+        PAPER, input_size=32, batch_size=4, epochs=2, pretrained=False, single_person=False, min_labelled=1
+    )
     paper = RunConfig("topo", "resnet18", recipe, Data.at(small_data), Topography(2, 3), threads=1, device="cpu")
     data = prepare(paper.data, recipe, seed=0, workers=1, progress=False, say=silent)
     history = fit(paper, data, tmp_path / "run")

@@ -1,5 +1,6 @@
 """Schedules against values worked out by hand."""
 
+import itertools
 import math
 
 import pytest
@@ -21,8 +22,8 @@ def test_one_cycle_rises_for_a_fifth_and_falls_to_almost_nothing():
     assert rates[0] == pytest.approx(1 / 25)
     assert max(rates) == rates[19] == 1.0
     assert rates[-1] == pytest.approx(1 / 25 / 1e4)
-    assert all(a < b for a, b in zip(rates[:19], rates[1:20], strict=True))
-    assert all(a > b for a, b in zip(rates[19:-1], rates[20:], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(rates[:20]))
+    assert all(a > b for a, b in itertools.pairwise(rates[19:]))
 
 
 def test_one_cycle_is_torchs_own():
@@ -32,7 +33,9 @@ def test_one_cycle_is_torchs_own():
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=100, pct_start=0.2)
     for step in range(100):
-        assert learning_rate("one-cycle", 1.0, step, 100, 10) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        assert learning_rate("one-cycle", 1.0, step, 100, 10) == pytest.approx(
+            optimizer.param_groups[0]["lr"], rel=1e-9
+        )
         optimizer.step()
         if step < 99:
             theirs.step()
@@ -52,7 +55,9 @@ def test_the_studys_cosine_keeps_its_own_formula():
     assert [lambda_factor("study-cosine", epoch, 2) for epoch in (1, 2)] == pytest.approx([0.1, 1.0])
     assert lambda_factor("study-cosine", 1, 1) == 1.0
     # E = 4: cos(pi * epoch / 3) = .5, -.5, -1, -.5
-    assert [lambda_factor("study-cosine", epoch, 4) for epoch in (1, 2, 3, 4)] == pytest.approx([0.775, 0.325, 0.1, 0.325])
+    assert [lambda_factor("study-cosine", epoch, 4) for epoch in (1, 2, 3, 4)] == pytest.approx(
+        [0.775, 0.325, 0.1, 0.325]
+    )
 
 
 def test_a_constant_lambda():

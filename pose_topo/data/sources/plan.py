@@ -76,7 +76,6 @@ def plan(remotes: Sequence[Remote], job: Job) -> list[Step]:
         return steps
     if not job.source.exists():
         raise UsageError(f"--from {job.source}: no such file or folder")
-    sole = sole and not job.deep
     steps = [_with_local(step, job.source, sole, job.deep) for step in steps]
     if any(step.why for step in steps) and not any(step.found for step in steps):
         names = ", ".join(step.remote.name for step in steps if step.why)

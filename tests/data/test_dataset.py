@@ -1,0 +1,138 @@
+"""From a folder on the disk to people, split and crops, and what is said on the way."""
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_people import picture, points, rect
+
+from pose_topo.config import PAPER, STANDARD, Data, Recipe
+from pose_topo.data import splits, tompson
+from pose_topo.data.dataset import Dataset, cache_folder, prepare, present_people, select
+from pose_topo.data.synthetic import ImageEntry, write_mpii_mat
+from pose_topo.errors import PoseTopoError
+
+RECIPE = replace(STANDARD, input_size=32, split="random", val_split=0.25)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Eight images with a person each (the last with 11 joints), one with two, and one whose photograph is missing."""
+    import cv2
+
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    images = [ImageEntry(f"{k}.jpg", [rect()]) for k in range(7)]
+    images += [ImageEntry("7.jpg", [rect(points=points()[:11])])]
+    images += [ImageEntry("two.jpg", [rect(), rect(scale=0)]), ImageEntry("gone.jpg", [rect()])]
+    write_mpii_mat(data / "mpii_human_pose_v1_u12_1.mat", images)
+    for number, entry in enumerate(images[:-1]):
+        cv2.imwrite(str(data / "images" / entry.name), picture(number))
+    return data
+
+
+def ready(folder: Path, recipe: Recipe = RECIPE, said: list[str] | None = None, **changes) -> Dataset:
+    data = replace(Data.at(folder), **changes)
+    cache = folder.parent / "cache"
+    say = (lambda _: None) if said is None else said.append
+    return prepare(data, recipe, seed=0, cache=cache, workers=1, progress=False, say=say)
+
+
+def test_everything_is_counted_in_one_table(folder: Path) -> None:
+    said: list[str] = []
+    dataset = ready(folder, said=said)
+    assert said[0].startswith("warning: 1 annotated photographs are missing")
+    assert said[0].endswith("and skipped: gone.jpg")
+    assert said[1:6] == [
+        "      10  images in the annotation file",
+        "      11  annorects",
+        "       1  left out: photograph missing",
+        "       1  left out: scale not positive",
+        "       9  annotated people kept",
+    ]
+    assert len(dataset.people) == 9
+    assert sorted([*dataset.split.train, *dataset.split.val]) == list(range(9))
+    assert len(dataset.split.val) == 2
+    assert dataset.split.rule == "random"
+
+
+def test_paper_admits_people_alone_with_twelve_joints(folder: Path) -> None:
+    said: list[str] = []
+    dataset = ready(folder, replace(PAPER, input_size=32), said)
+    assert dataset.people.names == [f"{k}.jpg" for k in range(7)]
+    assert "       2  left out: not admitted by the paper protocol" in said
+    assert "       7  annotated people kept" in said
+    assert dataset.store.crops.shape == (7, 32, 32, 3)
+    with pytest.raises(PoseTopoError, match="the paper protocol admits none of the 2 annotated people"):
+        select(dataset.people.take(np.array([0, 1])), replace(PAPER, min_labelled=17))
+
+
+def test_second_time_reads_the_cache_and_gives_the_same(folder: Path) -> None:
+    first, again = ready(folder), ready(folder)
+    assert first.sha256 == again.sha256
+    assert re.fullmatch("[0-9a-f]{64}", first.sha256)
+    assert len(list((folder.parent / "cache").rglob("people.npz"))) == 1
+    assert first.sha256 != ready(folder, replace(RECIPE, val_split=0.5)).sha256
+    assert first.sha256 != ready(folder, replace(RECIPE, input_size=64)).sha256
+
+
+def test_data_folder_is_only_read(folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    ready(folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_unreadable_people_are_in_neither_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pose_topo.data.crop_build.MAX_UNREADABLE", 0.2)
+    (folder / "images" / "3.jpg").write_bytes(b"\xff\xd8 cut")
+    said: list[str] = []
+    dataset = ready(folder, said=said)
+    assert any("3.jpg is unreadable: its people are skipped" in line for line in said)
+    assert not dataset.store.ok[3]
+    assert 3 not in [*dataset.split.train, *dataset.split.val]
+    assert len(dataset.split.train) + len(dataset.split.val) == 8
+
+
+def test_accepted_mismatch_is_said_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import h5py
+
+    with h5py.File(folder / "valid.h5", "w") as file:
+        file["index"], file["person"] = [0.0, 9.0], [0.0, 0.0]
+    mat = folder / "mpii_human_pose_v1_u12_1.mat"
+    monkeypatch.setattr(splits, "OFFICIAL_MAT_BLOB", splits.git_blob_sha1_file(mat))
+    monkeypatch.setattr(tompson, "SIZES", {"train": (8, 8), "val": (2, 2)})
+    recipe = replace(RECIPE, split="auto")
+    with pytest.raises(PoseTopoError, match="1 val people in 1 images instead of 2 in 2; complete the data"):
+        ready(folder, recipe)
+    said: list[str] = []
+    dataset = ready(folder, recipe, said, accept_split_mismatch=True)
+    assert dataset.split.mismatch == "1 val people in 1 images instead of 2 in 2"
+    assert said[-1].startswith("warning: not the published tompson split: 1 val people")
+    assert dataset.split.val.tolist() == [0]
+
+
+def test_what_is_missing_is_said_with_the_way_out(folder: Path) -> None:
+    with pytest.raises(PoseTopoError, match="pose-topo download mpii"):
+        present_people(Data.at(folder / "nowhere"))
+    shutil.move(folder / "images", folder / "elsewhere")
+    with pytest.raises(PoseTopoError, match=r"image folder .* not found: give --img-dir"):
+        present_people(Data.at(folder))
+    (folder / "images").mkdir()
+    with pytest.raises(PoseTopoError, match=r"none of the 10 annotated photographs is in .*: give --img-dir"):
+        present_people(Data.at(folder))
+    people, census = present_people(Data.at(folder, img_dir=folder / "elsewhere"), say=lambda _: None)
+    assert len(people) == census.kept == 9
+
+
+def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POSE_TOPO_CACHE", str(tmp_path / "a"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert cache_folder("c") == Path("c")
+    assert cache_folder() == tmp_path / "a"
+    monkeypatch.delenv("POSE_TOPO_CACHE")
+    assert cache_folder() == tmp_path / "b" / "pose_topo"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "pose_topo"
