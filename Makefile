@@ -1,6 +1,6 @@
 # pose_topo: every step of the study as a file. `make` alone prints help.
 #
-# The graph: data -> run (checkpoint) -> evaluation.json -> analysis.json -> figures and tables -> verdict.
+# The graph: data -> run (checkpoint) -> evaluation.json, analysis.json -> figures and tables -> verdict.
 # `demo` and `all` are the same graph; they differ only in the variables below.
 
 SHELL := /bin/bash
@@ -23,7 +23,6 @@ LAMBDA   ?= 0.5#             weight of the spatial loss in the topo arm
 EPOCHS   ?=#                 default: the protocol's
 DEVICE   ?= auto
 TRAIN    ?=#                 further options of the training commands
-FIGURE_RUNS ?=#              further result folders for figures and tables (such as the reference runs)
 OUT      ?= out#             everything derived
 RUNS     ?= runs#            checkpoints
 CACHE    ?= cache#           crops and ImageNet weights
@@ -35,12 +34,12 @@ DEMO = DATA=$(DEMO_DATA) PROTOCOL=demo $(if $(filter command%,$(origin ARCHS)),,
 DEMO_DATA = data/synthetic-$(strip $(DEMO_PEOPLE))
 
 # comments after a value leave blanks behind it
-$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN FIGURE_RUNS OUT RUNS CACHE,$(eval override $v := $(strip $($v))))
+$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN OUT RUNS CACHE,$(eval override $v := $(strip $($v))))
 
 BIN := .venv/bin
 CLI := $(BIN)/pose-topo
 READY := .venv/.ready
-export POSE_TOPO_CACHE := $(abspath $(CACHE))
+export POSE_TOPO_CACHE := $(if $(filter /%,$(CACHE)),$(CACHE),$(CURDIR)/$(CACHE))
 
 # every setting that changes a result is part of its path
 EMPTY :=
@@ -48,13 +47,14 @@ SPACE := $(EMPTY) $(EMPTY)
 VARIANT := $(PROTOCOL)$(if $(EPOCHS),-e$(EPOCHS))$(if $(filter-out 0.5,$(LAMBDA)),-l$(LAMBDA))$(subst $(SPACE),,$(TRAIN))
 TREE    := $(notdir $(DATA))/$(VARIANT)
 NAMES   := $(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$(a)/$(m)-s$(s))))
-CKPTS   := $(NAMES:%=$(RUNS)/$(TREE)/%/last.pt)
-RESULTS := $(NAMES:%=$(OUT)/$(TREE)/%)
-PAPER   := $(OUT)/$(TREE)/paper
 FIGURES := training_curves parcellation strength_maps neighbour_correlation moran correlation_distance coactivation overlays
 TABLES  := table_pckh table_topography
 STYLE   := $(filter-out $(FIGURES:%=paper_figures/%.py) $(TABLES:%=paper_figures/%.py),$(wildcard paper_figures/*.py))
-RESULT_FILES := $(RESULTS:%=%/evaluation.json) $(RESULTS:%=%/analysis.json)
+# of one backbone: its result folders, where its figures go, and which reference runs stand beside them
+results_of   = $(foreach m,$(ARMS),$(foreach s,$(SEEDS),$(OUT)/$(TREE)/$1/$m-s$s))
+paper_of     = $(OUT)/$(TREE)/$1/paper
+reference_of = $(wildcard paper_figures/reference/$(PROTOCOL)/$1/*)
+drawn_of     = $(FIGURES:%=$(call paper_of,$1)/%.pdf) $(TABLES:%=$(call paper_of,$1)/%.tex)
 
 TRAIN_OPTIONS = --data $(DATA) --protocol $(PROTOCOL) --device $(DEVICE) $(if $(EPOCHS),--epochs $(EPOCHS)) --no-wandb $(TRAIN)
 # arms: baseline; control (lambda 0); topo; topo-m1 (topo with the study's learning rate in its layer)
@@ -62,6 +62,8 @@ ARM_baseline := train-baseline
 ARM_control  := train-topo --spatial-lambda 0
 ARM_topo     := train-topo --spatial-lambda $(LAMBDA)
 ARM_topo-m1  := $(ARM_topo) --topo-lr-mult 1
+
+TRAIN_TIME := $(if $(filter demo,$(VARIANT)),about 5 minutes on 2 cores,the bar says how long)
 
 # one training at a time, also under -j: two on one device only slow each other
 ALONE := flock $(RUNS)/.lock
@@ -88,9 +90,8 @@ lock: ## make requirements.lock anew from pyproject.toml
 demo: $(READY) $(DEMO_DATA)/manifest.json ## the whole chain on rendered people, on a CPU
 	@$(MAKE) --no-print-directory $(DEMO) all
 
-all: $(PAPER)/verdict.md ## the study: train, evaluate, analyze, draw, judge
-	@echo "== done: figures and tables are in $(PAPER)"
-	@cat $(PAPER)/verdict.md
+all: $(foreach a,$(ARCHS),$(call paper_of,$a)/verdict.md) ## the study: train, evaluate, analyze, draw, judge
+	@$(foreach a,$(ARCHS),echo; echo "== done: figures and tables are in $(call paper_of,$a)"; cat $(call paper_of,$a)/verdict.md;)
 
 # ---- data ----
 data/synthetic-%/manifest.json: | $(READY)
@@ -100,7 +101,7 @@ data/synthetic-%/manifest.json: | $(READY)
 # ---- runs: a checkpoint depends on nothing, so newer code never retrains ----
 define train_rule
 $(RUNS)/$(TREE)/$1/$2-s$3/last.pt: | $(READY)
-	@echo "== train: $1 $2, seed $3 ($(VARIANT), $(notdir $(DATA)))"
+	@echo "== train: $1 $2, seed $3 ($(VARIANT), $(notdir $(DATA))): $(TRAIN_TIME)"
 	@mkdir -p $(RUNS)
 	@$(ALONE) $(CLI) $$(or $(ARM_$2),$$(error ARMS: no arm $2)) --arch $1 --seed $3 --arm $2 \
 	    --save-dir $(RUNS)/$(TREE)/$1 --run-name $2-s$3 $(TRAIN_OPTIONS)
@@ -108,27 +109,30 @@ endef
 $(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$(eval $(call train_rule,$(a),$(m),$(s))))))
 
 $(OUT)/$(TREE)/%/evaluation.json: $(RUNS)/$(TREE)/%/last.pt
-	@echo "== evaluate: $*"
+	@echo "== evaluate: $* (seconds on rendered people)"
 	@$(CLI) evaluate $(<D) --out $(@D) --device $(DEVICE)
 
 $(OUT)/$(TREE)/%/analysis.json: $(RUNS)/$(TREE)/%/last.pt
-	@echo "== analyze: $*"
+	@echo "== analyze: $* (seconds on rendered people)"
 	@$(CLI) analyze $(<D) --out $(@D) --device $(DEVICE)
 
 # ---- paper ----
-figures: $(FIGURES:%=$(PAPER)/%.pdf) $(TABLES:%=$(PAPER)/%.tex) ## figures and tables from checkpoints that exist
+figures: $(foreach a,$(ARCHS),$(call drawn_of,$a)) ## figures and tables from checkpoints that exist
 
-$(PAPER)/%.pdf: paper_figures/%.py $(STYLE) $(RESULT_FILES)
-	@echo "== figure: $*"
-	@$(BIN)/python -m paper_figures.$* --results $(RESULTS) $(FIGURE_RUNS) --out $(@D)
+define paper_rules
+$(call paper_of,$1)/%.pdf: paper_figures/%.py $(STYLE) $(patsubst %,%/evaluation.json,$(call results_of,$1)) $(patsubst %,%/analysis.json,$(call results_of,$1))
+	@echo "== figure: $1 $$*"
+	@$(BIN)/python -m paper_figures.$$* --results $(call results_of,$1) --out $$(@D)
 
-$(PAPER)/%.tex: paper_figures/%.py $(STYLE) $(RESULT_FILES)
-	@echo "== table: $*"
-	@$(BIN)/python -m paper_figures.$* --results $(RESULTS) $(FIGURE_RUNS) --out $(@D)
+$(call paper_of,$1)/%.tex: paper_figures/%.py $(STYLE) $(patsubst %,%/evaluation.json,$(call results_of,$1)) $(patsubst %,%/analysis.json,$(call results_of,$1))
+	@echo "== table: $1 $$*"
+	@$(BIN)/python -m paper_figures.$$* --results $(call results_of,$1) $(addprefix --reference ,$(call reference_of,$1)) --out $$(@D)
 
-$(PAPER)/verdict.md: $(FIGURES:%=$(PAPER)/%.pdf) $(TABLES:%=$(PAPER)/%.tex) paper_figures/claims.toml
-	@echo "== verdict"
-	@$(BIN)/python -m paper_figures.verdict --results $(RESULTS) $(FIGURE_RUNS) --out $(@D)
+$(call paper_of,$1)/verdict.md: $(call drawn_of,$1) paper_figures/claims.toml
+	@echo "== verdict: $1"
+	@$(BIN)/python -m paper_figures.verdict --results $(call results_of,$1) --out $$(@D)
+endef
+$(foreach a,$(ARCHS),$(eval $(call paper_rules,$a)))
 
 # ---- the project itself ----
 test: $(READY) ## the tests (a few minutes on 2 cores)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -14,6 +15,8 @@ from paper_figures.results import FILES, Run, load, one_study
 from paper_figures.tables import Table, write_table
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import write_text
+
+REFERENCE = " (reference)"  # after the arm of a run that was not made with the others
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -83,13 +86,22 @@ def table(
     caption: Callable[[list[Run]], str],
     argv: Sequence[str] | None,
 ) -> int:
-    """Write a table: `<name>.csv`, `.md`, `.tex` and `.caption.md`. The exit code."""
-    options = parser(name, description).parse_args(argv)
+    """Write a table: `<name>.csv`, `.md`, `.tex` and `.caption.md`. The exit code.
+
+    `--reference` adds runs that were not made here (the project's own, committed), marked as such in the table.
+    """
+    options_of = parser(name, description)
+    options_of.add_argument(
+        "--reference", type=Path, action="extend", nargs="+", default=[], metavar="DIR", help="results folders of reference runs"
+    )
+    options = options_of.parse_args(argv)
 
     def action() -> int:
         runs = usable(options.results, needs)
-        write_table(build(runs), options.out, name)
-        write_text(options.out / f"{name}.caption.md", caption(runs) + "\n")
+        reference = [replace(run, arm=run.arm + REFERENCE) for run in load(options.reference) if run.has(*needs)]
+        write_table(build(runs + reference), options.out, name)
+        note = f" Marked{REFERENCE}: the project's own run, not made with the others." if reference else ""
+        write_text(options.out / f"{name}.caption.md", caption(runs) + note + "\n")
         return 0
 
     return guarded(name, action)

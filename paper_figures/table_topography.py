@@ -45,7 +45,7 @@ def _value(run: Run, key: str, controls: dict[int, float | None]) -> float | Non
     if key != ABOVE:
         return run.number("analysis", key)
     own, control = run.number("analysis", "moran.mean_I"), controls.get(run.seed)
-    if own is None or control is None or run.arm == "control":
+    if own is None or control is None or run.arm == "control" or run.arm.endswith(command.REFERENCE):
         return None
     return own - control
 

@@ -7,6 +7,7 @@ arrays where none does; numbers stored as uint8, chars or nothing. Each is undon
 from __future__ import annotations
 
 import collections
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def load_people(mat_path: str | Path) -> tuple[People, Census]:
     names: list[str] = []
     rows: list[tuple[int, int, int, int, Annotation]] = []
     for index, entry in enumerate(annolist):
-        rects = list(_structs(getattr(entry, "annorect", None)))
+        rects = list(_structs(_get(entry, "annorect")))
         census.rects += len(rects)
         found = list(_people_of(rects, reasons))
         name = _name(entry) if found else None
@@ -88,7 +89,7 @@ def load_people(mat_path: str | Path) -> tuple[People, Census]:
     return _stack(names, rows), census
 
 
-def _annolist(path: Path) -> list[Any]:
+def _annolist(path: Path) -> list[np.void]:
     from scipy.io import loadmat
 
     if not path.is_file():
@@ -97,47 +98,57 @@ def _annolist(path: Path) -> list[Any]:
             "`pose-topo download annotations`"
         )
     try:
-        release = loadmat(path, struct_as_record=False, squeeze_me=True)["RELEASE"]
+        # unsqueezed records: scipy reads them twice as fast as objects
+        release = loadmat(path, variable_names=["RELEASE"])["RELEASE"]
     except KeyError:
         raise PoseTopoError(f"{path}: a MATLAB file without RELEASE, not MPII's annotation") from None
     except Exception as error:  # scipy answers broken bytes with whatever its readers meet first
         what = " ".join(str(error).split())[:120]
         raise PoseTopoError(f"{path}: not readable as a MATLAB 5 file (truncated?): {what}; fetch it again") from None
-    return list(_structs(getattr(release, "annolist", None)))
+    return list(_structs(_get(_only(release), "annolist")))
 
 
-def _structs(value: Any) -> Iterator[Any]:
-    """The structs in a field: none for an empty array, one for a bare struct, all of an array of them."""
-    if hasattr(value, "_fieldnames"):
-        yield value
-    elif isinstance(value, np.ndarray) and value.dtype == object:
-        yield from (item for item in value.ravel() if hasattr(item, "_fieldnames"))
+def _structs(value: Any) -> Iterator[np.void]:
+    """The structs in a field: none for an empty array or anything else, one, or several."""
+    if isinstance(value, np.ndarray) and value.dtype.names:
+        yield from value.ravel()
+
+
+def _only(value: Any) -> np.void | None:
+    """The struct in a field that holds exactly one: of several, none is the right one."""
+    found = list(_structs(value))
+    return found[0] if len(found) == 1 else None
+
+
+def _get(struct: np.void | None, name: str) -> Any:
+    """A struct's field; None if the field, or the struct itself, is absent."""
+    return struct[name] if struct is not None and name in struct.dtype.names else None  # type: ignore[operator]
 
 
 def _number(value: Any) -> float | None:
     """A field as a float (before any arithmetic: uint8 would wrap); None if empty, not a number, or not finite."""
-    array = np.asarray(value)
-    if array.size != 1 or array.dtype.kind == "c":
+    if not isinstance(value, np.ndarray) or value.size != 1 or value.dtype.kind not in "biufU":
         return None
     try:
-        number = float(array.ravel()[0])
-    except (TypeError, ValueError):
+        number = float(value.item())
+    except ValueError:  # text
         return None
-    return number if np.isfinite(number) else None
+    return number if math.isfinite(number) else None
 
 
-def _numbers(struct: Any, *fields: str) -> np.ndarray | None:
-    values = [_number(getattr(struct, name, None)) for name in fields]
-    return None if any(value is None for value in values) else np.array(values, float)
+def _numbers(struct: np.void | None, *fields: str) -> list[float] | None:
+    values = [_number(_get(struct, name)) for name in fields]
+    return None if None in values else values  # type: ignore[return-value]
 
 
-def _name(entry: Any) -> str | None:
-    name = getattr(getattr(entry, "image", None), "name", None)
+def _name(entry: np.void) -> str | None:
+    value = _get(_only(_get(entry, "image")), "name")
+    name = value.item() if isinstance(value, np.ndarray) and value.size == 1 else None
     plain = isinstance(name, str) and name.isprintable() and name not in ("", "..") and Path(name).name == name
     return name if plain else None
 
 
-def _people_of(rects: list[Any], reasons: collections.Counter[str]) -> Iterator[tuple[int, Annotation]]:
+def _people_of(rects: list[np.void], reasons: collections.Counter[str]) -> Iterator[tuple[int, Annotation]]:
     for person, rect in enumerate(rects):
         try:
             yield person, _annotation(rect)
@@ -145,31 +156,31 @@ def _people_of(rects: list[Any], reasons: collections.Counter[str]) -> Iterator[
             reasons[str(reason)] += 1
 
 
-def _annotation(rect: Any) -> Annotation:
-    points = list(_structs(getattr(getattr(rect, "annopoints", None), "point", None)))
+def _annotation(rect: np.void) -> Annotation:
+    points = list(_structs(_get(_only(_get(rect, "annopoints")), "point")))
     if not points:
         raise _LeftOut("no annopoints")
-    center = next((_numbers(pos, "x", "y") for pos in _structs(getattr(rect, "objpos", None))), None)
-    scale = _number(getattr(rect, "scale", None))
+    center = _numbers(_only(_get(rect, "objpos")), "x", "y")
+    scale = _number(_get(rect, "scale"))
     if center is None or scale is None:
         raise _LeftOut("no scale or objpos")
     if scale * 200 < SMALLEST:
         raise _LeftOut("scale not positive" if scale <= 0 else f"person less than {SMALLEST:.0f} px high")
     head_box = _numbers(rect, "x1", "y1", "x2", "y2")
-    if head_box is None or (head_box[:2] == head_box[2:]).all():
+    if head_box is None or head_box[:2] == head_box[2:]:
         raise _LeftOut("no head box")
     xy, visible = _points(points)
     if np.nanmax(np.abs(np.concatenate([xy.ravel(), center, head_box, [scale * 200]]))) > FARTHEST:
         raise _LeftOut(f"coordinates beyond {FARTHEST:,.0f} px")
-    return Annotation(xy, visible, center, scale, head_box)
+    return Annotation(xy, visible, np.array(center), scale, np.array(head_box))
 
 
-def _points(points: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+def _points(points: list[np.void]) -> tuple[np.ndarray, np.ndarray]:
     xy = np.full((joints.K, 2), np.nan)
     visible = np.zeros(joints.K, bool)
     seen: set[int] = set()
     for point in points:
-        number = _number(getattr(point, "id", None))
+        number = _number(_get(point, "id"))
         if number is None or number != int(number) or not 0 <= number < joints.K:
             raise _LeftOut("joint id out of range")
         k = int(number)
@@ -181,7 +192,7 @@ def _points(points: list[Any]) -> tuple[np.ndarray, np.ndarray]:
             continue  # a joint without coordinates is not labelled
         xy[k] = where
         # empty or absent at neck and head top, which were derived from the head box: taken as seen
-        flag = _number(getattr(point, "is_visible", None))
+        flag = _number(_get(point, "is_visible"))
         visible[k] = flag is None or flag > 0
     if np.isnan(xy).all():
         raise _LeftOut("no joint with coordinates")

@@ -18,7 +18,9 @@ GONE = object()  # the field is absent
 
 odd = st.sampled_from(
     [GONE, EMPTY, "1", "0", "abc", "", np.uint8(7), np.uint16(300), np.int16(-3), float("nan"), float("inf"), -1.5, 0.0,
-     1e-9, 1e12, 1e308, 3 + 4j, True, np.array([1.0, 2.0]), np.array([["ab", "cd"]]), {"x": 1.0}, {"y": EMPTY}]
+     1e-9, 1e12, 1e308, 3 + 4j, True, np.array([1.0, 2.0]), np.array([["ab", "cd"]]), {"x": 1.0}, {"y": EMPTY},
+     np.array([[({"x": 1.0}, {"x": 2.0})]], [("x", object), ("y", object)]),
+     np.array([[(1.0, 2.0), (3.0, 4.0)]], [("x", object), ("y", object)])]
 )  # fmt: skip
 
 
