@@ -60,10 +60,6 @@ def prepare(
     census = census.leave_out(f"not admitted by the {recipe.protocol} protocol", len(annotated) - len(people))
     for line in census.lines():
         say(line)
-    settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
-    store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress, say=say)
-    for name in store.manifest["unreadable"]:
-        say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
     split = make_split(
         people,
         recipe.split,
@@ -76,6 +72,10 @@ def prepare(
     )
     if split.mismatch:
         say(f"warning: not the published {split.rule} split: {split.mismatch}")
+    settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
+    store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress, say=say)
+    for name in store.manifest["unreadable"]:
+        say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
     split = replace(split, train=split.train[store.ok[split.train]], val=split.val[store.ok[split.val]])
     return Dataset(people, split, store, _sha256(store, split))
 

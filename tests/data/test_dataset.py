@@ -107,10 +107,11 @@ def test_accepted_mismatch_is_said_and_kept(folder: Path, monkeypatch: pytest.Mo
     recipe = replace(RECIPE, split="auto")
     with pytest.raises(PoseTopoError, match="1 val people in 1 images instead of 2 in 2; complete the data"):
         ready(folder, recipe)
+    assert not (folder.parent / "cache" / "crops").exists()  # it stops before the long part
     said: list[str] = []
     dataset = ready(folder, recipe, said, accept_split_mismatch=True)
     assert dataset.split.mismatch == "1 val people in 1 images instead of 2 in 2"
-    assert said[-1].startswith("warning: not the published tompson split: 1 val people")
+    assert any(line.startswith("warning: not the published tompson split: 1 val people") for line in said)
     assert dataset.split.val.tolist() == [0]
 
 
