@@ -92,7 +92,13 @@ def table(
     """
     options_of = parser(name, description)
     options_of.add_argument(
-        "--reference", type=Path, action="extend", nargs="+", default=[], metavar="DIR", help="results folders of reference runs"
+        "--reference",
+        type=Path,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="results folders of reference runs",
     )
     options = options_of.parse_args(argv)
 

@@ -188,7 +188,7 @@ def download(
         )
         return
     from pose_topo.data import sources
-    from pose_topo.data.dataset import cache_folder
+    from pose_topo.data.sources import cache_folder
 
     sources.download(
         target,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pose_topo.data.crops import CropSettings
 from pose_topo.data.mpii import Census
 from pose_topo.data.people import People
 from pose_topo.data.people_cache import cached_people
+from pose_topo.data.sources.weights import cache_folder
 from pose_topo.data.splits import Split, make_split
 from pose_topo.errors import PoseTopoError
 
@@ -29,14 +29,6 @@ class Dataset:
     split: Split
     store: CropStore
     sha256: str  # over the annotations, the photographs' crops and the split
-
-
-def cache_folder(given: str | Path | None = None) -> Path:
-    """Where crops and weights are kept: `--cache-dir`, $POSE_TOPO_CACHE, or the user's cache folder."""
-    if given:
-        return Path(given)
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pose_topo"
-    return Path(os.environ.get("POSE_TOPO_CACHE") or default)
 
 
 def prepare(

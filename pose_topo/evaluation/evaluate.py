@@ -18,6 +18,7 @@ from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare
 from pose_topo.data.people import head_size
+from pose_topo.data.splits import Split
 from pose_topo.devices import pick_device, pick_precision
 from pose_topo.errors import PoseTopoError
 from pose_topo.evaluation.inference import predict
@@ -108,7 +109,7 @@ def evaluate_checkpoint(
         "data_sha256": dataset.sha256,
         "data": name,
         **identity(config, checkpoint.epoch),
-        "settings": _settings(recipe, dataset.split.rule),
+        "settings": _settings(recipe, dataset.split),
         **scores,
     }
     write_predictions(
@@ -143,8 +144,14 @@ def identity(config: RunConfig, epochs: int) -> dict[str, Any]:
     }
 
 
-def _settings(recipe: Recipe, rule: str) -> dict[str, Any]:
-    return {"decode": recipe.decode, "flip_test": recipe.flip_test, "framing": recipe.framing, "split": rule}
+def _settings(recipe: Recipe, split: Split) -> dict[str, Any]:
+    return {
+        "decode": recipe.decode,
+        "flip_test": recipe.flip_test,
+        "framing": recipe.framing,
+        "split": split.rule,
+        "split_mismatch": split.mismatch,  # how it differs from the published one, if that was accepted
+    }
 
 
 def _write_examples(

@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 
 from pose_topo.config import RunConfig
-from pose_topo.data.dataset import cache_folder
-from pose_topo.data.sources.weights import fetch_weights
+from pose_topo.data.sources.weights import cache_folder, fetch_weights
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import sha256_file
 from pose_topo.models.pose import SimpleBaseline

@@ -11,7 +11,7 @@ from made_up_people import picture, points, rect
 
 from pose_topo.config import PAPER, STANDARD, Data, Recipe
 from pose_topo.data import splits, tompson
-from pose_topo.data.dataset import Dataset, cache_folder, prepare, present_people, select
+from pose_topo.data.dataset import Dataset, prepare, present_people, select
 from pose_topo.data.synthetic import ImageEntry, write_mpii_mat
 from pose_topo.errors import PoseTopoError
 
@@ -126,14 +126,3 @@ def test_what_is_missing_is_said_with_the_way_out(folder: Path) -> None:
         present_people(Data.at(folder))
     people, census = present_people(Data.at(folder, img_dir=folder / "elsewhere"), say=lambda _: None)
     assert len(people) == census.kept == 9
-
-
-def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("POSE_TOPO_CACHE", str(tmp_path / "a"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert cache_folder("c") == Path("c")
-    assert cache_folder() == tmp_path / "a"
-    monkeypatch.delenv("POSE_TOPO_CACHE")
-    assert cache_folder() == tmp_path / "b" / "pose_topo"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "pose_topo"
