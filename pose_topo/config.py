@@ -29,7 +29,7 @@ class Recipe:
     input_size: int  # pixels, square
     sigma: float  # of the target Gaussian, heatmap cells
     target_centre: Literal["nearest", "exact", "truncated"]  # the cell `int(x + .5)`, x itself, or the cell `int(x)`
-    augment: bool  # rotation, scale, flip of the standard recipe
+    augment: Literal["none", "mild", "standard"]  # rotation, scale and flip; "standard" is Xiao et al.'s
     loss: Literal["half-mse", "mse"]
     mask_unlabelled: bool  # False: an unlabelled joint is trained towards an empty map
     init: Literal["standard", "paper"]
@@ -64,7 +64,7 @@ STANDARD = Recipe(  # Xiao et al. 2018 and its public code
     input_size=256,
     sigma=2.0,
     target_centre="nearest",
-    augment=True,
+    augment="standard",
     loss="half-mse",
     mask_unlabelled=True,
     init="standard",
@@ -90,7 +90,7 @@ PAPER = Recipe(  # the original study's own recipe
     input_size=256,
     sigma=2.0,
     target_centre="truncated",
-    augment=False,
+    augment="none",
     loss="mse",
     mask_unlabelled=False,
     init="paper",
@@ -118,7 +118,7 @@ DEMO = Recipe(  # minutes on two CPU cores
     input_size=96,
     sigma=1.25,
     target_centre="exact",
-    augment=False,
+    augment="mild",
     loss="mse",
     mask_unlabelled=True,
     init="paper",
@@ -139,7 +139,7 @@ DEMO = Recipe(  # minutes on two CPU cores
     pretrained=False,
     antialias=True,  # the box is warped to 96 px: bilinear alone would alias
     deviations=(
-        "demo protocol: 96 px, no augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
+        "demo protocol: 96 px, mild augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
     ),
 )
 

@@ -55,7 +55,7 @@ class TrainOptions(DataOptions):
     accept_split_mismatch: Annotated[
         bool, Option("--accept-split-mismatch", help="Go on although the tompson split has not the published sizes.")
     ] = False
-    augment: Annotated[bool | None, Option("--augment/--no-augment", help="Rotate, scale and flip.")] = None
+    augment: Annotated[str | None, Option(help="Rotation, scale and flip: none, mild or standard.")] = None
     pretrained: Annotated[bool | None, Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.")] = (
         None
     )
@@ -104,6 +104,7 @@ class TrainOptions(DataOptions):
         for name, value, allowed in (
             ("--precision", self.precision, ("auto", "fp32", "bf16")),
             ("--resume", self.resume, ("auto", "never")),
+            ("--augment", self.augment or "none", ("none", "mild", "standard")),
         ):
             if value not in allowed:
                 raise UsageError(f"{name} {value}: give one of {', '.join(allowed)}")

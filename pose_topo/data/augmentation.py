@@ -10,9 +10,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-SCALE_SD, SCALE_LIMIT = 0.25, 0.25
-ROTATION_SD, ROTATION_LIMIT, ROTATION_SHARE = 30.0, 60.0, 0.6
-FLIP_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far people are moved."""
+
+    scale_sd: float  # of the factor on the box side, about 1
+    scale_limit: float
+    rotation_sd: float  # degrees
+    rotation_limit: float
+    rotation_share: float = 0.6  # of the people
+    flip_share: float = 0.5
+
+
+SPREADS = {
+    "standard": Spread(0.25, 0.25, 30.0, 60.0),
+    "mild": Spread(0.08, 0.16, 8.0, 16.0),  # the demo: enough that few people seen often are not learnt by heart
+}
+AUGMENTATIONS = ("none", *SPREADS)
 
 
 @dataclass(frozen=True)
@@ -25,16 +41,19 @@ class Draws:
     flip: NDArray[np.bool_]  # (P,)
 
 
-def draw_epoch(people: int, seed: int, epoch: int, augment: bool) -> Draws:
-    """The draws of one epoch for `people` people; without `augment` only the order is random."""
+def draw_epoch(people: int, seed: int, epoch: int, augment: str) -> Draws:
+    """The draws of one epoch for `people` people, by a name of `AUGMENTATIONS`; with "none" only the order is random."""
     rng = np.random.default_rng([seed, epoch, 0xA06])
     order = rng.permutation(people)
-    if not augment:
+    if augment == "none":
         return Draws(order, np.ones(people), np.zeros(people), np.zeros(people, bool))
-    scale = np.clip(1 + SCALE_SD * rng.standard_normal(people), 1 - SCALE_LIMIT, 1 + SCALE_LIMIT)
-    rotation = np.clip(ROTATION_SD * rng.standard_normal(people), -ROTATION_LIMIT, ROTATION_LIMIT)
-    rotation[rng.random(people) >= ROTATION_SHARE] = 0.0
-    return Draws(order, scale, rotation, rng.random(people) < FLIP_SHARE)
+    spread = SPREADS[augment]
+    scale = np.clip(1 + spread.scale_sd * rng.standard_normal(people), 1 - spread.scale_limit, 1 + spread.scale_limit)
+    rotation = np.clip(
+        spread.rotation_sd * rng.standard_normal(people), -spread.rotation_limit, spread.rotation_limit
+    )
+    rotation[rng.random(people) >= spread.rotation_share] = 0.0
+    return Draws(order, scale, rotation, rng.random(people) < spread.flip_share)
 
 
 def to_stored(draws: Draws, index: NDArray[np.int64], side: int, input_size: int) -> NDArray[np.float64]:

@@ -82,7 +82,7 @@ class Batches:
         # the permutation is over all people of the store, so that a person's place in it does not depend on the split
         order = draws.order[np.isin(draws.order, self.rows)]
         chunks = [index for index in _chunks(order, batch_size) if len(index) > 1]
-        augment = self.recipe.augment
+        augment = self.recipe.augment != "none"
         for index, crops in self._read(chunks, margin=augment):
             yield self._augmented(index, crops, draws) if augment else self._plain(index, crops)
 

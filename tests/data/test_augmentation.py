@@ -23,7 +23,7 @@ def normal_tail(x: float) -> float:
 
 @pytest.fixture(scope="module")
 def draws() -> Draws:
-    return draw_epoch(N, seed=3, epoch=7, augment=True)
+    return draw_epoch(N, seed=3, epoch=7, augment="standard")
 
 
 def test_scale_is_a_clipped_normal(draws: Draws) -> None:
@@ -69,8 +69,8 @@ def test_seed_and_epoch_name_the_draws() -> None:
 
 
 def test_without_augmentation_only_the_order_is_random() -> None:
-    plain = draw_epoch(20, 0, 1, augment=False)
-    assert np.array_equal(plain.order, draw_epoch(20, 0, 1, augment=True).order)
+    plain = draw_epoch(20, 0, 1, augment="none")
+    assert np.array_equal(plain.order, draw_epoch(20, 0, 1, augment="standard").order)
     assert (plain.scale == 1).all()
     assert not plain.rotation.any()
     assert not plain.flip.any()

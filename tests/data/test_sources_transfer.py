@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPMessage
@@ -14,7 +15,7 @@ import pytest
 from test_sources_server import Naps, Server, impatient, one_line, plain_remote, random_bytes, running_server
 
 from pose_topo.data.sources.mirrors import fetch_verified
-from pose_topo.data.sources.opener import _Redirects
+from pose_topo.data.sources.opener import FetchError, _Redirects
 from pose_topo.data.sources.partial import Partial, Version
 from pose_topo.data.sources.transfer import Policy, Wanted, transfer
 from pose_topo.data.sources.verify import Checks
@@ -369,3 +370,15 @@ def test_the_sidecar_says_what_the_server_said(server: Server, tmp_path: Path) -
         "modified": "Mon, 01 Jan 2024 00:00:00 GMT",
         "length": 300_000,
     }
+
+
+def test_without_a_network_the_line_comes_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_name(*_arguments: object, **_options: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_name)
+    waits: list[float] = []
+    policy = Policy(sleep=waits.append)
+    with pytest.raises(FetchError, match="2 attempts"):
+        transfer("http://nowhere.invalid/file", Partial(tmp_path / "file.part"), policy, Wanted())
+    assert waits == [1.0]

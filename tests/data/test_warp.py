@@ -17,7 +17,7 @@ def opencv(crop: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
 def test_augmentations_against_opencv() -> None:
     size, side = 128, 224
     crops = np.stack([picture(seed, side, side) for seed in range(24)])
-    draws = augmentation.draw_epoch(24, 0, 1, augment=True)
+    draws = augmentation.draw_epoch(24, 0, 1, augment="standard")
     matrix = augmentation.to_stored(draws, np.arange(24), side, size)
     ours = warp_batch(torch.from_numpy(crops), matrix, size).permute(0, 2, 3, 1).numpy()
     theirs = np.stack([opencv(crop, m, size) for crop, m in zip(crops, matrix, strict=True)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -20,11 +21,15 @@ class FetchError(PoseTopoError):
 
 
 class PassingError(Exception):
-    """A failure that may be gone at the next attempt. `wait`: how long the server asked for, in seconds."""
+    """A failure that may be gone at the next attempt.
 
-    def __init__(self, message: str, wait: float | None = None) -> None:
+    `wait`: how long the server asked for, in seconds. `offline`: no name could be looked up, so most likely there is no
+    network, and long patience would only keep a person waiting for the line that says what to do.
+    """
+
+    def __init__(self, message: str, wait: float | None = None, *, offline: bool = False) -> None:
         super().__init__(message)
-        self.wait = wait
+        self.wait, self.offline = wait, offline
 
 
 class RangeRefused(Exception):
@@ -89,7 +94,7 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise FetchError(f"certificate refused ({error.reason.verify_message})") from None
-        raise PassingError(_phrase(error.reason)) from None
+        raise PassingError(_phrase(error.reason), offline=isinstance(error.reason, socket.gaierror)) from None
     except (OSError, HTTPException) as error:
         raise PassingError(_phrase(error)) from None
     except ValueError as error:  # http.client's word for a URL with spaces or control characters

@@ -24,6 +24,7 @@ class Policy:
     """How patient a transfer is. `attempts` counts failures in a row that brought no new byte."""
 
     attempts: int = 6
+    offline_attempts: int = 2  # where not even the server's name can be looked up
     first_wait: float = 1.0
     longest_wait: float = 60.0
     timeout: float = 30.0  # without a byte; also the window in which `slowest` bytes must come
@@ -69,7 +70,7 @@ def transfer(url: str, part: Partial, policy: Policy, wanted: Wanted) -> bool:
         except PassingError as error:
             failures = 1 if part.size() > best else failures + 1
             best, whole = max(best, part.size()), False
-            if failures >= policy.attempts:
+            if failures >= (min(policy.attempts, policy.offline_attempts) if error.offline else policy.attempts):
                 raise FetchError(f"{error}; {failures} attempts without a new byte") from None
             policy.sleep(policy.wait(failures, error.wait))
 
