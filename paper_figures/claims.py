@@ -204,7 +204,7 @@ def judge(claim: Claim, runs: Sequence[Run]) -> Judged:
     Raises:
         PoseTopoError: those runs cannot be compared, or a file lacks a key that the claim names.
     """
-    runs = [run for run in runs if run.protocol == claim.profile]
+    runs = [run for run in runs if run.protocol == claim.profile and run.as_protocol]
     one_study(runs)
     return Judged(claim, tuple(_find(check, runs) for check in claim.checks))
 

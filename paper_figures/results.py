@@ -74,6 +74,11 @@ class Run:
         return tuple(dict.fromkeys(d for content in self.json.values() for d in content.get("deviations", ())))
 
     @property
+    def as_protocol(self) -> bool:
+        """Whether nothing was set otherwise than its protocol says: a shortened run proves and refutes no claim."""
+        return all(content.get("as_protocol") is True for content in self.json.values())
+
+    @property
     def data(self) -> str | None:
         """The data set's name; only the evaluation knows it."""
         return self.json.get("evaluation", {}).get("data")

@@ -41,8 +41,9 @@ def build(runs: list[Run]) -> Table:
 
 
 def published(runs: Sequence[Run]) -> list[Row]:
-    """Published rows of the runs' backbone; none unless the data are MPII's."""
-    if {run.data for run in runs} != {"mpii"}:
+    """Published rows of the runs' backbone; none unless the people scored are those that the publications scored."""
+    settings = [run.value("evaluation", "settings") for run in runs]
+    if any(s["split"] != "tompson" or s["split_mismatch"] is not None for s in settings):
         return []
     with PUBLISHED.open(encoding="utf-8", newline="") as stream:
         lines = [line for line in csv.DictReader(stream) if line["arch"] in {run.arch for run in runs}]

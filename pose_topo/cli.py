@@ -55,17 +55,20 @@ def train_topo(chosen: options.TopoOptions) -> None:
 def _train(chosen: options.TrainOptions) -> None:
     config = chosen.config()
     from pose_topo.data.dataset import check_layout, prepare
+    from pose_topo.devices import pick_device
     from pose_topo.models.pose import build_model
     from pose_topo.models.weights import imagenet_file
     from pose_topo.training import hooks
-    from pose_topo.training.loop import train
+    from pose_topo.training.loop import check_run, train
 
+    run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
     # what cannot be is refused before anything is read: a network nobody can build, no data, weights not to be had
+    pick_device(config.device, lambda _: None)  # the training says it
     build_model(config)
+    check_run(run, config, resume=chosen.resume == "auto", overwrite=chosen.overwrite)
     check_layout(config.data)
     if config.recipe.pretrained:
         imagenet_file(config, chosen.cache_dir, say)
-    run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
     dataset = prepare(
         config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=chosen.progress, say=say
     )
@@ -161,7 +164,7 @@ def download(
     data: Annotated[Path, typer.Option(help="Data folder to fill.")] = Path("mpii"),
     people: Annotated[int, typer.Option(help="synthetic: how many annotated people.")] = 2000,
     seed: Annotated[int, typer.Option(help="synthetic: seed of the renderer.")] = 0,
-    arch: Annotated[str, typer.Option(help="weights: which ResNet.")] = "resnet50",
+    arch: Annotated[str | None, typer.Option(help="weights: which ResNet, or all [default: resnet50].")] = None,
     mirror: Annotated[
         str | None, typer.Option(help="Try this address first: a file's URL, or a folder of such files.")
     ] = None,
@@ -198,7 +201,7 @@ def download(
         cache=cache_folder(cache_dir),
         dry_run=dry_run,
         say=say,
-        arch=arch,
+        arch=arch or ("resnet50" if target == "weights" else None),
     )
 
 

@@ -115,8 +115,8 @@ PAPER = Recipe(  # the original study's own recipe
 DEMO = Recipe(  # minutes on two CPU cores
     protocol="demo",
     framing="person",
-    input_size=96,
-    sigma=1.25,
+    input_size=128,
+    sigma=1.5,
     target_centre="exact",
     augment="mild",
     loss="mse",
@@ -137,9 +137,9 @@ DEMO = Recipe(  # minutes on two CPU cores
     split="random",
     val_split=0.15,
     pretrained=False,
-    antialias=True,  # the box is warped to 96 px: bilinear alone would alias
+    antialias=True,  # the box is warped to 128 px: bilinear alone would alias
     deviations=(
-        "demo protocol: 96 px, mild augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
+        "demo protocol: 128 px, mild augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
     ),
 )
 
@@ -220,17 +220,30 @@ def _check(config: RunConfig) -> None:
         raise UsageError(f"--lr {recipe.lr}: give a positive learning rate")
     if not 0 < recipe.val_split < 1:
         raise UsageError(f"--val-split {recipe.val_split}: give a share between 0 and 1")
+    if config.seed < 0:
+        raise UsageError(f"--seed {config.seed}: give 0 or more")
     if config.topography is not None and not config.topography.weight >= 0:
         raise UsageError(f"--spatial-lambda {config.topography.weight}: give 0 or more")
 
 
 def deviations(config: RunConfig) -> list[str]:
-    """What stands beside this run's numbers: where it departs from the study."""
-    found = list(config.recipe.deviations)
+    """What stands beside this run's numbers: where it departs from its protocol, and the protocol from the study."""
+    recipe, base = config.recipe, PROTOCOLS[config.recipe.protocol]
+    found = list(recipe.deviations)
+    for f in dataclasses.fields(Recipe):
+        own, usual = getattr(recipe, f.name), getattr(base, f.name)
+        if own != usual and f.name not in ("deviations", "topo_lr_mult"):
+            found.append(f"{f.name.replace('_', ' ')} {own} (the {recipe.protocol} protocol: {usual})")
     factor = config.recipe.topo_lr_mult
     if config.topography is not None and factor != 1:
         found.append(f"the topographic layer's learning rate is {factor:g} times that of the rest (the study: 1)")
     return found
+
+
+def as_protocol(config: RunConfig) -> bool:
+    """Whether a run is one of its protocol's own arms, with nothing set otherwise."""
+    arms = (None, Topography(), Topography(weight=0.0))
+    return config.recipe == PROTOCOLS[config.recipe.protocol] and config.topography in arms
 
 
 def to_dict(config: Any) -> dict[str, Any]:

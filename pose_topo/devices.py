@@ -24,6 +24,8 @@ def pick_device(name: str, say: Callable[[str], None] = print) -> torch.device:
     if kind == "cuda" and not torch.cuda.is_available():
         say(f"warning: --device {name}: no CUDA here, going on with the CPU")
         return torch.device("cpu")
+    if number and int(number) >= torch.cuda.device_count():
+        raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
     return torch.device(name)
 
 
@@ -32,7 +34,7 @@ def pick_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if in_hardware else "fp32"
 

@@ -89,7 +89,9 @@ def _lock() -> Finding:
     for name, version in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock.read_text(), re.M):
         wanted.setdefault(re.sub(r"[-_.]+", "-", name).lower(), set()).add(version)
     installed = {
-        re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower(): dist.version
+        re.sub(r"[-_.]+", "-", dist.metadata["Name"]).lower(): dist.version.partition("+")[
+            0
+        ]  # 2.12.1+cpu is PyTorch's own 2.12.1
         for dist in importlib.metadata.distributions()
     }
     other = [

@@ -93,7 +93,10 @@ class TrainOptions(DataOptions):
         }
         if self.val_split is not None:
             asked.setdefault("split", "random")
-        return replace(PROTOCOLS[self.protocol], **asked)
+        base = PROTOCOLS[self.protocol]
+        if self.input_size is not None:  # the target grows with the heatmap: sigma 3 at 384 where it is 2 at 256
+            asked["sigma"] = base.sigma * self.input_size / base.input_size
+        return replace(base, **asked)
 
     def config(self) -> RunConfig:
         """The run that was asked for.

@@ -29,10 +29,10 @@ def collect(device: torch.device, precision: str, data_sha256: str, seed: int) -
         "seed": seed,
         "command": ["pose-topo", *sys.argv[1:]],
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own, which a weights-only load refuses
         "threads": torch.get_num_threads(),
         "precision": precision,
-        "tf32": device.type == "cuda" and torch.backends.cuda.matmul.allow_tf32,
+        "tf32": device.type == "cuda" and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
         **_hardware(device),
     }
 

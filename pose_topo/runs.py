@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pose_topo.errors import PoseTopoError
 from pose_topo.files import atomic_path, read_json, write_json, write_text
 
 FORMAT = 1  # of our checkpoints
+_KEYS = {"config", "epoch", "model", "split_sha256"}
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -41,18 +43,30 @@ class Checkpoint:
     config: RunConfig
     epoch: int
     model: dict[str, torch.Tensor]
+    split_sha256: str  # of the people that were trained on and held out
     training: dict[str, Any] | None
 
 
 def save_checkpoint(
-    path: Path, config: RunConfig, epoch: int, model: dict[str, torch.Tensor], training: dict[str, Any] | None = None
+    path: Path,
+    config: RunConfig,
+    epoch: int,
+    model: dict[str, torch.Tensor],
+    split_sha256: str,
+    training: dict[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint atomically: a full disk or a kill leaves the previous one.
 
     Raises:
         PoseTopoError: the disk is full or not writable.
     """
-    content = {"format": FORMAT, "config": to_dict(config), "epoch": epoch, "model": model}
+    content = {
+        "format": FORMAT,
+        "config": to_dict(config),
+        "epoch": epoch,
+        "model": model,
+        "split_sha256": split_sha256,
+    }
     if training is not None:
         content["training"] = training
     try:
@@ -77,14 +91,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file fails in many ways, all of which mean the same
         raise PoseTopoError(f"{path} is not a checkpoint ({' '.join(str(error).split())[:100]})") from None
-    if (
-        not isinstance(content, dict)
-        or content.get("format") != FORMAT
-        or not {"config", "epoch", "model"} <= set(content)
-    ):
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not set(content) >= _KEYS:
         raise PoseTopoError(f"{path} is not a checkpoint of pose_topo (format {FORMAT})")
     config = from_dict(RunConfig, content["config"])
-    return Checkpoint(path, config, int(content["epoch"]), content["model"], content.get("training"))
+    return Checkpoint(
+        path, config, int(content["epoch"]), content["model"], content["split_sha256"], content.get("training")
+    )
 
 
 def reported_checkpoint(run: str | Path) -> Path:
@@ -120,6 +132,17 @@ def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
 def write_config(run: Path, config: RunConfig) -> None:
     """Write config.json."""
     write_json(run / "config.json", to_dict(config))
+
+
+def remove(run: Path) -> None:
+    """Delete a run's files, to start anew."""
+    for name in ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json"):
+        (run / name).unlink(missing_ok=True)
+
+
+def plain(config: RunConfig) -> dict[str, Any]:
+    """A config as config.json holds it."""
+    return json.loads(json.dumps(to_dict(config)))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

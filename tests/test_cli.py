@@ -113,7 +113,8 @@ def test_a_run_leaves_its_files(trained):
     rows = (trained / "metrics.csv").read_text().splitlines()
     assert len(rows) == 3 and rows[1].startswith("1,") and rows[2].startswith("2,")
     provenance = json.loads((trained / "provenance.json").read_text())
-    assert provenance["seed"] == 0 and provenance["wall_seconds"] > 0 and provenance["peak_memory"]["rss"] > 1e8
+    (session,) = provenance["sessions"]
+    assert session["seed"] == 0 and session["wall_seconds"] > 0 and session["peak_memory"]["rss"] > 1e8
 
 
 def test_evaluate_and_analyze_write_plain_json(trained, here, capsys):
@@ -140,6 +141,23 @@ def test_evaluate_and_analyze_write_plain_json(trained, here, capsys):
 def test_results_hold_no_absolute_path(trained, here):
     run("evaluate", trained, "--out", here / "out", "--no-progress")
     assert str(here) not in (here / "out" / "evaluation.json").read_text()
+
+
+def test_people_other_than_those_of_the_training_are_not_scored_unnoticed(trained, small_data, here, capsys):
+    moved = copy_of(small_data, here / "moved")
+    assert run("evaluate", trained, "--data", moved, "--out", here / "out", "--no-progress") == 0
+    assert "not the people" not in capsys.readouterr().err  # the same data elsewhere
+    for photo in sorted((moved / "images").iterdir())[:2]:
+        photo.unlink()
+    assert run("evaluate", trained, "--data", moved, "--out", here / "out", "--no-progress") == 0
+    assert "warning" in (words := capsys.readouterr().err) and "not the people" in words
+
+
+@pytest.mark.parametrize("target", ["mpii", "images", "annotations", "split", "reference", "weights"])
+def test_download_says_what_it_would_fetch(here, capsys, target):
+    assert run("download", target, "--data", here / "mpii", "--dry-run") == 0
+    assert "https://" in capsys.readouterr().err
+    assert not (here / "mpii").exists()
 
 
 def test_predict_writes_an_overlay_and_coco_keypoints(trained, small_data, here):
@@ -172,9 +190,9 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         "--run-name",
         "tiny",
     ]
-    before = (trained / "last.pt").read_bytes()
+    before, origin = (trained / "last.pt").read_bytes(), (trained / "provenance.json").read_bytes()
     assert run(*same, "--epochs", 2) == 0
-    assert (trained / "last.pt").read_bytes() == before
+    assert (trained / "last.pt").read_bytes() == before and (trained / "provenance.json").read_bytes() == origin
     capsys.readouterr()
     assert run(*same, "--epochs", 3) == 1
     assert "recipe.epochs: 2 -> 3" in one_line(capsys)
@@ -205,7 +223,10 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["evaluate", "--predictions", "no.h5", "--ground-truth", "no.mat"], 1, "not found"),
         (["doctor", "--profile", "large"], 2, "demo"),
         (["download", "synthetic", "--people", "0"], 2, "people"),
-        (["download", "nonsense"], 2, "nonsense"),
+        (["download", "nonsense"], 2, "no target"),
+        (["train-topo", "--seed", "-1"], 2, "--seed -1"),
+        (["train-topo", "--device", "tpu"], 2, "cuda:N"),
+        (["train-topo", "--augment", "wild"], 2, "mild"),
     ],
 )  # fmt: skip
 def test_bad_use_is_one_line(here, capsys, arguments, code, words):

@@ -48,7 +48,7 @@ def analyze_checkpoint(
     checkpoint = runs.load_checkpoint(path)
     config = checkpoint.config
     where = pick_device(device, say)
-    dataset, _ = open_data(config, data, cache=cache, progress=progress, say=say)
+    dataset, _ = open_data(checkpoint, data, cache=cache, progress=progress, say=say)
     model = load_model(checkpoint, where)
     val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, where)
     layer = model.topo if isinstance(model, TopoModel) else model.deconv

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-
 @dataclass(frozen=True)
 class Spread:
     """How far people are moved."""
@@ -42,16 +41,14 @@ class Draws:
 
 
 def draw_epoch(people: int, seed: int, epoch: int, augment: str) -> Draws:
-    """The draws of one epoch for `people` people, by a name of `AUGMENTATIONS`; with "none" only the order is random."""
+    """The draws of one epoch for `people` people, by a name of `AUGMENTATIONS`; "none" draws only the order."""
     rng = np.random.default_rng([seed, epoch, 0xA06])
     order = rng.permutation(people)
     if augment == "none":
         return Draws(order, np.ones(people), np.zeros(people), np.zeros(people, bool))
     spread = SPREADS[augment]
     scale = np.clip(1 + spread.scale_sd * rng.standard_normal(people), 1 - spread.scale_limit, 1 + spread.scale_limit)
-    rotation = np.clip(
-        spread.rotation_sd * rng.standard_normal(people), -spread.rotation_limit, spread.rotation_limit
-    )
+    rotation = np.clip(spread.rotation_sd * rng.standard_normal(people), -spread.rotation_limit, spread.rotation_limit)
     rotation[rng.random(people) >= spread.rotation_share] = 0.0
     return Draws(order, scale, rotation, rng.random(people) < spread.flip_share)
 

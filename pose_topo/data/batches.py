@@ -75,6 +75,10 @@ class Batches:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def steps(self, batch_size: int) -> int:
+        """Batches in an epoch of training."""
+        return len(self.rows) // batch_size + (len(self.rows) % batch_size > 1)
+
     def epoch(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
         """One epoch of training batches: every person once, in random order. A last batch of one person is left out
         (BatchNorm cannot take it)."""

@@ -29,6 +29,7 @@ class Dataset:
     split: Split
     store: CropStore
     sha256: str  # over the annotations, the photographs' crops and the split
+    split_sha256: str  # over who is trained on and who is held out; the same wherever the photographs are decoded
 
 
 def prepare(
@@ -68,8 +69,12 @@ def prepare(
     store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress, say=say)
     for name in store.manifest["unreadable"]:
         say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
-    split = replace(split, train=split.train[store.ok[split.train]], val=split.val[store.ok[split.val]])
-    return Dataset(people, split, store, _sha256(store, split))
+    if not store.ok.all():
+        say(f"{int((~store.ok).sum()):,} people left out: photograph unreadable")
+        split = replace(split, train=split.train[store.ok[split.train]], val=split.val[store.ok[split.val]])
+        if not (len(split.train) and len(split.val)):
+            raise PoseTopoError("no readable photograph is left on one side of the split: fetch the named ones again")
+    return Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
 
 
 def check_layout(data: Data) -> None:
@@ -135,6 +140,16 @@ def _sha256(store: CropStore, split: Split) -> str:
     digest = hashlib.sha256(store.manifest["people_sha256"].encode())
     digest.update(store.manifest["crops_sha256"].encode())
     digest.update(_bytes(split.train) + b"|" + _bytes(split.val))
+    return digest.hexdigest()
+
+
+def _split_sha256(people: People, split: Split) -> str:
+    names = people.names
+    digest = hashlib.sha256()
+    for side, index in (("train", split.train), ("val", split.val)):
+        digest.update(side.encode())
+        for row in index:
+            digest.update(f"{names[row]} {people.person[row]}\n".encode())
     return digest.hexdigest()
 
 

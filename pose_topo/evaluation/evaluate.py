@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pose_topo import runs
-from pose_topo.config import Data, Recipe, RunConfig, deviations
+from pose_topo.config import Data, Recipe, RunConfig, as_protocol, deviations
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare
@@ -49,16 +49,33 @@ def load_model(checkpoint: runs.Checkpoint, device: torch.device) -> SimpleBasel
 
 
 def open_data(
-    config: RunConfig,
+    checkpoint: runs.Checkpoint,
     data: Data | None,
     *,
     cache: Path | None = None,
     progress: bool = True,
     say: Callable[[str], None] = print,
 ) -> tuple[Dataset, str]:
-    """The data set a checkpoint was trained on (or another, `data`), split as it was then; and its name."""
-    where = data or config.data
-    return prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress, say=say), where.name
+    """The data set a checkpoint was trained on, split as it was then, and its name.
+
+    Args:
+        data: take the files from here instead: the same data elsewhere, or another data set.
+
+    Raises:
+        PoseTopoError: the data are missing, or no longer those of the training, so that people it was trained on might
+            be scored.
+    """
+    config = checkpoint.config
+    where = config.data
+    if data is not None:
+        where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
+    dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress, say=say)
+    if dataset.split_sha256 != checkpoint.split_sha256:
+        what = "these are not the people that the network was trained on and tested with"
+        if data is None:
+            raise PoseTopoError(f"{where.mat_path}: {what}: the data have changed; --data names others on purpose")
+        say(f"warning: {where.mat_path}: {what}")
+    return dataset, where.name
 
 
 def evaluate_checkpoint(
@@ -88,8 +105,8 @@ def evaluate_checkpoint(
         decode=decode or config.recipe.decode,
         flip_test=config.recipe.flip_test if flip_test is None else flip_test,
     )
-    dataset, name = open_data(config, data, cache=cache, progress=progress, say=say)
-    model = load_model(checkpoint, where)
+    dataset, name = open_data(checkpoint, data, cache=cache, progress=progress, say=say)
+    model, precise = load_model(checkpoint, where), pick_precision(precision, where)
     val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, where)
     found, confidence, rows = predict(
         model,
@@ -98,7 +115,7 @@ def evaluate_checkpoint(
         flip_test=recipe.flip_test,
         decode_by=recipe.decode,
         sigma=recipe.sigma,
-        precision=pick_precision(precision, where),
+        precision=precise,
     )
     people = dataset.people.take(rows)
     scores = score(found, people.joints, people.labelled, head_size(people.head_box))
@@ -109,7 +126,7 @@ def evaluate_checkpoint(
         "data_sha256": dataset.sha256,
         "data": name,
         **identity(config, checkpoint.epoch),
-        "settings": _settings(recipe, dataset.split),
+        "settings": _settings(recipe, dataset.split, precise),
         **scores,
     }
     write_predictions(
@@ -140,12 +157,14 @@ def identity(config: RunConfig, epochs: int) -> dict[str, Any]:
         "arch": config.arch,
         "protocol": config.recipe.protocol,
         "epochs": epochs,
+        "as_protocol": as_protocol(config),
         "deviations": deviations(config),
     }
 
 
-def _settings(recipe: Recipe, split: Split) -> dict[str, Any]:
+def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
     return {
+        "precision": precision,
         "decode": recipe.decode,
         "flip_test": recipe.flip_test,
         "framing": recipe.framing,
@@ -190,7 +209,7 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
         "predictions_sha256": sha256_file(predictions),
         "data_sha256": sha256_file(ground_truth),
         "data": Path(ground_truth).stem,
-        **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs")),
+        **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs", "as_protocol")),
         "deviations": [],
         "settings": None,
         **score(found, truth.joints, truth.labelled, truth.head_size),

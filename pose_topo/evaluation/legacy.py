@@ -35,7 +35,7 @@ def legacy_pckh(
         predicted, truth: (P, 16, 2) pixels of the photograph.
         sizes: (P, 2) width and height of each photograph.
     """
-    cells = np.floor(GRID * np.stack([predicted, np.where(labelled[..., None], truth, 0.0)]) / sizes[:, None]) / GRID
+    cells = np.trunc(GRID * np.stack([predicted, np.where(labelled[..., None], truth, 0.0)]) / sizes[:, None]) / GRID
     cells[1][~labelled] = 0.0
     return 100.0 * float(_share(cells[0], cells[1], threshold).mean())
 

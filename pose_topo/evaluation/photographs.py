@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ def predict_photographs(
     found: list[dict[str, Any]] = []
     files = list(_photographs(paths))
     for name, path in tqdm(files, desc="predict", unit="photo", disable=len(files) < 3):
-        photo = crops.read_photograph(path)
+        photo = _read(path)
         if photo is None:
             say(f"warning: {path} is unreadable and skipped")
             continue
@@ -86,6 +87,11 @@ def _photographs(paths: list[Path]) -> Iterator[tuple[str, Path]]:
         for file in inside:
             number = seen[file.stem] = seen.get(file.stem, 0) + 1
             yield (file.stem if number == 1 else f"{file.stem}-{number}"), file
+
+
+def _read(path: Path) -> NDArray[np.uint8] | None:
+    """A picture as BGR, turned as its EXIF says (photographs of a data set are not: their annotations know no EXIF)."""
+    return cv2.imread(str(path), cv2.IMREAD_COLOR)  # type: ignore[return-value]
 
 
 def _joints_of(

@@ -1,4 +1,4 @@
-"""What may follow every epoch: pictures, and Weights & Biases. Neither can stop a training."""
+"""What may follow every epoch: pictures, and Weights & Biases. A log that fails never stops a training."""
 
 from __future__ import annotations
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from pose_topo import provenance, runs
-from pose_topo.config import RunConfig, to_dict
+from pose_topo.config import RunConfig
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
 from pose_topo.devices import pick_device, pick_precision, seed_everything
@@ -37,7 +36,8 @@ class _State:
     model: SimpleBaseline
     optimizer: torch.optim.Optimizer
     stopping: EarlyStopping
-    history: list[dict[str, Any]]
+    history: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance of each leg, interrupted ones too
     step: int = 0
 
     @property
@@ -67,15 +67,22 @@ def train(
     Raises:
         PoseTopoError: the folder holds a run of other settings, the weights are not to be had, or the loss diverged.
     """
+    check_run(run, config, resume=resume, overwrite=overwrite)
     device = pick_device(config.device, say)
     precision = pick_precision(config.precision, device)
     if config.threads:
         torch.set_num_threads(config.threads)
-    _claim(run, config, resume, overwrite)
+    if overwrite:
+        runs.remove(run)
     started = time.perf_counter()
-    origin = provenance.collect(device, precision, dataset.sha256, config.seed)
-    state, origin["weights"] = _start(config, device, cache, say)
-    _resume(state, run / "last.pt", device, say)
+    state, weights = _start(config, device, cache, say)
+    _resume(state, run, config, dataset.split_sha256, say)
+    if _finished(state, config) and (run / "provenance.json").is_file():
+        say(f"{run}: trained already, epoch {state.epoch}")
+        return state.history
+    runs.write_config(run, config)
+    session = provenance.collect(device, precision, dataset.sha256, config.seed) | {"weights": weights}
+    state.sessions.append(session)
     train_set, val_set = (
         Batches(dataset.store, dataset.people, rows, config.recipe, device)
         for rows in (dataset.split.train, dataset.split.val)
@@ -84,36 +91,35 @@ def train(
         f"{run}: {len(train_set):,} people to train on, {len(val_set):,} held out ({dataset.split.rule} split), "
         f"{device} {precision}, {torch.get_num_threads()} threads"
     )
-    while state.epoch < config.recipe.epochs and not state.stopping.stop:
+    while not _finished(state, config):
         row = _epoch(state, config, dataset, train_set, val_set, precision, progress)
-        _save(state, config, run, better=state.stopping.update(row["val_loss"]))
+        session["wall_seconds"] = round(time.perf_counter() - started, 1)
+        session["peak_memory"] = provenance.peak_memory(device)
+        _save(state, config, run, dataset.split_sha256, better=state.stopping.update(row["val_loss"]))
         for hook in hooks:
             hook(state.model, row)
-    origin |= {"wall_seconds": round(time.perf_counter() - started, 1), "peak_memory": provenance.peak_memory(device)}
-    write_json(run / "provenance.json", origin)
+    # written last: whoever finds it knows that the run is whole
+    write_json(run / "provenance.json", {"sessions": state.sessions})
     return state.history
 
 
-def _claim(run: Path, config: RunConfig, resume: bool, overwrite: bool) -> None:
-    """Make the run's folder ours, or refuse it."""
+def _finished(state: _State, config: RunConfig) -> bool:
+    return state.epoch >= config.recipe.epochs or state.stopping.stop
+
+
+def check_run(run: Path, config: RunConfig, *, resume: bool = True, overwrite: bool = False) -> None:
+    """Whether `config` may be trained into the folder `run`; nothing is written.
+
+    Raises:
+        PoseTopoError: it holds a run of other settings, or any run where `resume` is False; unless `overwrite`.
+    """
     existing = run / "config.json"
-    if existing.is_file() and not overwrite:
-        changed = runs.differences(read_json(existing), _plain(config))
-        if changed or not resume:
-            why = "with other settings (" + "; ".join(changed[:6]) + ")" if changed else ""
-            raise PoseTopoError(
-                f"{run} holds a run {why}: give another --run-name, or --overwrite to start anew".replace("  ", " ")
-            )
-    if overwrite:
-        for name in ("last.pt", "best.pt", "metrics.csv", "provenance.json"):
-            (run / name).unlink(missing_ok=True)
-    runs.write_config(run, config)
-
-
-def _plain(config: RunConfig) -> dict[str, Any]:
-    import json
-
-    return json.loads(json.dumps(to_dict(config)))
+    if overwrite or not existing.is_file():
+        return
+    changed = runs.differences(read_json(existing), runs.plain(config))
+    if changed or not resume:
+        why = " with other settings (" + "; ".join(changed[:6]) + ")" if changed else ""
+        raise PoseTopoError(f"{run} holds a run{why}: give another --run-name, or --overwrite to start anew")
 
 
 def _start(
@@ -124,21 +130,29 @@ def _start(
     source = load_imagenet(model, config, cache, say) if config.recipe.pretrained else None
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, config.recipe)
-    return _State(model, optimizer, EarlyStopping(config.recipe.patience), []), source
+    return _State(model, optimizer, EarlyStopping(config.recipe.patience)), source
 
 
-def _resume(state: _State, last: Path, device: torch.device, say: Callable[[str], None]) -> None:
+def _resume(state: _State, run: Path, config: RunConfig, split_sha256: str, say: Callable[[str], None]) -> None:
+    """Take up `last.pt`, if there is one."""
+    last = run / "last.pt"
     if not last.is_file():
         return
     checkpoint = runs.load_checkpoint(last)
     saved = checkpoint.training
-    if saved is None:
-        raise PoseTopoError(f"{last} holds no training state: give --overwrite to start anew")
+    if saved is None or runs.differences(runs.plain(checkpoint.config), runs.plain(config)):
+        raise PoseTopoError(f"{last} is not of this run: give another --run-name, or --overwrite to start anew")
+    if checkpoint.split_sha256 != split_sha256:
+        raise PoseTopoError(
+            f"{last} was trained on other people: the data or their split have changed since; "
+            "give another --run-name, or --overwrite to start anew"
+        )
     state.model.load_state_dict(checkpoint.model)
     state.optimizer.load_state_dict(saved["optimizer"])
     state.stopping = EarlyStopping(state.stopping.patience, saved["best"], saved["waited"])
-    state.history, state.step = saved["history"], saved["step"]
-    say(f"going on from {shlex.quote(str(last))}, epoch {state.epoch}")
+    state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
+    runs.write_metrics(run / "metrics.csv", state.history)  # a kill may have come between the two files
+    say(f"going on from {last}, epoch {state.epoch}")
 
 
 def _epoch(
@@ -154,7 +168,7 @@ def _epoch(
     strength = 0.0
     if config.topography is not None:
         strength = config.topography.weight * lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
-    per_epoch = max(1, (len(train_set) + recipe.batch_size - 1) // recipe.batch_size)
+    per_epoch = max(1, train_set.steps(recipe.batch_size))
     started = time.perf_counter()
     bar = tqdm(
         total=len(train_set), desc=f"epoch {epoch}/{recipe.epochs}", unit="img", disable=not progress, mininterval=2
@@ -203,16 +217,17 @@ def _epoch(
     return row
 
 
-def _save(state: _State, config: RunConfig, run: Path, *, better: bool) -> None:
+def _save(state: _State, config: RunConfig, run: Path, split_sha256: str, *, better: bool) -> None:
     weights = state.model.state_dict()
     if better:
-        runs.save_checkpoint(run / "best.pt", config, state.epoch, weights)
+        runs.save_checkpoint(run / "best.pt", config, state.epoch, weights, split_sha256)
     training = {
         "optimizer": state.optimizer.state_dict(),
         "history": state.history,
         "best": state.stopping.best,
         "waited": state.stopping.waited,
         "step": state.step,
+        "sessions": state.sessions,
     }
-    runs.save_checkpoint(run / "last.pt", config, state.epoch, weights, training)
+    runs.save_checkpoint(run / "last.pt", config, state.epoch, weights, split_sha256, training)
     runs.write_metrics(run / "metrics.csv", state.history)

@@ -49,9 +49,11 @@ def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", pro
         "arch": "resnet50" if data == "mpii" else "resnet18",
         "protocol": protocol,
         "epochs": EPOCHS,
+        "as_protocol": True,
         "deviations": [DEMO] if arm == "baseline" else [DEMO, FASTER],
     }
     evaluation: dict[str, Any] = _evaluation(arm, rng) | identity | {"kind": "evaluation", "data": data}
+    evaluation["settings"]["split"] = "tompson" if data == "mpii" else "random"
     numbers, maps = _analysis(arm, rng)
     dump(folder / "evaluation.json", evaluation)
     dump(folder / "analysis.json", numbers | identity | {"kind": "analysis"})
@@ -88,7 +90,14 @@ def _evaluation(arm: str, rng: np.random.Generator) -> dict[str, Any]:
     return {
         "people": 617,
         "joints": 9_213,
-        "settings": {"decode": "dark", "flip_test": True, "framing": "person", "split": "random"},
+        "settings": {
+            "decode": "dark",
+            "flip_test": True,
+            "framing": "person",
+            "split": "random",
+            "split_mismatch": None,
+            "precision": "fp32",
+        },
         "pckh": {"0.5": scores(base), "0.1": scores(base / 4), "0.11": scores(base / 3.6)},
         "auc": base * 0.6 + float(rng.normal(0, 0.3)),
     }

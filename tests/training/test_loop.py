@@ -135,7 +135,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tm
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(PoseTopoError, match="No space left"):
-        runs.save_checkpoint(path, config, 3, {})
+        runs.save_checkpoint(path, config, 3, {}, "people")
     assert path.read_bytes() == (undisturbed[0] / "last.pt").read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 

@@ -1,0 +1,68 @@
+"""Configs: what departs from a protocol is named, and a config survives its JSON."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from pose_topo.config import (
+    DEMO,
+    PAPER,
+    STANDARD,
+    Data,
+    RunConfig,
+    Topography,
+    as_protocol,
+    deviations,
+    from_dict,
+    to_dict,
+)
+from pose_topo.errors import PoseTopoError
+from pose_topo.options import TopoOptions, TrainOptions
+
+
+def test_a_config_survives_its_json():
+    for recipe in (STANDARD, PAPER, DEMO):
+        config = RunConfig("topo", "resnet18", recipe, Data.at("mpii"), Topography(3, 5, torus=True), seed=4)
+        assert from_dict(RunConfig, json.loads(json.dumps(to_dict(config)))) == config
+    baseline = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"))
+    assert from_dict(RunConfig, json.loads(json.dumps(to_dict(baseline)))) == baseline
+
+
+def test_a_config_of_another_version_is_refused():
+    values = to_dict(RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii")))
+    with pytest.raises(PoseTopoError, match="colour"):
+        from_dict(RunConfig, values | {"colour": 1})
+    del values["model"]
+    with pytest.raises(PoseTopoError, match="incomplete"):
+        from_dict(RunConfig, values)
+
+
+def test_what_departs_from_the_protocol_is_named():
+    plain = TopoOptions().config()
+    assert deviations(plain) == [] and as_protocol(plain)
+    changed = TopoOptions(epochs=2, lr=0.5, topo_lr_mult=3.0).config()
+    assert deviations(changed) == [
+        "lr 0.5 (the standard protocol: 0.001)",
+        "epochs 2 (the standard protocol: 140)",
+        "the topographic layer's learning rate is 3 times that of the rest (the study: 1)",
+    ]
+    assert not as_protocol(changed)
+    assert not as_protocol(TopoOptions(spatial_lambda=5.0).config())
+    assert as_protocol(TopoOptions(spatial_lambda=0.0).config())  # the control
+
+
+def test_the_demo_names_its_deviations_and_the_baseline_has_no_multiplier():
+    assert len(deviations(TopoOptions(protocol="demo").config())) == 2
+    assert len(deviations(TrainOptions(protocol="demo").config())) == 1
+
+
+def test_the_targets_sigma_grows_with_the_input():
+    assert TrainOptions(input_size=384).recipe().sigma == 3.0
+    assert TrainOptions(input_size=256).recipe() == STANDARD
+
+
+def test_a_share_to_hold_out_means_a_random_split():
+    assert TrainOptions(val_split=0.2).recipe().split == "random"
+    assert TrainOptions(val_split=0.2, split="paper").recipe().split == "paper"
+    assert replace(STANDARD, val_split=0.1) == STANDARD
