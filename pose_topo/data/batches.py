@@ -18,6 +18,7 @@ from pose_topo.data.crop_store import CropStore
 from pose_topo.data.people import People
 from pose_topo.data.prefetch import prefetched
 from pose_topo.data.targets import generate_heatmaps
+from pose_topo.data.upload import upload
 from pose_topo.data.warp import warp
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -117,7 +118,7 @@ class Batches:
         inner = slice(None) if margin else slice(self.margin, self.margin + self.recipe.input_size)
         if self._resident is not None:
             for index in chunks:
-                where = torch.from_numpy(self._slot[index]).to(self.device)
+                where = upload(self._slot[index], self.device)
                 yield index, self._resident[where][:, inner, inner]
             return
         read = ((index, self._copied(index, inner)) for index in chunks)
@@ -153,8 +154,8 @@ class Batches:
         # an edge-based cell (the study's int(64 x / W)) against a centre-based one
         cells = (joints + 0.5) / HEATMAP_STRIDE if recipe.target_centre == "truncated" else joints / HEATMAP_STRIDE
         targets, weights = generate_heatmaps(
-            torch.from_numpy(cells).to(self.device, torch.float32),
-            torch.from_numpy(labelled).to(self.device),
+            upload(cells, self.device, torch.float32),
+            upload(labelled, self.device),
             recipe.heatmap_size,
             recipe.sigma,
             recipe.target_centre,

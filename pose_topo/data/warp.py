@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pose_topo.data.upload import upload
+
 CPU_CHUNK = 4  # people at a time on a CPU, so that the float crops stay in its cache
 
 
@@ -38,7 +40,7 @@ def _sampling_grid(matrix: NDArray[np.float64], side: int, size: int, device: to
     """grid_sample's grid (B, size, size, 2) for affines (B, 2, 3) from result pixels to crop pixels."""
     to_unit = matrix * (2 / (side - 1))  # grid_sample counts from -1 (first pixel's centre) to 1 (last one's)
     to_unit[..., 2] -= 1
-    theta = torch.from_numpy(to_unit).to(device, torch.float32)
+    theta = upload(to_unit, device, torch.float32)
     pixels = torch.arange(size, device=device, dtype=torch.float32)
     x = pixels[:, None] * theta[:, None, :, 0]  # (B, size, 2)
     y = pixels[:, None] * theta[:, None, :, 1] + theta[:, None, :, 2]

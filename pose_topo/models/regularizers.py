@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -19,12 +20,19 @@ def neighbour_differences(sheet: Tensor, lattice: Lattice) -> list[Tensor]:
     h, w = lattice.height, lattice.width
     if lattice.torus:
         flat = sheet.reshape(h * w, -1)
-        first, second = torch.from_numpy(lattice.edges()).to(sheet.device).T
+        first, second = _edges(lattice, sheet.device)
         return [flat[first] - flat[second]]
     pairs = [(sheet[:, 1:], sheet[:, :-1]), (sheet[1:], sheet[:-1])]
     if lattice.neighbours == 8:
         pairs += [(sheet[1:, 1:], sheet[:-1, :-1]), (sheet[1:, :-1], sheet[:-1, 1:])]
     return [(a - b).reshape(-1, sheet.shape[-1]) for a, b in pairs if a.numel()]
+
+
+@lru_cache(maxsize=8)
+def _edges(lattice: Lattice, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Both ends of every edge, (E,) each, on the device once: a copy in every step would wait for the step before."""
+    first, second = torch.from_numpy(lattice.edges()).to(device).T
+    return first, second
 
 
 def weight_similarity(weight: Tensor, lattice: Lattice) -> Tensor:
