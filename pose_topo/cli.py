@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pose_topo import __version__, options
-from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.errors import UsageError, one_line
 
 app = typer.Typer(
     name="pose-topo",
@@ -251,27 +251,13 @@ def main() -> None:
     except Exception as error:  # the last door: a user gets a line, a developer --debug
         if debug:
             raise
-        sys.exit(_report(error))
+        sys.exit(_leave(error))
     except KeyboardInterrupt:
-        sys.exit(_report(KeyboardInterrupt("interrupted")))
+        sys.exit(_leave(KeyboardInterrupt()))
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _report(error: BaseException) -> int:
-    """Print an error as one line; return the exit code."""
-    name = type(error).__name__
-    if name == "NoArgsIsHelpError":  # typer's own classes live in different places from version to version
-        typer.echo(str(getattr(error, "message", error)), err=True)
-        return 2
-    if isinstance(error, PoseTopoError):
-        message, code = str(error), error.exit_code
-    elif hasattr(error, "format_message"):  # bad use, as typer tells it
-        message, code = error.format_message(), int(getattr(error, "exit_code", 2))  # type: ignore[attr-defined]
-    elif name in ("Abort", "KeyboardInterrupt"):
-        message, code = "interrupted", 130
-    elif isinstance(error, OSError):
-        message, code = f"{error.filename or ''}: {error.strerror or error}", 1
-    else:
-        message, code = f"{name}: {error} (--debug shows where)", 1
-    typer.echo("pose-topo: error: " + " ".join(message.split()), err=True)
+def _leave(error: BaseException) -> int:
+    line, code = one_line(error)
+    typer.echo(line, err=True)
     return code

@@ -1,4 +1,4 @@
-"""Every setting of a run, as frozen dataclasses; the three protocols are instances of `Recipe`."""
+"""Every setting of a run, as frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEATMAP_STRIDE = 4  # input pixels per heatmap cell: three deconvolutions undo 8
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained and scored. See `PROTOCOLS`."""
+    """How a network is trained and scored. See protocols.py."""
 
     protocol: str
     framing: Framing  # "person": a box by centre and scale; "squeeze": the whole photograph, aspect ratio lost
@@ -56,94 +56,6 @@ class Recipe:
     @property
     def heatmap_size(self) -> int:
         return self.input_size // HEATMAP_STRIDE
-
-
-STANDARD = Recipe(  # Xiao et al. 2018 and its public code
-    protocol="standard",
-    framing="person",
-    input_size=256,
-    sigma=2.0,
-    target_centre="nearest",
-    augment="standard",
-    loss="half-mse",
-    mask_unlabelled=True,
-    init="standard",
-    optimizer="adam",
-    lr=1e-3,
-    weight_decay=0.0,
-    schedule="steps",
-    epochs=140,
-    batch_size=32,
-    patience=None,
-    report="last",
-    lambda_schedule="constant",
-    topo_lr_mult=1.0,
-    flip_test=True,
-    decode="quarter",
-    split="auto",
-    val_split=0.1,
-)
-
-PAPER = Recipe(  # the original study's own recipe
-    protocol="paper",
-    framing="squeeze",
-    input_size=256,
-    sigma=2.0,
-    target_centre="truncated",
-    augment="none",
-    loss="mse",
-    mask_unlabelled=False,
-    init="paper",
-    optimizer="adamw",
-    lr=1e-4,
-    weight_decay=1e-2,
-    schedule="constant",
-    epochs=20,
-    batch_size=64,
-    patience=7,
-    report="best",
-    lambda_schedule="study-cosine",
-    topo_lr_mult=1.0,
-    flip_test=False,
-    decode="cell-centre",
-    split="paper",
-    val_split=0.1,
-    single_person=True,
-    min_labelled=12,
-)
-
-DEMO = Recipe(  # minutes on two CPU cores
-    protocol="demo",
-    framing="person",
-    input_size=128,
-    sigma=1.5,
-    target_centre="exact",
-    augment="mild",
-    loss="mse",
-    mask_unlabelled=True,
-    init="paper",
-    optimizer="adamw",
-    lr=1e-3,
-    weight_decay=1e-2,
-    schedule="one-cycle",
-    epochs=5,
-    batch_size=16,
-    patience=None,
-    report="last",
-    lambda_schedule="constant",
-    topo_lr_mult=10.0,
-    flip_test=True,
-    decode="dark",
-    split="random",
-    val_split=0.15,
-    pretrained=False,
-    antialias=True,  # the box is warped to 128 px: bilinear alone would alias
-    deviations=(
-        "demo protocol: 128 px, mild augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
-    ),
-)
-
-PROTOCOLS: dict[str, Recipe] = {recipe.protocol: recipe for recipe in (STANDARD, PAPER, DEMO)}
 
 
 @dataclass(frozen=True)
@@ -224,26 +136,6 @@ def _check(config: RunConfig) -> None:
         raise UsageError(f"--seed {config.seed}: give 0 or more")
     if config.topography is not None and not config.topography.weight >= 0:
         raise UsageError(f"--spatial-lambda {config.topography.weight}: give 0 or more")
-
-
-def deviations(config: RunConfig) -> list[str]:
-    """What stands beside this run's numbers: where it departs from its protocol, and the protocol from the study."""
-    recipe, base = config.recipe, PROTOCOLS[config.recipe.protocol]
-    found = list(recipe.deviations)
-    for f in dataclasses.fields(Recipe):
-        own, usual = getattr(recipe, f.name), getattr(base, f.name)
-        if own != usual and f.name not in ("deviations", "topo_lr_mult"):
-            found.append(f"{f.name.replace('_', ' ')} {own} (the {recipe.protocol} protocol: {usual})")
-    factor = config.recipe.topo_lr_mult
-    if config.topography is not None and factor != 1:
-        found.append(f"the topographic layer's learning rate is {factor:g} times that of the rest (the study: 1)")
-    return found
-
-
-def as_protocol(config: RunConfig) -> bool:
-    """Whether a run is one of its protocol's own arms, with nothing set otherwise."""
-    arms = (None, Topography(), Topography(weight=0.0))
-    return config.recipe == PROTOCOLS[config.recipe.protocol] and config.topography in arms
 
 
 def to_dict(config: Any) -> dict[str, Any]:

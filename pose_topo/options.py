@@ -16,8 +16,9 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from pose_topo.config import MAT_NAME, PROTOCOLS, Data, Recipe, RunConfig, Topography
+from pose_topo.config import MAT_NAME, Data, Recipe, RunConfig, Topography
 from pose_topo.errors import UsageError
+from pose_topo.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True)

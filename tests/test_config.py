@@ -5,20 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from pose_topo.config import (
-    DEMO,
-    PAPER,
-    STANDARD,
-    Data,
-    RunConfig,
-    Topography,
-    as_protocol,
-    deviations,
-    from_dict,
-    to_dict,
-)
+from pose_topo.config import Data, RunConfig, Topography, from_dict, to_dict
 from pose_topo.errors import PoseTopoError
 from pose_topo.options import TopoOptions, TrainOptions
+from pose_topo.protocols import DEMO, PAPER, STANDARD, as_protocol, deviations
 
 
 def test_a_config_survives_its_json():

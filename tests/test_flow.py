@@ -12,6 +12,7 @@ ORDER = [
     ["errors", "joints", "lattice"],
     ["files"],
     ["config"],
+    ["protocols"],
     ["provenance"],
     ["data"],
     ["devices"],

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from pose_topo import runs
-from pose_topo.config import Data, Recipe, RunConfig, as_protocol, deviations
+from pose_topo.config import Data, Recipe, RunConfig
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare
@@ -26,6 +26,7 @@ from pose_topo.evaluation.pckh import score
 from pose_topo.evaluation.predictions import read_ground_truth, read_predictions, write_predictions
 from pose_topo.files import atomic_path, sha256_file, write_json
 from pose_topo.models.pose import SimpleBaseline, build_model
+from pose_topo.protocols import as_protocol, deviations
 
 SCHEMA = 1
 EXAMPLES = 8  # held-out people kept for overlays

@@ -9,12 +9,13 @@ import torch
 from made_up_people import make_people, picture
 
 from pose_topo import joints as J
-from pose_topo.config import PAPER, STANDARD, Recipe
+from pose_topo.config import Recipe
 from pose_topo.data import augmentation, geometry
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
 from pose_topo.data.crop_store import CropStore
 from pose_topo.data.crops import CropSettings, warp_person
 from pose_topo.data.people import People
+from pose_topo.protocols import PAPER, STANDARD
 
 CPU = torch.device("cpu")
 SIZE, SIDE = 64, 112

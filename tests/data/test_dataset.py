@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from made_up_people import picture, points, rect
 
-from pose_topo.config import PAPER, STANDARD, Data, Recipe
+from pose_topo.config import Data, Recipe
 from pose_topo.data import splits, tompson
 from pose_topo.data.dataset import Dataset, prepare, present_people, select
 from pose_topo.data.synthetic import ImageEntry, write_mpii_mat
 from pose_topo.errors import PoseTopoError
+from pose_topo.protocols import PAPER, STANDARD
 
 RECIPE = replace(STANDARD, input_size=32, split="random", val_split=0.25)
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pose_topo.config import ARCHS, DEMO, PAPER, STANDARD, Data, RunConfig, Topography
+from pose_topo.config import ARCHS, Data, RunConfig, Topography
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.lattice import Lattice
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model
 from pose_topo.models.weights import load_imagenet
+from pose_topo.protocols import DEMO, PAPER, STANDARD
 
 
 @pytest.mark.parametrize("arch", ARCHS)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from pose_topo import runs
-from pose_topo.config import DEMO, PAPER, Data, RunConfig, Topography
+from pose_topo.config import Data, RunConfig, Topography
 from pose_topo.data.dataset import prepare
 from pose_topo.errors import PoseTopoError
+from pose_topo.protocols import DEMO, PAPER
 from pose_topo.training import loop
 from pose_topo.training.loop import train
 

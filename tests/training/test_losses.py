@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pose_topo.config import DEMO, STANDARD
 from pose_topo.lattice import Lattice
 from pose_topo.models.pose import SimpleBaseline, TopoModel
+from pose_topo.protocols import DEMO, STANDARD
 from pose_topo.training.losses import heatmap_loss
 from pose_topo.training.optimisation import make_optimizer, set_learning_rate
 
