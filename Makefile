@@ -83,7 +83,7 @@ TRAIN_TIME := $(if $(filter demo,$(VARIANT)),about 8 minutes on 2 cores without 
 # one training at a time, also under -j: two on one device only slow each other
 ALONE := flock $(RUNS)/.lock
 
-.PHONY: help setup demo all figures test lint clean lock FORCE
+.PHONY: help setup demo all figures test bench lint clean lock FORCE
 
 help: ## print this help
 	@echo "pose_topo: make TARGET [VARIABLE=value ...]"; echo
@@ -161,6 +161,9 @@ $(foreach a,$(ARCHS),$(eval $(call paper_rules,$a)))
 # ---- the project itself ----
 test: $(READY) ## the tests (a few minutes on 2 cores)
 	$(BIN)/python -m pytest
+
+bench: $(READY) $(DEMO_DATA)/manifest.json ## what decoding, crops, batches and steps cost on this machine
+	$(BIN)/python -m pose_topo.bench --data $(DEMO_DATA) --device $(DEVICE)
 
 lint: $(READY) ## style and types
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ ORDER = [
     ["training"],
     ["evaluation"],
     ["analysis"],
-    ["doctor", "options"],
+    ["doctor", "options", "bench"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip
