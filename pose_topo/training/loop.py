@@ -152,6 +152,8 @@ def _resume(state: _State, run: Path, config: RunConfig, split_sha256: str, say:
     state.stopping = EarlyStopping(state.stopping.patience, saved["best"], saved["waited"])
     state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
     runs.write_metrics(run / "metrics.csv", state.history)  # a kill may have come between the two files
+    for leftover in run.glob(".*.pt"):  # or while one was being written
+        leftover.unlink()
     say(f"going on from {last}, epoch {state.epoch}")
 
 

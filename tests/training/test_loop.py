@@ -74,6 +74,18 @@ def test_a_run_cut_after_an_epoch_and_continued_equals_an_undisturbed_one(config
     assert [[row[key] for key in same] for row in history] == [[row[key] for key in same] for row in undisturbed[1]]
 
 
+def test_a_run_is_not_continued_on_other_people(config, dataset, undisturbed):
+    with pytest.raises(PoseTopoError, match="other people"):
+        fit(config, replace(dataset, split_sha256="another split"), undisturbed[0])
+
+
+def test_a_finished_run_is_left_alone(config, dataset, undisturbed):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed[0].iterdir()}
+    assert fit(config, dataset, undisturbed[0])[-1]["epoch"] == 2
+    after = {path: path.stat().st_mtime_ns for path in undisturbed[0].iterdir() if path.name != "metrics.csv"}
+    assert all(before[path] == stamp for path, stamp in after.items())
+
+
 def test_every_person_is_trained_on_once_an_epoch(config, dataset):
     from pose_topo.data.batches import Batches
 
