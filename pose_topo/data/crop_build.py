@@ -89,6 +89,8 @@ def build(
         index.save(partial / "index.npz")
     crops.flush()
     write_json(partial / "manifest.json", _manifest(people, settings, index))
+    if folder.exists():  # without its manifest, else nobody would have built: the remains of a store
+        shutil.rmtree(folder)
     partial.replace(folder)
 
 

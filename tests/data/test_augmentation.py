@@ -61,11 +61,11 @@ def test_flip_is_a_coin_and_all_are_independent(draws: Draws) -> None:
 
 
 def test_seed_and_epoch_name_the_draws() -> None:
-    a, b = draw_epoch(50, 1, 2, True), draw_epoch(50, 1, 2, True)
+    a, b = draw_epoch(50, 1, 2, "standard"), draw_epoch(50, 1, 2, "standard")
     for name in ("order", "scale", "rotation", "flip"):
         assert np.array_equal(getattr(a, name), getattr(b, name))
-        assert not np.array_equal(getattr(a, name), getattr(draw_epoch(50, 1, 3, True), name))
-        assert not np.array_equal(getattr(a, name), getattr(draw_epoch(50, 2, 2, True), name))
+        assert not np.array_equal(getattr(a, name), getattr(draw_epoch(50, 1, 3, "standard"), name))
+        assert not np.array_equal(getattr(a, name), getattr(draw_epoch(50, 2, 2, "standard"), name))
 
 
 def test_without_augmentation_only_the_order_is_random() -> None:
@@ -98,7 +98,7 @@ def test_affine_is_that_of_the_public_code() -> None:
     """Its way: mirror photograph, centre and joints, then a 3-point affine of the turned box; here in one matrix."""
     rng = np.random.default_rng(0)
     width, size = 1000, 256
-    draws = draw_epoch(200, 0, 1, True)
+    draws = draw_epoch(200, 0, 1, "standard")
     center, scale = rng.uniform(300, 700, (200, 2)), rng.uniform(1, 5, 200)
     stored = geometry.person_to_photo(center, scale, size)
     matrix = to_stored(draws, np.arange(200), geometry.stored_size(size), size)

@@ -48,7 +48,7 @@ def test_zero_outside() -> None:
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 def test_chunks_do_not_matter(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     crops = torch.from_numpy(np.stack([picture(seed, 56, 56) for seed in range(7)]))
-    matrix = augmentation.to_stored(augmentation.draw_epoch(7, 0, 1, True), np.arange(7), 56, 32)
+    matrix = augmentation.to_stored(augmentation.draw_epoch(7, 0, 1, "standard"), np.arange(7), 56, 32)
     before = matrix.copy()
     whole = warp_batch(crops, matrix, 32)
     monkeypatch.setattr(warp, "CPU_CHUNK", chunk)
