@@ -47,7 +47,7 @@ DATA := $(patsubst %/,%,$(DATA))
 # every setting that changes a result is part of its path
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
-VARIANT := $(PROTOCOL)$(if $(EPOCHS),-e$(EPOCHS))$(if $(filter-out 0.5,$(LAMBDA)),-l$(LAMBDA))$(subst $(SPACE),,$(TRAIN))
+VARIANT := $(PROTOCOL)$(if $(EPOCHS),-e$(EPOCHS))$(if $(filter-out 0.5,$(LAMBDA)),-l$(LAMBDA))$(subst =,,$(subst $(SPACE),,$(TRAIN)))
 TREE    := $(notdir $(DATA))/$(VARIANT)
 NAMES   := $(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$a/$m-s$s)))
 ifneq ($(filter figures,$(MAKECMDGOALS)),)
