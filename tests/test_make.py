@@ -53,7 +53,15 @@ def test_a_changed_setting_goes_to_another_folder(tmp_path):
         text = make("-n", "all", "ARCHS=resnet18", "SEEDS=0", "ARMS=topo", f"RUNS={tmp_path}", *settings)
         return next(line for line in text.splitlines() if "--save-dir" in line).split("--save-dir ")[1].split()[0]
 
-    settings = [(), ("EPOCHS=3",), ("LAMBDA=5",), ("PROTOCOL=paper",), ("TRAIN=--lr 1e-4",), ("TRAIN=--lr=2e-4",), ("DATA=else",)]
+    settings = [
+        (),
+        ("EPOCHS=3",),
+        ("LAMBDA=5",),
+        ("PROTOCOL=paper",),
+        ("TRAIN=--lr 1e-4",),
+        ("TRAIN=--lr=2e-4",),
+        ("DATA=else",),
+    ]
     folders = [folder(*setting) for setting in settings]
     assert len(set(folders)) == len(folders)
 
