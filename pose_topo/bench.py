@@ -29,6 +29,7 @@ from pose_topo.data.people import People
 from pose_topo.devices import pick_device, pick_precision, seed_everything
 from pose_topo.models.pose import build_model
 from pose_topo.protocols import PROTOCOLS
+from pose_topo.training.meter import Meter
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.steps import train_epoch
 
@@ -96,7 +97,7 @@ def step_cost(store: CropStore, people: People, config: RunConfig, device: torch
     def run(source: Iterable[Batch]) -> None:
         train_epoch(
             model, optimizer, source, recipe, precision=precision, strength=0.5, rate=lambda _: 1e-4, first_step=0,
-            report=lambda _people, _loss: None,
+            meter=Meter(device),
         )  # fmt: skip
 
     def first(count: int) -> Iterable[Batch]:

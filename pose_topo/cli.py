@@ -59,40 +59,36 @@ def _train(chosen: options.TrainOptions) -> None:
     from pose_topo.models.pose import build_model
     from pose_topo.models.weights import imagenet_file
     from pose_topo.training import hooks
-    from pose_topo.training.loop import check_run, train
+    from pose_topo.training.distributed import team_from_environment
+    from pose_topo.training.loop import Surroundings, check_run, train
 
     run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
+    resume, team = chosen.resume == "auto", team_from_environment()
+    aloud = say if team.writer else _silently
     # what cannot be is refused before anything is read: a network nobody can build, no data, weights not to be had
-    pick_device(config.device, lambda _: None)  # the training says it
+    pick_device(team.device(config.device), _silently)  # the training says it
     build_model(config)
-    check_run(run, config, resume=chosen.resume == "auto", overwrite=chosen.overwrite)
+    if team.writer:
+        check_run(run, config, resume=resume, overwrite=chosen.overwrite)
     check_layout(config.data)
     if config.recipe.pretrained:
-        imagenet_file(config, chosen.cache_dir, say)
+        imagenet_file(config, chosen.cache_dir, aloud)
+    progress = chosen.progress and team.writer
     dataset = prepare(
-        config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=chosen.progress, say=say
+        config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress, say=aloud
     )
-    after = []
-    if chosen.save_plts:
-        after.append(hooks.plot_hook(run, dataset, config))
-    if chosen.wandb:
-        after.append(hooks.wandb_hook(run.name, config, say))
-    history = train(
-        config,
-        dataset,
-        run,
-        resume=chosen.resume == "auto",
-        overwrite=chosen.overwrite,
-        cache=chosen.cache_dir,
-        progress=chosen.progress,
-        hooks=tuple(after),
-        say=say,
-    )
+    after = hooks.chosen_hooks(run, dataset, config, plots=chosen.save_plts, wandb=chosen.wandb, say=aloud)
+    around = Surroundings(chosen.cache_dir, progress, after if team.writer else (), team, aloud)
+    history = train(config, dataset, run, around, resume=resume, overwrite=chosen.overwrite)
     last = history[-1]
-    say(
+    aloud(
         f"{run}: epoch {last['epoch']}, validation PCKh@0.5 {last['val_pckh']:.2f} (no flip test); "
         f"next: pose-topo evaluate {run}"
     )
+
+
+def _silently(_text: str) -> None:
+    """What the processes other than the writer say."""
 
 
 @app.command("evaluate")

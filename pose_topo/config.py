@@ -36,17 +36,19 @@ class Recipe:
     optimizer: Literal["adam", "adamw"]
     lr: float
     weight_decay: float
-    schedule: Literal["steps", "one-cycle", "constant"]
+    schedule: Literal["steps", "one-cycle", "cosine", "constant"]
     epochs: int
     batch_size: int
     patience: int | None  # epochs without a better validation loss before stopping; None: never
-    report: Literal["last", "best"]  # which checkpoint is scored; "best" is by validation loss
+    report: Literal["last", "best"]  # which checkpoint is scored
     lambda_schedule: Literal["constant", "cosine", "study-cosine"]
     topo_lr_mult: float  # learning rate of the topographic layer relative to the rest; the study's is 1
     flip_test: bool
     decode: Decode
     split: str
     val_split: float
+    select: Literal["pckh", "loss"] = "pckh"  # what makes an epoch the best: validation PCKh, or the study's loss
+    warm_up: float = 0.0  # epochs in which the learning rate rises to its peak
     single_person: bool = False  # keep only images with exactly one annorect ...
     min_labelled: int = 1  # ... and people with at least so many labelled joints
     pretrained: bool = True  # start from ImageNet weights
@@ -108,6 +110,9 @@ class RunConfig:
     arm: str = field(default="")
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile
+    deterministic: bool = False  # on CUDA: only algorithms that repeat themselves to the bit
+    sync_batch_norm: bool = False  # several processes: statistics over all of their people
     threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -132,6 +137,8 @@ def _check(config: RunConfig) -> None:
         raise UsageError(f"--lr {recipe.lr}: give a positive learning rate")
     if not 0 < recipe.val_split < 1:
         raise UsageError(f"--val-split {recipe.val_split}: give a share between 0 and 1")
+    if not 0 <= recipe.warm_up < recipe.epochs:
+        raise UsageError(f"--warm-up {recipe.warm_up:g}: give 0 or more, and less than the {recipe.epochs} epochs")
     if config.seed < 0:
         raise UsageError(f"--seed {config.seed}: give 0 or more")
     if config.topography is not None and not config.topography.weight >= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 
 import torch
@@ -44,6 +45,26 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def prepare_device(device: torch.device, threads: int | None, deterministic: bool) -> None:
+    """Torch's own settings: CPU threads, and on CUDA either TF32 and the fastest algorithms found by trying, or those
+    that repeat themselves to the bit (a CPU repeats itself at a fixed number of threads anyway)."""
+    if threads:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+    if device.type != "cuda":
+        return
+    torch.set_float32_matmul_precision("highest" if deterministic else "high")
+    torch.backends.cudnn.allow_tf32 = not deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first call
+
+
+def should_compile(choice: str, device: torch.device) -> bool:
+    """Whether to use torch.compile. "auto" is where it was measured to pay (docs/benchmarks.md): nowhere yet."""
+    return choice == "on"
 
 
 def seed_everything(seed: int) -> None:

@@ -45,8 +45,14 @@ class TrainOptions(DataOptions):
     )
     arch: Annotated[str, Option(help="resnet18, resnet34, resnet50, resnet101 or resnet152.")] = "resnet50"
     epochs: Annotated[int | None, Option(help="Epochs.")] = None
-    batch_size: Annotated[int | None, Option(help="People a step.")] = None
+    batch_size: Annotated[int | None, Option(help="People a step, of each process.")] = None
     lr: Annotated[float | None, Option(help="Peak learning rate.")] = None
+    schedule: Annotated[
+        str | None, Option(help="Learning rate: steps (x0.1 at 90/140 and 120/140), one-cycle, cosine or constant.")
+    ] = None
+    warm_up: Annotated[
+        float | None, Option(help="Epochs in which the learning rate rises to its peak (one-cycle has its own).")
+    ] = None
     input_size: Annotated[int | None, Option(help="Side of the network's input in pixels, a multiple of 32.")] = None
     val_split: Annotated[
         float | None, Option(help="Hold out this share of the images at random (sets --split random).")
@@ -66,7 +72,14 @@ class TrainOptions(DataOptions):
     num_keypoints: Annotated[int, Option(help="Joints a person (MPII: 16).")] = 16
     seed: Annotated[int, Option(help="Seed of weights, order, augmentation and random split.")] = 0
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto"
+    precision: Annotated[str, Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto"
+    compile: Annotated[str, Option(help="torch.compile: auto (where it was measured to pay), on or off.")] = "auto"
+    deterministic: Annotated[
+        bool, Option("--deterministic", help="CUDA: only algorithms that repeat to the bit; slower.")
+    ] = False
+    sync_batch_norm: Annotated[
+        bool, Option("--sync-batch-norm", help="Several CUDA processes: BatchNorm over the people of all.")
+    ] = False
     threads: Annotated[int | None, Option(help="CPU threads [default: torch's].")] = None
     save_dir: Annotated[Path, Option(help="Runs are kept here.")] = Path("runs")
     run_name: Annotated[str | None, Option(help="Folder of this run [default: <ARCH>_<Model>_time_<timestamp>].")] = (
@@ -89,7 +102,18 @@ class TrainOptions(DataOptions):
             raise UsageError(f"--protocol {self.protocol}: give one of {', '.join(PROTOCOLS)}")
         asked: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("epochs", "batch_size", "lr", "input_size", "val_split", "split", "augment", "pretrained")
+            for name in (
+                "epochs",
+                "batch_size",
+                "lr",
+                "schedule",
+                "warm_up",
+                "input_size",
+                "val_split",
+                "split",
+                "augment",
+                "pretrained",
+            )
             if getattr(self, name) is not None
         }
         if self.val_split is not None:
@@ -107,6 +131,8 @@ class TrainOptions(DataOptions):
         """
         for name, value, allowed in (
             ("--precision", self.precision, ("auto", "fp32", "bf16")),
+            ("--compile", self.compile, ("auto", "on", "off")),
+            ("--schedule", self.schedule or "steps", ("steps", "one-cycle", "cosine", "constant")),
             ("--resume", self.resume, ("auto", "never")),
             ("--augment", self.augment or "none", ("none", "mild", "standard")),
         ):
@@ -127,6 +153,9 @@ class TrainOptions(DataOptions):
             arm=self.arm or "baseline",
             device=self.device,
             precision=self.precision,  # type: ignore[arg-type]
+            compile=self.compile,  # type: ignore[arg-type]
+            deterministic=self.deterministic,
+            sync_batch_norm=self.sync_batch_norm,
             threads=self.threads,
         )
 

@@ -50,6 +50,7 @@ PAPER = Recipe(  # the original study's own recipe
     batch_size=64,
     patience=7,
     report="best",
+    select="loss",
     lambda_schedule="study-cosine",
     topo_lr_mult=1.0,
     flip_test=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from pose_topo.data.prefetch import prefetched
 from pose_topo.data.targets import generate_heatmaps
 from pose_topo.data.upload import upload
 from pose_topo.data.warp import warp
+from pose_topo.errors import PoseTopoError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
@@ -34,6 +35,7 @@ class Batch:
     targets: Tensor  # (B, 16, H/4, W/4)
     weights: Tensor  # (B, 16)
     index: NDArray[np.int64]  # (B,) rows of the store
+    share: float = 1.0  # of the step's people, relative to what each of several processes has on average
 
 
 class Batches:
@@ -76,24 +78,42 @@ class Batches:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def steps(self, batch_size: int) -> int:
-        """Batches in an epoch of training."""
-        return len(self.rows) // batch_size + (len(self.rows) % batch_size > 1)
+    def steps(self, batch_size: int, processes: int = 1) -> int:
+        """Steps in an epoch of training."""
+        return -(-len(self.rows) // (batch_size * processes))
 
-    def epoch(self, seed: int, epoch: int, batch_size: int) -> Iterator[Batch]:
-        """One epoch of training batches: every person once, in random order. A last batch of one person is left out
-        (BatchNorm cannot take it)."""
+    def epoch(
+        self, seed: int, epoch: int, batch_size: int, *, skip: int = 0, process: int = 0, processes: int = 1
+    ) -> Iterator[Batch]:
+        """One epoch of training batches: every person once, in random order.
+
+        The people are dealt out evenly, so that batches hold `batch_size` people or one less (not a small one at the
+        end, on which BatchNorm's statistics would be poor), and a step's people evenly among `processes`.
+
+        Args:
+            batch_size: people a process and step.
+            skip: steps that were taken before.
+            process: which of the processes' batches to make.
+
+        Raises:
+            PoseTopoError: there are not enough people to give each process one.
+        """
+        if len(self.rows) < max(2, processes):
+            raise PoseTopoError(f"{len(self.rows)} people to train on: at least {max(2, processes)} are needed")
         draws = augmentation.draw_epoch(len(self.joints), seed, epoch, self.recipe.augment)
         # the permutation is over all people of the store, so that a person's place in it does not depend on the split
         order = draws.order[np.isin(draws.order, self.rows)]
-        chunks = [index for index in _chunks(order, batch_size) if len(index) > 1]
+        steps = np.array_split(order, self.steps(batch_size, processes))[skip:]
+        chunks = [np.array_split(step, processes)[process] for step in steps]
+        shares = [len(chunk) * processes / len(step) for chunk, step in zip(chunks, steps, strict=True)]
         augment = self.recipe.augment != "none"
-        for index, crops in self._read(chunks, margin=augment):
-            yield self._augmented(index, crops, draws) if augment else self._plain(index, crops)
+        for (index, crops), share in zip(self._read(chunks, margin=augment), shares, strict=True):
+            batch = self._augmented(index, crops, draws) if augment else self._plain(index, crops)
+            yield replace(batch, share=share)
 
-    def in_order(self, batch_size: int) -> Iterator[Batch]:
-        """Every person once, in order, without augmentation."""
-        for index, crops in self._read(_chunks(self.rows, batch_size), margin=False):
+    def in_order(self, batch_size: int, *, process: int = 0, processes: int = 1) -> Iterator[Batch]:
+        """Every person once, in order, without augmentation; of several processes each makes every n-th batch."""
+        for index, crops in self._read(_chunks(self.rows, batch_size)[process::processes], margin=False):
             yield self._plain(index, crops)
 
     def input_to_photo(self) -> NDArray[np.float64]:

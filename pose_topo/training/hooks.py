@@ -26,6 +26,14 @@ def default_run_name(config: RunConfig) -> str:
     return f"{config.arch.upper()}_{model}_time_{time.strftime('%Y%m%d-%H%M%S')}"
 
 
+def chosen_hooks(
+    run: Path, dataset: Dataset, config: RunConfig, *, plots: bool, wandb: bool, say: Callable[[str], None]
+) -> tuple[EpochHook, ...]:
+    """What was asked for; pictures first, since the log sends them, too."""
+    drawing = (plot_hook(run, dataset, config),) if plots or wandb else ()
+    return (*drawing, wandb_hook(run, run.name, config, say)) if wandb else drawing
+
+
 def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
     """Draw `plots/epoch-NNN-predictions.png`, and the parcellation of a topographic layer, after every epoch."""
     rows = dataset.split.val[:SHOWN]
@@ -39,7 +47,7 @@ def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
             heatmaps(model, batch.images, flip_test=False, precision="fp32"), config.recipe.decode, config.recipe.sigma
         )
         inner = slice(shown.margin, shown.margin + config.recipe.input_size)
-        stem = run / "plots" / f"epoch-{row['epoch']:03d}"
+        stem = run / "plots" / _stem(row)
         crops = [dataset.store.crops[i, inner, inner] for i in rows]
         plots.write_overlays(stem.with_name(stem.name + "-predictions.png"), crops, pixels.cpu().numpy())
         if isinstance(model, TopoModel):
@@ -49,8 +57,9 @@ def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
     return draw
 
 
-def wandb_hook(name: str, config: RunConfig, say: Callable[[str], None]) -> EpochHook:
-    """Log every epoch's row. A server that cannot be reached costs the log, not the training."""
+def wandb_hook(run: Path, name: str, config: RunConfig, say: Callable[[str], None]) -> EpochHook:
+    """Log every epoch's row and the pictures that were drawn of it. A server that cannot be reached costs the log, not
+    the training."""
     try:
         import wandb
 
@@ -60,9 +69,15 @@ def wandb_hook(name: str, config: RunConfig, say: Callable[[str], None]) -> Epoc
         return lambda _model, _row: None
 
     def send(_model: SimpleBaseline, row: dict[str, Any]) -> None:
+        pictures = sorted((run / "plots").glob(f"{_stem(row)}-*.png"))
         try:
-            log.log(row, step=row["epoch"])
+            shown = {path.stem.removeprefix(_stem(row) + "-"): wandb.Image(str(path)) for path in pictures}
+            log.log(row | shown, step=row["epoch"])
         except Exception as error:  # as above
             say(f"warning: wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
 
     return send
+
+
+def _stem(row: dict[str, Any]) -> str:
+    return f"epoch-{row['epoch']:03d}"

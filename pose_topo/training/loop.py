@@ -1,4 +1,4 @@
-"""The one training loop: both networks, every protocol."""
+"""The one training loop: both networks, every protocol, one process or many."""
 
 from __future__ import annotations
 
@@ -9,101 +9,135 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from pose_topo import provenance, runs
 from pose_topo.config import RunConfig
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
-from pose_topo.devices import pick_device, pick_precision, seed_everything
+from pose_topo.devices import pick_device, pick_precision, prepare_device, should_compile
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import read_json, write_json
-from pose_topo.models.pose import SimpleBaseline, build_model
-from pose_topo.models.weights import load_imagenet
-from pose_topo.training.early_stopping import EarlyStopping
-from pose_topo.training.optimisation import make_optimizer
-from pose_topo.training.schedules import lambda_factor, learning_rate
-from pose_topo.training.steps import train_epoch
-from pose_topo.training.validation import grid_state, validate
+from pose_topo.models.pose import SimpleBaseline
+from pose_topo.training import state as states
+from pose_topo.training.distributed import Team
+from pose_topo.training.epoch import train_one
+from pose_topo.training.interruption import Interrupted, Interruption
+from pose_topo.training.setting import Setting
+from pose_topo.training.state import State
 
 EpochHook = Callable[[SimpleBaseline, dict[str, Any]], None]
 
 
-@dataclass
-class _State:
-    """All that changes while training."""
+@dataclass(frozen=True)
+class Surroundings:
+    """How a training is run; nothing of it changes what is trained."""
 
-    model: SimpleBaseline
-    optimizer: torch.optim.Optimizer
-    stopping: EarlyStopping
-    history: list[dict[str, Any]] = field(default_factory=list)
-    sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance of each leg, interrupted ones too
-    step: int = 0
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
+    cache: Path | None = None  # of ImageNet weights
+    progress: bool = True
+    hooks: tuple[EpochHook, ...] = ()  # called after every epoch with the model and its row, by the writer
+    team: Team = field(default_factory=Team)  # the processes that train together
+    say: Callable[[str], None] = print
 
 
 def train(
     config: RunConfig,
     dataset: Dataset,
     run: Path,
+    around: Surroundings | None = None,
     *,
     resume: bool = True,
     overwrite: bool = False,
-    cache: Path | None = None,
-    progress: bool = True,
-    hooks: tuple[EpochHook, ...] = (),
-    say: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Train a network into the folder `run`; returns the history (a row an epoch, as in metrics.csv).
 
     Args:
         resume: go on from `last.pt` if the folder holds one of the same settings.
         overwrite: start anew in a folder that holds a run.
-        hooks: called after every epoch with the model and its row.
 
     Raises:
-        PoseTopoError: the folder holds a run of other settings, the weights are not to be had, or the loss diverged.
+        PoseTopoError: the folder holds a run of other settings, the weights are not to be had, the loss diverged, or
+            the GPU's memory is too small.
+        Interrupted: SIGTERM or SIGINT came; everything up to the step is saved.
     """
-    check_run(run, config, resume=resume, overwrite=overwrite)
-    device = pick_device(config.device, say)
-    precision = pick_precision(config.precision, device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    if overwrite:
-        runs.remove(run)
-    started = time.perf_counter()
-    state, weights = _start(config, device, cache, say)
-    _resume(state, run, config, dataset.split_sha256, say)
-    if _finished(state, config) and (run / "provenance.json").is_file():
-        say(f"{run}: trained already, epoch {state.epoch}")
+    around = around or Surroundings()
+    if around.team.writer:
+        check_run(run, config, resume=resume, overwrite=overwrite)
+        if overwrite:
+            runs.remove(run)
+    device = pick_device(around.team.device(config.device), around.say)
+    prepare_device(device, config.threads, config.deterministic)
+    with around.team.joined(device), Interruption() as interruption:
+        try:
+            return _train(config, dataset, run, device, around, interruption)
+        except torch.OutOfMemoryError:
+            size = config.recipe.batch_size
+            raise PoseTopoError(
+                f"{device}: out of memory with {size} people a step: try --batch-size {max(1, size // 2)}"
+            ) from None
+
+
+def _train(
+    config: RunConfig,
+    dataset: Dataset,
+    run: Path,
+    device: torch.device,
+    around: Surroundings,
+    interruption: Interruption,
+) -> list[dict[str, Any]]:
+    team = around.team
+    state, weights = states.start(config, device, around.cache, around.say)
+    saved = team.from_writer(states.read(run, config, dataset.split_sha256, team.size) if team.writer else None)
+    if saved is not None:
+        states.take_up(state, saved)
+        around.say(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
+    if _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
+        around.say(f"{run}: trained already, epoch {state.epoch}")
         return state.history
-    runs.write_config(run, config)
-    session = provenance.collect(device, precision, dataset.sha256, config.seed) | {"weights": weights}
-    state.sessions.append(session)
     train_set, val_set = (
         Batches(dataset.store, dataset.people, rows, config.recipe, device)
         for rows in (dataset.split.train, dataset.split.val)
     )
-    say(
-        f"{run}: {len(train_set):,} people to train on, {len(val_set):,} held out ({dataset.split.rule} split), "
-        f"{device} {precision}, {torch.get_num_threads()} threads"
+    precision = pick_precision(config.precision, device)
+    setting = Setting(
+        config, run, dataset, train_set, val_set, device, precision, team, interruption, around.progress and team.writer
     )
-    while not _finished(state, config):
-        row = _epoch(state, config, dataset, train_set, val_set, precision, progress)
-        session["wall_seconds"] = round(time.perf_counter() - started, 1)
-        session["peak_memory"] = provenance.peak_memory(device)
-        _save(state, config, run, dataset.split_sha256, better=state.stopping.update(row["val_loss"]))
-        for hook in hooks:
-            hook(state.model, row)
-    # written last: whoever finds it knows that the run is whole
-    write_json(run / "provenance.json", {"sessions": state.sessions})
+    around.say(setting.announcement())
+    session = provenance.collect(device, precision, dataset.sha256, config.seed)
+    state.sessions.append(session | {"weights": weights, "processes": team.size})
+    _epochs(state, setting, around.hooks)
+    if team.writer:
+        # written last: whoever finds it knows that the run is whole
+        write_json(run / "provenance.json", {"sessions": state.sessions})
     return state.history
 
 
-def _finished(state: _State, config: RunConfig) -> bool:
+def _epochs(state: State, setting: Setting, hooks: tuple[EpochHook, ...]) -> None:
+    """Train what is left, saving after every epoch, and in the middle of one if asked to stop."""
+    config, team, started = setting.config, setting.team, time.perf_counter()
+    if should_compile(config.compile, setting.device):
+        state.model.compile()
+    forward = team.wrapped(state.model, setting.device)
+
+    def save(better: bool) -> None:
+        state.sessions[-1]["wall_seconds"] = round(time.perf_counter() - started, 1)
+        state.sessions[-1]["peak_memory"] = provenance.peak_memory(setting.device)
+        if team.writer:
+            states.save(state, config, setting.run, setting.dataset.split_sha256, team.size, better=better)
+
+    if team.writer:
+        runs.write_config(setting.run, config)
+    while not _finished(state, config):
+        try:
+            row = train_one(state, forward, setting)
+        except Interrupted:
+            save(better=False)
+            raise
+        save(state.stopping.update(-row["val_pckh"] if config.recipe.select == "pckh" else row["val_loss"]))
+        for hook in hooks if team.writer else ():
+            hook(state.model, row)
+
+
+def _finished(state: State, config: RunConfig) -> bool:
     return state.epoch >= config.recipe.epochs or state.stopping.stop
 
 
@@ -120,116 +154,3 @@ def check_run(run: Path, config: RunConfig, *, resume: bool = True, overwrite: b
     if changed or not resume:
         why = " with other settings (" + "; ".join(changed[:6]) + ")" if changed else ""
         raise PoseTopoError(f"{run} holds a run{why}: give another --run-name, or --overwrite to start anew")
-
-
-def _start(
-    config: RunConfig, device: torch.device, cache: Path | None, say: Callable[[str], None]
-) -> tuple[_State, dict[str, str] | None]:
-    seed_everything(config.seed)
-    model = build_model(config)
-    source = load_imagenet(model, config, cache, say) if config.recipe.pretrained else None
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = make_optimizer(model, config.recipe)
-    return _State(model, optimizer, EarlyStopping(config.recipe.patience)), source
-
-
-def _resume(state: _State, run: Path, config: RunConfig, split_sha256: str, say: Callable[[str], None]) -> None:
-    """Take up `last.pt`, if there is one."""
-    last = run / "last.pt"
-    if not last.is_file():
-        return
-    checkpoint = runs.load_checkpoint(last)
-    saved = checkpoint.training
-    if saved is None or runs.differences(runs.plain(checkpoint.config), runs.plain(config)):
-        raise PoseTopoError(f"{last} is not of this run: give another --run-name, or --overwrite to start anew")
-    if checkpoint.split_sha256 != split_sha256:
-        raise PoseTopoError(
-            f"{last} was trained on other people: the data or their split have changed since; "
-            "give another --run-name, or --overwrite to start anew"
-        )
-    state.model.load_state_dict(checkpoint.model)
-    state.optimizer.load_state_dict(saved["optimizer"])
-    state.stopping = EarlyStopping(state.stopping.patience, saved["best"], saved["waited"])
-    state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
-    runs.write_metrics(run / "metrics.csv", state.history)  # a kill may have come between the two files
-    for leftover in run.glob(".*.pt"):  # or while one was being written
-        leftover.unlink()
-    say(f"going on from {last}, epoch {state.epoch}")
-
-
-def _epoch(
-    state: _State,
-    config: RunConfig,
-    dataset: Dataset,
-    train_set: Batches,
-    val_set: Batches,
-    precision: str,
-    progress: bool,
-) -> dict[str, Any]:
-    recipe, epoch = config.recipe, state.epoch + 1
-    strength = 0.0
-    if config.topography is not None:
-        strength = config.topography.weight * lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
-    per_epoch = max(1, train_set.steps(recipe.batch_size))
-    started = time.perf_counter()
-    bar = tqdm(
-        total=len(train_set), desc=f"epoch {epoch}/{recipe.epochs}", unit="img", disable=not progress, mininterval=2
-    )
-
-    def rate(step: int) -> float:
-        return learning_rate(recipe.schedule, recipe.lr, step, per_epoch * recipe.epochs, per_epoch)
-
-    def report(people: int, loss: float) -> None:
-        bar.set_postfix_str(f"loss {loss:.5f}", refresh=False)
-        bar.update(people)
-
-    sums = train_epoch(
-        state.model,
-        state.optimizer,
-        train_set.epoch(config.seed, epoch, recipe.batch_size),
-        recipe,
-        precision=precision,
-        strength=strength,
-        rate=rate,
-        first_step=state.step,
-        report=report,
-    )
-    seconds = time.perf_counter() - started
-    heatmap, topo = sums.means()
-    held_out = validate(state.model, val_set, dataset.people, precision, max(recipe.batch_size, 32))
-    bar.set_postfix_str(f"loss {heatmap:.5f}, val PCKh {held_out['val_pckh']:.1f}")
-    bar.close()
-    state.step += sums.steps
-    is_topo = config.topography is not None
-    row: dict[str, Any] = {
-        "epoch": epoch,
-        "train_loss": heatmap + strength * topo,
-        "train_heatmap_loss": heatmap,
-        **({"topo_loss": topo, "lambda": strength} if is_topo else {}),
-        **held_out,
-        **grid_state(state.model),
-        "lr": rate(state.step - 1),
-        "images_per_s": sums.people / seconds,
-        "seconds": time.perf_counter() - started,
-    }
-    if recipe.report == "best" and is_topo:
-        with torch.no_grad():  # the study selects by the validation loss with its annealed spatial term
-            row["val_loss"] += strength * float(state.model.topo_reg_loss())  # type: ignore[operator]
-    state.history.append(row)
-    return row
-
-
-def _save(state: _State, config: RunConfig, run: Path, split_sha256: str, *, better: bool) -> None:
-    weights = state.model.state_dict()
-    if better:
-        runs.save_checkpoint(run / "best.pt", config, state.epoch, weights, split_sha256)
-    training = {
-        "optimizer": state.optimizer.state_dict(),
-        "history": state.history,
-        "best": state.stopping.best,
-        "waited": state.stopping.waited,
-        "step": state.step,
-        "sessions": state.sessions,
-    }
-    runs.save_checkpoint(run / "last.pt", config, state.epoch, weights, split_sha256, training)
-    runs.write_metrics(run / "metrics.csv", state.history)

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import math
 
+from pose_topo.config import Recipe
+
 STEP_DROPS = (90 / 140, 120 / 140)  # of the standard recipe's epochs
 WARM_UP, START_DIV, END_DIV = 0.2, 25.0, 1e4  # one-cycle: share of steps rising, lr / first lr, first lr / last lr
 
 
-def learning_rate(schedule: str, peak: float, step: int, steps: int, steps_per_epoch: int) -> float:
-    """The learning rate of a step, 0-based, of `steps` in all.
+def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
+    """The learning rate of a step, 0-based, of epochs of `per_epoch` steps.
 
     "steps": x0.1 at 90/140 and 120/140 of the epochs (Xiao et al. 2018). "one-cycle": Smith & Topin 2018, by cosines.
+    "cosine": from the peak to 0 (Loshchilov & Hutter 2017). All but one-cycle, which has its own, rise linearly over
+    the first `warm_up` epochs.
     """
-    if schedule == "constant":
-        return peak
-    if schedule == "steps":
-        epoch, epochs = step // steps_per_epoch, steps / steps_per_epoch
+    peak, steps = recipe.lr, per_epoch * recipe.epochs
+    if recipe.schedule == "one-cycle":
+        return _one_cycle(peak, step, steps)
+    warm = round(recipe.warm_up * per_epoch)
+    if step < warm:
+        return peak * (step + 1) / (warm + 1)
+    if recipe.schedule == "cosine":
+        return _cosine(peak, 0.0, (step - warm) / max(1, steps - warm))
+    if recipe.schedule == "steps":
         # round: 140 * (90 / 140) is 90 less an ulp or two
-        return peak * 0.1 ** sum(epoch >= round(share * epochs) for share in STEP_DROPS)
+        return peak * 0.1 ** sum(step // per_epoch >= round(share * recipe.epochs) for share in STEP_DROPS)
+    return peak
+
+
+def _one_cycle(peak: float, step: int, steps: int) -> float:
     rise = max(1.0, WARM_UP * steps - 1)
     if step <= rise:
         return _cosine(peak / START_DIV, peak, step / rise)

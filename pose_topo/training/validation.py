@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import zip_longest
+
 import numpy as np
-import torch
 
 from pose_topo.analysis import health, moran, parcellation
 from pose_topo.config import Recipe
@@ -14,28 +16,47 @@ from pose_topo.evaluation.decoding import decode
 from pose_topo.evaluation.inference import heatmaps
 from pose_topo.evaluation.pckh import normalised_errors, pckh
 from pose_topo.models.pose import SimpleBaseline, TopoModel
+from pose_topo.training.distributed import Team
 from pose_topo.training.losses import heatmap_loss
 
 
-def validate(model: SimpleBaseline, val: Batches, people: People, precision: str, batch_size: int) -> dict[str, float]:
-    """`val_loss` (heatmap loss, a mean over people) and `val_pckh` (official, @0.5, without flip test)."""
+def validate(
+    model: SimpleBaseline,
+    val: Batches,
+    people: People,
+    precision: str,
+    batch_size: int,
+    team: Team | None = None,
+    after_batch: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """`val_loss` (heatmap loss, a mean over people) and `val_pckh` (official, @0.5, without flip test).
+
+    Args:
+        team: processes that share the work, by whole batches, so that the numbers are those of one process alone.
+        after_batch: called between two batches.
+    """
     recipe: Recipe = val.recipe
+    team = team or Team()
     model.eval()
     to_photo = val.input_to_photo()
-    total, found, rows = torch.zeros((), dtype=torch.float64, device=val.device), [], []
-    for batch in val.in_order(batch_size):
+    losses, found, rows = [], [], []
+    for batch in val.in_order(batch_size, process=team.rank, processes=team.size):
         maps = heatmaps(model, batch.images, flip_test=False, precision=precision)
         loss = heatmap_loss(maps, batch.targets, batch.weights, recipe.loss, recipe.mask_unlabelled)
-        total += loss.double() * len(batch.index)
         pixels, _ = decode(maps, recipe.decode, recipe.sigma)
-        found.append(geometry.apply(to_photo[batch.index], pixels.double().cpu().numpy()))
+        losses.append(loss.double() * len(batch.index))
+        found.append(pixels.double())
         rows.append(batch.index)
-    seen = people.take(np.concatenate(rows))
-    found_joints = np.nan_to_num(
-        np.concatenate(found), nan=0.0, posinf=0.0, neginf=0.0
-    )  # a diverged network scores nothing
-    errors = normalised_errors(found_joints, seen.joints, seen.labelled, head_size(seen.head_box))
-    return {"val_loss": float(total) / len(val), "val_pckh": pckh(errors, 0.5)["mean"] or 0.0}
+        after_batch()
+    # the device is waited for once, here
+    mine = [(rows_, pixels.cpu().numpy(), float(loss)) for rows_, pixels, loss in zip(rows, found, losses, strict=True)]
+    parts = [batch for by_turn in zip_longest(*team.gather(mine)) for batch in by_turn if batch is not None]
+    index = np.concatenate([part[0] for part in parts])
+    joints = geometry.apply(to_photo[index], np.concatenate([part[1] for part in parts]))
+    joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)  # a diverged network scores nothing
+    seen = people.take(index)
+    errors = normalised_errors(joints, seen.joints, seen.labelled, head_size(seen.head_box))
+    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": pckh(errors, 0.5)["mean"] or 0.0}
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:

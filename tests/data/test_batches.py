@@ -15,6 +15,7 @@ from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
 from pose_topo.data.crop_store import CropStore
 from pose_topo.data.crops import CropSettings, warp_person
 from pose_topo.data.people import People
+from pose_topo.errors import PoseTopoError
 from pose_topo.protocols import PAPER, STANDARD
 
 CPU = torch.device("cpu")
@@ -175,10 +176,35 @@ def test_epoch_serves_everybody_once_in_a_seeded_order(store: CropStore, people:
     assert not np.array_equal(order, np.concatenate([b.index for b in served.epoch(1, 1, 5)]))
 
 
-def test_a_last_batch_of_one_is_left_out(store: CropStore, people: People) -> None:
+def test_people_are_dealt_out_evenly(store: CropStore, people: People) -> None:
     served = batches(store, people, rows=np.arange(9))
-    assert [len(b.index) for b in served.epoch(0, 1, 4)] == [4, 4]
+    assert [len(b.index) for b in served.epoch(0, 1, 4)] == [3, 3, 3] and served.steps(4) == 3
     assert [len(b.index) for b in served.in_order(4)] == [4, 4, 1]
+    with pytest.raises(PoseTopoError, match="at least 2"):
+        next(batches(store, people, rows=np.arange(1)).epoch(0, 1, 4))
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_every_step(store: CropStore, people: People, processes: int) -> None:
+    served = batches(store, people, rows=np.arange(23))
+    alone = [b.index.tolist() for b in served.epoch(0, 1, 2 * processes)]
+    parts = [list(served.epoch(0, 1, 2, process=p, processes=processes)) for p in range(processes)]
+    assert [np.concatenate([b.index for b in step]).tolist() for step in zip(*parts, strict=True)] == alone
+    assert len(alone) == served.steps(2, processes)
+    for step in zip(*parts, strict=True):
+        # mean over processes of share x own mean = mean over the people of the step
+        own = [float(b.index.mean()) for b in step]
+        together = np.concatenate([b.index for b in step]).mean()
+        assert np.mean([b.share * mean for b, mean in zip(step, own, strict=True)]) == pytest.approx(together)
+    in_order = [list(served.in_order(4, process=p, processes=processes)) for p in range(processes)]
+    assert sorted(i for part in in_order for b in part for i in b.index) == list(range(23))
+
+
+def test_an_epoch_is_taken_up_after_some_steps(store: CropStore, people: People) -> None:
+    served = batches(store, people)
+    whole = [b.index.tolist() for b in served.epoch(0, 1, 8)]
+    assert [b.index.tolist() for b in served.epoch(0, 1, 8, skip=3)] == whole[3:]
+    assert list(served.epoch(0, 1, 8, skip=5)) == []
 
 
 @pytest.mark.parametrize("changes", [{}, {"resident": True}, {"prefetch": True}])

@@ -2,23 +2,26 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 
+from pose_topo.protocols import DEMO, STANDARD
 from pose_topo.training.early_stopping import EarlyStopping
 from pose_topo.training.schedules import lambda_factor, learning_rate
 
+ONE_CYCLE = replace(DEMO, lr=1.0, epochs=10)
+
 
 def test_the_standard_steps_drop_at_epochs_90_and_120_of_140():
-    steps_per_epoch = 7
-    rates = [learning_rate("steps", 1e-3, epoch * 7, 140 * 7, steps_per_epoch) for epoch in range(140)]
+    rates = [learning_rate(STANDARD, epoch * 7, 7) for epoch in range(140)]
     assert rates[:90] == [1e-3] * 90
     assert rates[90:120] == pytest.approx([1e-4] * 30)
     assert rates[120:] == pytest.approx([1e-5] * 20)
 
 
 def test_one_cycle_rises_for_a_fifth_and_falls_to_almost_nothing():
-    rates = [learning_rate("one-cycle", 1.0, step, 100, 10) for step in range(100)]
+    rates = [learning_rate(ONE_CYCLE, step, 10) for step in range(100)]
     assert rates[0] == pytest.approx(1 / 25)
     assert max(rates) == rates[19] == 1.0
     assert rates[-1] == pytest.approx(1 / 25 / 1e4)
@@ -33,16 +36,23 @@ def test_one_cycle_is_torchs_own():
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=100, pct_start=0.2)
     for step in range(100):
-        assert learning_rate("one-cycle", 1.0, step, 100, 10) == pytest.approx(
-            optimizer.param_groups[0]["lr"], rel=1e-9
-        )
+        assert learning_rate(ONE_CYCLE, step, 10) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
         optimizer.step()
         if step < 99:
             theirs.step()
 
 
 def test_one_cycle_of_a_single_step_is_finite():
-    assert math.isfinite(learning_rate("one-cycle", 1.0, 0, 1, 1))
+    assert math.isfinite(learning_rate(replace(ONE_CYCLE, epochs=1), 0, 1))
+
+
+def test_a_cosine_after_a_linear_warm_up():
+    recipe = replace(STANDARD, lr=1.0, schedule="cosine", epochs=3, warm_up=1.0)
+    rates = [learning_rate(recipe, step, 4) for step in range(12)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    # then (1 + cos(pi k / 8)) / 2 for k = 0 ... 7
+    assert rates[4:] == pytest.approx([(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)])
+    assert learning_rate(replace(recipe, schedule="constant"), 9, 4) == 1.0
 
 
 def test_the_lambda_cosine_starts_at_one_and_ends_at_a_tenth():

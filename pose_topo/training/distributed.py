@@ -1,0 +1,95 @@
+"""Several processes that train one network (torchrun): who I am, and what is said among us.
+
+A single process is a team of one, for which nothing here costs anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pose_topo.errors import UsageError
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(minutes=30)  # the writer draws and saves while the others wait
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process's place among those of one training."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0  # on its machine: the number of its GPU
+
+    @property
+    def writer(self) -> bool:
+        """Whether this process writes the run's folder and speaks to the user."""
+        return self.rank == 0
+
+    def device(self, name: str) -> str:
+        """`--device` for this process: with several, each takes the GPU of its local rank.
+
+        Raises:
+            UsageError: one GPU was named for all.
+        """
+        if self.size == 1 or name == "cpu":
+            return name
+        if name.startswith("cuda:"):
+            raise UsageError(f"--device {name}: {self.size} processes cannot share it; give cuda, each takes its own")
+        return f"cuda:{self.local_rank}" if torch.cuda.is_available() else "cpu"
+
+    def gather(self, value: T) -> list[T]:
+        """Everybody's value, by rank."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, value)
+        return found
+
+    def from_writer(self, value: T) -> T:
+        """The writer's value, for everybody."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """`model`, whose gradients are averaged over the team in its backward pass."""
+        if self.size == 1:
+            return model
+        return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+    @contextmanager
+    def joined(self, device: torch.device) -> Iterator[None]:
+        """Meet the others; leave them at the end."""
+        if self.size == 1 or dist.is_initialized():
+            yield
+            return
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
+
+
+def team_from_environment() -> Team:
+    """The team that torchrun's environment variables describe; alone without them."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if not all(name in os.environ for name in names):
+        return Team()
+    rank, size, local_rank = (int(os.environ[name]) for name in names)
+    return Team(rank, size, local_rank)

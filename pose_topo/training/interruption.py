@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT end a training after its step, with everything saved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from pose_topo.errors import PoseTopoError
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(PoseTopoError):
+    """A signal ended the training. Exit code 128 + its number, as a shell has it: 143 or 130."""
+
+    def __init__(self, signum: int, saved: str) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from {saved}")
+        self.exit_code = 128 + signum
+
+
+class Interruption:
+    """While it is entered, the first signal is noted and the second one acts as if nobody listened.
+
+    Only a process's main thread can listen; elsewhere this does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        if self.signum is not None:
+            self.__exit__()
+            os.kill(os.getpid(), signum)
+        self.signum = signum
