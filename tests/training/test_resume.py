@@ -1,0 +1,188 @@
+"""Whatever ends a training, the same command goes on, and arrives at the same network to the bit."""
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pose_topo import runs
+from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.data.dataset import prepare
+from pose_topo.errors import PoseTopoError
+from pose_topo.protocols import DEMO
+from pose_topo.training import steps, validation
+from pose_topo.training.interruption import Interrupted, Interruption
+from pose_topo.training.loop import Surroundings, train
+
+RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
+TIMING = ("images_per_s", "seconds")
+
+
+def silent(_text: str) -> None:
+    """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def dataset(small_data):
+    return prepare(Data.at(small_data), RECIPE, seed=0, workers=1, progress=False, say=silent)
+
+
+def settings(small_data, precision):
+    return RunConfig(
+        "topo", "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), threads=1, device="cpu", precision=precision
+    )
+
+
+def fit(config, dataset, run):
+    return train(config, dataset, run, Surroundings(progress=False, say=silent))
+
+
+def assert_same_run(one, other):
+    """Weights, optimiser and metrics, to the bit."""
+    mine, theirs = (runs.load_checkpoint(run / "last.pt") for run in (one, other))
+    assert mine.epoch == theirs.epoch
+    assert all(torch.equal(value, theirs.model[key]) for key, value in mine.model.items())
+    assert mine.training is not None and theirs.training is not None
+    for number, values in mine.training["optimizer"]["state"].items():
+        for name, value in values.items():
+            assert torch.equal(value, theirs.training["optimizer"]["state"][number][name])
+    assert metrics(one) == metrics(other)
+
+
+def metrics(run):
+    with (run / "metrics.csv").open(newline="") as stream:
+        return [{key: cell for key, cell in row.items() if key not in TIMING} for row in csv.DictReader(stream)]
+
+
+@pytest.fixture(scope="module", params=["fp32", "bf16"])
+def undisturbed(request, small_data, dataset, tmp_path_factory):
+    config = settings(small_data, request.param)
+    run = tmp_path_factory.mktemp("undisturbed") / "run"
+    fit(config, dataset, run)
+    return config, run
+
+
+def signal_at(monkeypatch, module, name, call, signum):
+    """Send ourselves a signal when a function is called the n-th time."""
+    honest, calls = getattr(module, name), iter(range(1, 1000))
+
+    def wrapped(*args):
+        if next(calls) == call:
+            os.kill(os.getpid(), signum)
+        return honest(*args)
+
+    monkeypatch.setattr(module, name, wrapped)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_a_step_saves_after_that_step(undisturbed, dataset, tmp_path, monkeypatch, signum):
+    config, whole = undisturbed
+    with monkeypatch.context() as patch:
+        signal_at(patch, steps, "heatmap_loss", 2, signum)
+        with pytest.raises(Interrupted, match="the same command goes on") as stopped:
+            fit(config, dataset, tmp_path / "run")
+    assert stopped.value.exit_code == 128 + signum
+    saved = runs.load_checkpoint(tmp_path / "run" / "last.pt")
+    assert saved.training is not None
+    two = sum(map(len, np.array_split(dataset.split.train, -(-len(dataset.split.train) // 4))[:2]))
+    assert (saved.epoch, saved.training["step"], saved.training["begun"]["sums"]["people"]) == (0, 2, two)
+    fit(config, dataset, tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_signal_in_the_validation_loses_no_step(undisturbed, dataset, tmp_path, monkeypatch):
+    config, whole = undisturbed
+    with monkeypatch.context() as patch:
+        signal_at(patch, validation, "heatmap_loss", 1, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            fit(config, dataset, tmp_path / "run")
+    saved = runs.load_checkpoint(tmp_path / "run" / "last.pt").training
+    assert saved is not None
+    assert saved["begun"]["sums"]["people"] == len(dataset.split.train) and saved["history"] == []
+    fit(config, dataset, tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_run_is_not_continued_by_another_number_of_processes(undisturbed, dataset, small_data, tmp_path, monkeypatch):
+    config, whole = undisturbed
+    saved = torch.load(whole / "last.pt", weights_only=True)
+    saved["training"]["processes"] = 2
+    (tmp_path / "run").mkdir()
+    torch.save(saved, tmp_path / "run" / "last.pt")
+    with pytest.raises(PoseTopoError, match="by 2 processes, not 1"):
+        fit(config, dataset, tmp_path / "run")
+
+
+def test_handlers_are_as_before_and_a_second_signal_is_obeyed():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.signum == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # the second one ends this
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def command(data, folder, name, precision):
+    options = {
+        "--data": data, "--arch": "resnet18", "--protocol": "demo", "--input-size": 32, "--batch-size": 4,
+        "--epochs": 4, "--threads": 1, "--device": "cpu", "--save-dir": folder, "--run-name": name,
+        "--precision": precision,
+    }  # fmt: skip
+    flat = [str(word) for pair in options.items() for word in pair]
+    return [sys.executable, "-m", "pose_topo", "train-topo", *flat, "--topo-grid", "4", "4", "--no-progress"]
+
+
+def killed(arguments, after, signum):
+    """Start a training, send it a signal some seconds after it began its work; returns its exit code and how long it
+    worked."""
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "people to train on" in line:
+            break
+    began = time.perf_counter()
+    try:
+        process.wait(timeout=after)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signum)
+        process.wait(timeout=60)
+    process.stderr.close()
+    return process.returncode, time.perf_counter() - began
+
+
+def kill_often(data, folder, precision, kills):
+    code, seconds = killed(command(data, folder, "whole", precision), 300, signal.SIGKILL)
+    assert code == 0
+    draw = random.Random(kills)
+    codes = []
+    for _ in range(kills):
+        codes.append(killed(command(data, folder, "cut", precision), draw.uniform(0, seconds / 2), signal.SIGKILL)[0])
+    assert -signal.SIGKILL in codes
+    assert subprocess.run(command(data, folder, "cut", precision), capture_output=True).returncode == 0
+    assert_same_run(folder / "cut", folder / "whole")
+    assert not list((folder / "cut").glob(".*"))
+
+
+def test_kills_at_random_moments_change_nothing(small_data, tmp_path):
+    kill_often(small_data, tmp_path, "fp32", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_twenty_kills_change_nothing(small_data, tmp_path, precision):
+    kill_often(small_data, tmp_path, precision, 20)
+
+
+def test_the_command_leaves_by_sigterm_with_143_and_one_line(small_data, tmp_path):
+    arguments = command(small_data, tmp_path, "run", "fp32")
+    assert killed([*arguments, "--epochs", "500"], 1.5, signal.SIGTERM)[0] == 143
+    assert runs.load_checkpoint(tmp_path / "run" / "last.pt").training is not None
