@@ -69,12 +69,12 @@ def test_help_imports_nothing_heavy():
     code += "print([m for m in ('torch', 'scipy', 'cv2', 'matplotlib', 'wandb') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"):
+    for command in ("download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "doctor"):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"]
+    "command", ["download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "doctor"]
 )
 def test_every_option_has_a_help_line(command, capsys):
     assert run(command, "--help") == 0

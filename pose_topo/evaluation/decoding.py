@@ -112,13 +112,15 @@ def _smooth(heatmaps: Tensor, sigma: float) -> Tensor:
 
 def flip_back(heatmaps: Tensor) -> Tensor:
     """Heatmaps (B, K, H, W) of a mirrored input as maps of the input: mirrored, left and right joints swapped."""
-    return heatmaps.flip(-1)[:, list(joints.FLIP_INDEX)]
+    mirrored = heatmaps.flip(-1)
+    # not indexed by a list: that is copied to a GPU first, and the host waits for it
+    return torch.stack([mirrored[:, k] for k in joints.FLIP_INDEX], dim=1)
 
 
 def shift_right(heatmaps: Tensor) -> Tensor:
     """Moved right by one column; the first column stays.
 
     The standard recipe's correction of `flip_back`: cell c stands for pixel 4c, so mirrored pixels and mirrored cells
-    lie 3/4 of a cell apart.
+    lie 3/4 of a cell apart. Where cells tile the picture (the study's targets) they do not, and nothing is shifted.
     """
     return torch.cat([heatmaps[..., :1], heatmaps[..., :-1]], dim=-1)
