@@ -53,11 +53,9 @@ def _jpeg_size(stream: BinaryIO) -> tuple[int, int] | None:
             continue
         length = int.from_bytes(stream.read(2), "big")
         if marker[0] in _FRAMES:
-            _precision, *sides = stream.read(5)
-            if len(sides) < 4:
-                return None
-            height, width = (sides[0] << 8) + sides[1], (sides[2] << 8) + sides[3]
-            return (width, height) if width and height else None
+            sides = stream.read(5)[1:]  # behind the precision
+            height, width = int.from_bytes(sides[:2], "big"), int.from_bytes(sides[2:], "big")
+            return (width, height) if len(sides) == 4 and width and height else None
         if length < 2:
             return None
         stream.seek(length - 2, 1)

@@ -41,7 +41,7 @@ def legacy_hits(
         sizes: (P, 2) width and height of each photograph.
     """
     found, true = (
-        np.floor(GRID * (np.where(keep, points, 0.0) + 0.5) / sizes[:, None])
+        np.trunc(GRID * (np.where(keep, points, 0.0) + 0.5) / sizes[:, None])  # int(): towards zero
         for points, keep in ((predicted, True), (truth, labelled[..., None]))
     )
     # the highest cell of an empty target map, which an unlabelled joint has, and one outside the photograph
