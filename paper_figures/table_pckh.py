@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 
 from paper_figures import captions, command
 from paper_figures.results import Run, by_arm
 from paper_figures.tables import Column, Row, Table
 from pose_topo import joints
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation import published as literature
 
 NAME = "table_pckh"
-PUBLISHED = Path(__file__).with_name("published.csv")
 KEYS = {  # the column's key -> where evaluation.json holds it
     **{group: f"pckh.0.5.groups.{group}" for group in joints.GROUPS},
     "mean_0.5": "pckh.0.5.mean",
     "mean_0.1": "pckh.0.1.mean",
     "mean_0.11": "pckh.0.11.mean",
     "auc": "auc",
+    "legacy": "legacy.pckh",
 }
-TITLES = {"mean_0.5": "Mean@0.5", "mean_0.1": "Mean@0.1", "mean_0.11": "Mean@0.11", "auc": "AUC"}
+TITLES = {"mean_0.5": "Mean@0.5", "mean_0.1": "Mean@0.1", "mean_0.11": "Mean@0.11", "auc": "AUC", "legacy": "Legacy"}
 
 
 def build(runs: list[Run]) -> Table:
@@ -42,18 +41,17 @@ def build(runs: list[Run]) -> Table:
 
 def published(runs: Sequence[Run]) -> list[Row]:
     """Published rows of the runs' backbone; none unless the people scored are those that the publications scored."""
-    settings = [run.value("evaluation", "settings") for run in runs]
-    if any(s["split"] != "tompson" or s["split_mismatch"] is not None for s in settings):
+    if not all(literature.same_people(run.value("evaluation", "settings")) for run in runs):
         return []
-    with PUBLISHED.open(encoding="utf-8", newline="") as stream:
-        lines = [line for line in csv.DictReader(stream) if line["arch"] in {run.arch for run in runs}]
+    archs = {run.arch for run in runs}
     return [
         Row(
-            f"{line['system']}, {line['input']} px (published, MPII val)",
-            {key: (float(line[key]) if line.get(key) else None,) for key in KEYS},
-            extra={"source": line["source"]},
+            f"{line.label} (published, MPII val)",
+            {key: (line.values.get(key),) for key in KEYS},
+            extra={"source": line.source},
         )
-        for line in lines
+        for line in literature.rows()
+        if line.arch in archs
     ]
 
 
@@ -65,7 +63,8 @@ def caption(runs: list[Run]) -> str:
         f"{captions.count(runs, 'evaluation', 'joints')} labelled joints, by joint group "
         "at 0.5 of the head size (official: 0.6 of the head box's diagonal); means pool the labelled joints "
         "but pelvis and thorax. Mean@0.11 is what several papers print as @0.1; "
-        "AUC: area under the mean from 0 to 0.5, in % of the largest. "
+        "AUC: area under the mean from 0 to 0.5, in % of the largest; Legacy: the original study's own metric, which is "
+        "no PCKh. "
         f"Settings: decoding {settings['decode']}, flip test {'on' if settings['flip_test'] else 'off'}, framing "
         f"{settings['framing']}, split {settings['split']}. ± is the standard deviation over seeds. "
         f"{captions.about(runs)}"

@@ -25,8 +25,11 @@ from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import CropStore, open_or_build
 from pose_topo.data.crops import CropSettings, read_photograph
 from pose_topo.data.dataset import present_people
-from pose_topo.data.people import People
-from pose_topo.devices import pick_device, pick_precision, seed_everything
+from pose_topo.data.people import People, head_size
+from pose_topo.devices import autocast, pick_device, pick_precision, seed_everything
+from pose_topo.evaluation.evaluate import BATCH
+from pose_topo.evaluation.inference import predict
+from pose_topo.evaluation.pckh import score
 from pose_topo.models.pose import build_model
 from pose_topo.protocols import PROTOCOLS
 from pose_topo.training.meter import Meter
@@ -114,6 +117,49 @@ def step_cost(store: CropStore, people: People, config: RunConfig, device: torch
     }
 
 
+def evaluation_cost(store: CropStore, people: People, config: RunConfig, device: torch.device) -> dict[str, float]:
+    """Scoring people with the flip test, against the two forward passes alone on a batch that is there already.
+
+    The ceiling is measured before and after, since a machine's speed drifts.
+    """
+    recipe = config.recipe
+    precision = pick_precision(config.precision, device)
+    seed_everything(0)
+    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    size = min(BATCH, len(people))
+    rows = _rows(people)[: len(people) // size * size]
+    batches = Batches(store, people, rows, recipe, device)
+    fixed = next(batches.in_order(size)).images
+
+    @torch.inference_mode()
+    def forward() -> None:
+        for _ in range(2 * len(rows) // size):
+            with autocast(device, precision):
+                model(fixed)
+
+    def find() -> tuple[Any, Any, Any]:
+        return predict(
+            model, batches.in_order(size), batches.input_to_photo(), flip_test=True, decode_by=recipe.decode,
+            sigma=recipe.sigma, precision=precision,
+        )  # fmt: skip
+
+    def judge(found: Any, where: Any) -> None:
+        seen = people.take(where)
+        score(found, seen.joints, seen.labelled, head_size(seen.head_box))
+
+    found, _, where = find()
+    before = milliseconds(forward, device)
+    inference = milliseconds(find, device)
+    ceiling = (before + milliseconds(forward, device)) / 2
+    scoring = milliseconds(lambda: judge(found, where), torch.device("cpu"))
+    return {
+        "evaluation_images_per_s_model_only": 1e3 * len(rows) / ceiling,
+        "evaluation_images_per_s": 1e3 * len(rows) / (inference + scoring),
+        "evaluation_score_ms": scoring,
+        "evaluation_over_model_only": ceiling / (inference + scoring),
+    }
+
+
 def _rows(people: People) -> Any:
     import numpy as np
 
@@ -137,6 +183,7 @@ def measure(data: Data, config: RunConfig, count: int, work: Path) -> dict[str, 
         **crops,
         **batch_cost(store, people, recipe, device),
         **step_cost(store, people, config, device),
+        **evaluation_cost(store, people, config, device),
     }
 
 

@@ -99,6 +99,7 @@ def _silently(_text: str) -> None:
 def evaluate(run: Path | None, chosen: options.EvaluateOptions) -> None:
     """Official PCKh of a checkpoint, or of a prediction file."""
     from pose_topo.evaluation import evaluate as stage
+    from pose_topo.evaluation import report
     from pose_topo.evaluation.decoding import DECODES
 
     if (run is None) == (chosen.predictions is None):
@@ -120,7 +121,22 @@ def evaluate(run: Path | None, chosen: options.EvaluateOptions) -> None:
             **_shared(chosen),
         )
         say(f"written: {out / 'evaluation.json'}")
-    typer.echo(stage.table(result))
+    typer.echo(report.evaluation(result))
+
+
+@app.command("compare")
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A result folder: what `evaluate --out` wrote.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, of the same people.")],
+    out: Annotated[Path | None, typer.Option(help="Write comparison.json to this folder.")] = None,
+) -> None:
+    """PCKh of RUN_B minus RUN_A, with paired intervals over people, and the joints won and lost."""
+    from pose_topo.evaluation import report
+    from pose_topo.evaluation.compare import compare_results
+
+    typer.echo(report.comparison(compare_results(first, second, out)))
+    if out is not None:
+        say(f"written: {out / 'comparison.json'}")
 
 
 @app.command("analyze")

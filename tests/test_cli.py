@@ -69,12 +69,12 @@ def test_help_imports_nothing_heavy():
     code += "print([m for m in ('torch', 'scipy', 'cv2', 'matplotlib', 'wandb') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"):
+    for command in ("download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "doctor"):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["download", "train-baseline", "train-topo", "evaluate", "analyze", "predict", "doctor"]
+    "command", ["download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "doctor"]
 )
 def test_every_option_has_a_help_line(command, capsys):
     assert run(command, "--help") == 0
@@ -125,9 +125,14 @@ def test_evaluate_and_analyze_write_plain_json(trained, here, capsys):
     assert set(evaluation["pckh"]) == {"0.5", "0.1", "0.11"} and 0 <= evaluation["pckh"]["0.5"]["mean"] <= 100
     assert analysis["grid"] == {"height": 4, "width": 5, "neighbours": 8, "torus": False}
     assert analysis["moran"]["expected"] == pytest.approx(-1 / 19)
+    assert evaluation["schema"] == 2 and evaluation["rendered"] is True
+    assert 0 <= evaluation["legacy"]["pckh"] <= 100 and evaluation["legacy"]["head_ratio"]["people"] >= 1
+    low, high = evaluation["intervals"]["0.5"]["mean"]
+    assert low <= evaluation["pckh"]["0.5"]["mean"] <= high
     assert evaluation["checkpoint_sha256"] == analysis["checkpoint_sha256"]
     assert evaluation["data_sha256"] == analysis["data_sha256"]
-    assert "Moran's I" in capsys.readouterr().out
+    words = capsys.readouterr().out
+    assert "Moran's I" in words and "are rendered: none is comparable" in words and "legacy" in words
     with np.load(here / "out" / "analysis.npz") as maps:
         assert maps["labels"].shape == (4, 5) and maps["strength"].shape == (16, 4, 5)
     with np.load(here / "out" / "examples.npz") as examples:
@@ -135,7 +140,14 @@ def test_evaluate_and_analyze_write_plain_json(trained, here, capsys):
     # our own predictions.h5 scores the same as a foreign file would
     own = here / "out" / "predictions.h5"
     assert run("evaluate", "--predictions", own, "--ground-truth", own, "--out", here / "again") == 0
-    assert json.loads((here / "again" / "evaluation.json").read_text())["pckh"] == evaluation["pckh"]
+    again = json.loads((here / "again" / "evaluation.json").read_text())
+    assert again["pckh"] == evaluation["pckh"] and again["legacy"] == evaluation["legacy"]
+    # and compares with itself: nothing won, nothing lost; a run's folder is not its results
+    assert run("compare", here / "out", here / "again", "--out", here / "out") == 0
+    assert "b finds 0 joints that a misses and misses 0" in capsys.readouterr().out
+    assert json.loads((here / "out" / "comparison.json").read_text())["pckh"]["0.5"]["mean"]["interval"] == [0, 0]
+    assert run("compare", trained, here / "out") == 1
+    assert "a run, not its results" in one_line(capsys)
 
 
 def test_results_hold_no_absolute_path(trained, here):
@@ -219,6 +231,7 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["evaluate"], 2, "--predictions"),
         (["evaluate", "nowhere"], 1, "nowhere"),
         (["analyze", "nowhere"], 1, "nowhere"),
+        (["compare", "nowhere", "nowhere"], 1, "nowhere is no result folder"),
         (["predict", "nowhere", "a.jpg", "--box", "1,2,3"], 2, "x,y,w,h"),
         (["evaluate", "--predictions", "no.h5", "--ground-truth", "no.mat"], 1, "not found"),
         (["doctor", "--profile", "large"], 2, "demo"),

@@ -18,17 +18,21 @@ from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare
 from pose_topo.data.people import head_size
+from pose_topo.data.photo_size import photo_sizes
 from pose_topo.data.splits import Split
+from pose_topo.data.synthetic import is_rendered
 from pose_topo.devices import pick_device, pick_precision
 from pose_topo.errors import PoseTopoError
 from pose_topo.evaluation.inference import predict
+from pose_topo.evaluation.legacy import legacy_report
 from pose_topo.evaluation.pckh import score
 from pose_topo.evaluation.predictions import read_ground_truth, read_predictions, write_predictions
+from pose_topo.evaluation.records import read_fields
 from pose_topo.files import atomic_path, sha256_file, write_json
 from pose_topo.models.pose import SimpleBaseline, build_model
 from pose_topo.protocols import as_protocol, deviations
 
-SCHEMA = 1
+SCHEMA = 2
 EXAMPLES = 8  # held-out people kept for overlays
 BATCH = 32
 
@@ -117,18 +121,22 @@ def evaluate_checkpoint(
         decode_by=recipe.decode,
         sigma=recipe.sigma,
         precision=precise,
+        shift=recipe.target_centre != "truncated",
     )
     people = dataset.people.take(rows)
-    scores = score(found, people.joints, people.labelled, head_size(people.head_box))
+    unit = head_size(people.head_box)
+    sizes = photo_sizes(Path((data or config.data).img_dir), people.names)
     result = {
         "schema": SCHEMA,
         "kind": "evaluation",
         "checkpoint_sha256": sha256_file(path),
         "data_sha256": dataset.sha256,
         "data": name,
+        "rendered": is_rendered(Path((data or config.data).mat_path).parent),
         **identity(config, checkpoint.epoch),
         "settings": _settings(recipe, dataset.split, precise),
-        **scores,
+        **score(found, people.joints, people.labelled, unit),
+        "legacy": legacy_report(found, people.joints, people.labelled, unit, sizes),
     }
     write_predictions(
         out / "predictions.h5",
@@ -140,6 +148,7 @@ def evaluate_checkpoint(
         joints=people.joints + 1.0,
         labelled=people.labelled,
         head_box=people.head_box + 1.0,
+        **({} if sizes is None else {"image_size": sizes}),
     )
     _write_examples(out / "examples.npz", dataset, val, found, confidence)
     metrics = path.parent / "metrics.csv"
@@ -169,6 +178,7 @@ def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
         "decode": recipe.decode,
         "flip_test": recipe.flip_test,
         "framing": recipe.framing,
+        "input_size": recipe.input_size,
         "split": split.rule,
         "split_mismatch": split.mismatch,  # how it differs from the published one, if that was accepted
     }
@@ -194,7 +204,7 @@ def _write_examples(
 
 
 def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out: Path | None = None) -> dict[str, Any]:
-    """Score a prediction file against a ground truth file; writes evaluation.json if `out` is given.
+    """Score a prediction file against a ground truth file; writes evaluation.json and predictions.h5 if `out` is given.
 
     Raises:
         PoseTopoError: either file is missing or broken, or they are not of the same people.
@@ -203,6 +213,8 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
     found = read_predictions(predictions)
     if len(found) != len(truth.joints):
         raise PoseTopoError(f"{predictions} holds {len(found):,} people, {ground_truth} {len(truth.joints):,}")
+    known = read_fields(ground_truth, ("image_size", "annolist_index", "person", "image"))
+    scored = (found, truth.joints, truth.labelled, truth.head_size)
     result = {
         "schema": SCHEMA,
         "kind": "evaluation",
@@ -210,24 +222,17 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
         "predictions_sha256": sha256_file(predictions),
         "data_sha256": sha256_file(ground_truth),
         "data": Path(ground_truth).stem,
+        "rendered": None,
         **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs", "as_protocol")),
         "deviations": [],
         "settings": None,
-        **score(found, truth.joints, truth.labelled, truth.head_size),
+        **score(*scored),
+        "legacy": legacy_report(*scored, known.get("image_size")),
     }
     if out is not None:
+        own = out / "predictions.h5"
+        if not (own.exists() and own.samefile(predictions)):  # never over what is being scored
+            true = {"joints": truth.joints + 1.0, "labelled": truth.labelled, "head_size": truth.head_size}
+            write_predictions(own, found, **true, **known)
         write_json(out / "evaluation.json", result)
     return result
-
-
-def table(result: dict[str, Any]) -> str:
-    """The scores as a person reads them on a terminal."""
-    first = result["pckh"]["0.5"]
-    names = [*first["groups"], "Mean"]
-    lines = ["PCKh   " + "".join(f"{name:>10}" for name in names)]
-    for threshold, scores in result["pckh"].items():
-        values = [*scores["groups"].values(), scores["mean"]]
-        lines.append(f"@{threshold:<6}" + "".join(f"{'-' if v is None else format(v, '.2f'):>10}" for v in values))
-    auc = "-" if result["auc"] is None else f"{result['auc']:.2f}"
-    lines.append(f"AUC 0-0.5: {auc}; {result['people']:,} people, {result['joints']:,} labelled joints")
-    return "\n".join(lines)

@@ -9,8 +9,11 @@ from numpy.typing import NDArray
 
 from pose_topo import joints
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation import intervals
 
-THRESHOLDS = (0.5, 0.1, 0.11)  # what the literature calls "@0.1" is often index 11 of 0, .01, ...: 0.11
+THRESHOLDS = (0.5, 0.1, 0.11)
+NOTES = {0.11: 'what part of the literature calls "@0.1" (index 11 of 0, .01, ...)'}
+WITH_INTERVALS = (0.5, 0.1)
 CURVE = np.arange(51) / 100
 
 
@@ -36,6 +39,11 @@ def normalised_errors(predicted: NDArray, truth: NDArray, labelled: NDArray, hea
     return np.where(labelled, distance / head_size[:, None], np.nan)
 
 
+def hits(errors: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """(P, K) True: labelled and found within `threshold` head sizes."""
+    return np.where(np.isnan(errors), np.inf, errors) <= threshold
+
+
 def pckh(errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
     """Scores in percent at one threshold, from `normalised_errors` (P, K).
 
@@ -43,9 +51,8 @@ def pckh(errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
         mean: pooled over the labelled joints that are neither pelvis nor thorax; groups: mean of left and right;
         joints. None where no joint is labelled.
     """
-    labelled = ~np.isnan(errors)
-    correct = (np.where(labelled, errors, np.inf) <= threshold).sum(0)  # (K,)
-    count = labelled.sum(0)
+    correct = hits(errors, threshold).sum(0)  # (K,)
+    count = (~np.isnan(errors)).sum(0)
     per_joint = [100.0 * c / n if n else None for c, n in zip(correct.tolist(), count.tolist(), strict=True)]
     scored = list(joints.SCORED)
     total = int(count[scored].sum())
@@ -78,8 +85,40 @@ def auc(errors: NDArray[np.float64]) -> float | None:
     return float(((values[1:] + values[:-1]) / 2).mean())
 
 
-def score(predicted: NDArray, truth: NDArray, labelled: NDArray, head_size: NDArray) -> dict[str, Any]:
-    """Everything of the above, keyed as `evaluation.json` wants it."""
+def score(
+    predicted: NDArray,
+    truth: NDArray,
+    labelled: NDArray,
+    head_size: NDArray,
+    *,
+    resamples: int = intervals.RESAMPLES,
+    seed: int = intervals.SEED,
+) -> dict[str, Any]:
+    """Everything of the above, with bootstrap intervals, keyed as `evaluation.json` wants it."""
     errors = normalised_errors(predicted, truth, labelled, head_size)
-    scores: dict[str, Any] = {str(threshold): pckh(errors, threshold) for threshold in THRESHOLDS}
-    return {"pckh": scores, "auc": auc(errors), "people": len(errors), "joints": int((~np.isnan(errors)).sum())}
+    scores: dict[str, Any] = {}
+    for threshold in THRESHOLDS:
+        scores[str(threshold)] = pckh(errors, threshold)
+        if threshold in NOTES:
+            scores[str(threshold)]["note"] = NOTES[threshold]
+    return {
+        "pckh": scores,
+        "auc": auc(errors),
+        "curve": _named_curve(errors),
+        "intervals": _intervals(errors, resamples, seed),
+        "people": len(errors),
+        "joints": int((~np.isnan(errors)).sum()),
+    }
+
+
+def _named_curve(errors: NDArray[np.float64]) -> dict[str, list[float]] | None:
+    values = curve(errors)
+    if np.isnan(values).any():
+        return None
+    return {"thresholds": CURVE.tolist(), "mean": values.tolist()}
+
+
+def _intervals(errors: NDArray[np.float64], resamples: int, seed: int) -> dict[str, Any]:
+    found = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples, seed)
+    by_threshold = {str(t): intervals.named(values) for t, values in zip(WITH_INTERVALS, found, strict=True)}
+    return {**intervals.settings(resamples, seed), **by_threshold}

@@ -7,7 +7,7 @@ import torch
 from pose_topo import joints as J
 from pose_topo.data.targets import generate_heatmaps
 from pose_topo.errors import UsageError
-from pose_topo.evaluation.decoding import decode, flip_back, shift_right
+from pose_topo.evaluation.decoding import _smooth, decode, flip_back, shift_right
 
 
 def scatter(people: int, size: int, margin: float, seed: int = 0) -> torch.Tensor:
@@ -41,6 +41,26 @@ def test_dark_beats_quarter_beats_argmax_on_sub_pixel_peaks():
     assert error["argmax"] == pytest.approx(0.3826, abs=0.01)
     assert error["quarter"] == pytest.approx(0.1913, abs=0.01)
     assert error["dark"] < 0.02
+
+
+def test_dark_goes_astray_at_no_border():
+    """Within two cells of any border its differences would reach outside: half a cell is the most that is left."""
+    size, near = 32, torch.tensor([0.3, 0.8, 1.3, 1.7, 2.4])
+    places = torch.cat([near, size - 1 - near])
+    cells = torch.stack(torch.meshgrid(places, torch.tensor([9.3, 16.6]), indexing="ij"), -1).reshape(1, -1, 2)
+    for points in (cells, cells.flip(-1)):
+        maps, _ = generate_heatmaps(points, torch.ones(points.shape[:2], dtype=torch.bool), size, 2.0, "exact")
+        assert (decode(maps, "dark")[0] / 4 - points).norm(dim=-1).max() < 0.501
+
+
+def test_smoothing_is_a_convolution():
+    maps = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    offsets = torch.arange(-5, 6.0)
+    kernel = torch.exp(-0.5 * (offsets / 2) ** 2)
+    kernel = (kernel[:, None] * kernel) / kernel.sum() ** 2
+    wanted = torch.nn.functional.conv2d(maps.flatten(0, 1)[:, None], kernel[None, None], padding=5).view_as(maps)
+    wanted = wanted * (maps.amax((2, 3), keepdim=True) / wanted.amax((2, 3), keepdim=True))
+    assert torch.allclose(_smooth(maps, 2.0), wanted, atol=1e-6)
 
 
 def test_quarter_moves_towards_the_higher_neighbour_and_not_at_the_border():

@@ -52,7 +52,7 @@ def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", pro
         "as_protocol": True,
         "deviations": [DEMO] if arm == "baseline" else [DEMO, FASTER],
     }
-    evaluation: dict[str, Any] = _evaluation(arm, rng) | identity | {"kind": "evaluation", "data": data}
+    evaluation: dict[str, Any] = _evaluation(arm, rng) | identity | {"kind": "evaluation", "schema": 2, "data": data}
     evaluation["settings"]["split"] = "tompson" if data == "mpii" else "random"
     numbers, maps = _analysis(arm, rng)
     dump(folder / "evaluation.json", evaluation)
@@ -94,13 +94,30 @@ def _evaluation(arm: str, rng: np.random.Generator) -> dict[str, Any]:
             "decode": "dark",
             "flip_test": True,
             "framing": "person",
+            "input_size": 96,
             "split": "random",
             "split_mismatch": None,
             "precision": "fp32",
         },
         "pckh": {"0.5": scores(base), "0.1": scores(base / 4), "0.11": scores(base / 3.6)},
         "auc": base * 0.6 + float(rng.normal(0, 0.3)),
+        "curve": {"thresholds": [0.0, 0.5], "mean": [0.0, base]},
+        "intervals": {"method": "percentile bootstrap over people", "level": 95.0, "resamples": 4000, "seed": 0}
+        | {threshold: _interval(mean) for threshold, mean in (("0.5", base), ("0.1", base / 4))},
+        "legacy": {
+            "pckh": base + 2,
+            "pckh_labelled": base + 6,
+            "reason": None,
+            "threshold": 0.5,
+            "unlabelled": 660,
+            "head_ratio": {"mean": 2.42, "median": 2.4, "people": 600},
+        },
+        "rendered": True,
     }
+
+
+def _interval(mean: float) -> dict[str, Any]:
+    return {"mean": [mean - 1, mean + 1], "groups": {name: [mean - 2, mean + 2] for name in joints.GROUPS}}
 
 
 def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, NDArray]]:

@@ -58,7 +58,7 @@ def test_folders_without_results_are_left_out(study: list[Path], tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "key", "value", "message"),
     [
-        ("evaluation.json", "schema", 2, "not a schema 1 evaluation"),
+        ("evaluation.json", "schema", 1, "not a schema 2 evaluation"),
         ("analysis.json", "arm", "control", "differ in arm"),
         ("analysis.json", "checkpoint_sha256", "other", "differ in checkpoint_sha256"),
         ("analysis.json", "lambda", 0.0, "arms swapped"),
@@ -112,3 +112,18 @@ def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:
         assert set(content) == set(run.json["analysis"][part])
     for name, array in maps.items():
         assert run.maps[name].ndim == array.ndim
+
+
+def test_the_made_up_scores_are_like_the_real_ones(study: list[Path]) -> None:
+    """The evaluation stage writes the keys that these tests pretend it writes."""
+    from pose_topo.evaluation.legacy import legacy_report
+    from pose_topo.evaluation.pckh import score
+
+    truth = np.random.default_rng(0).uniform(0, 99, (3, 16, 2))
+    people = truth, truth, np.ones((3, 16), bool), np.full(3, 9.0)
+    said = load([study[-1]])[0].json["evaluation"]
+    found = score(*people, resamples=9) | {"legacy": legacy_report(*people, np.full((3, 2), 100.0))}
+    assert set(found) <= set(said)
+    for part in ("curve", "intervals", "legacy"):
+        assert set(found[part]) == set(said[part]), part
+    assert set(found["pckh"]) == set(said["pckh"]) and set(found["pckh"]["0.5"]) == set(said["pckh"]["0.5"])

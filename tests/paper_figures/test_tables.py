@@ -62,7 +62,7 @@ def test_pckh_is_the_evaluations(study: list[Path], tmp_path: Path) -> None:
         assert [float(row[f"mean_{t}"]) for t in ("0.5", "0.1", "0.11")] == [
             said["pckh"][t]["mean"] for t in ("0.5", "0.1", "0.11")
         ]
-        assert float(row["auc"]) == said["auc"]
+        assert float(row["auc"]) == said["auc"] and float(row["legacy"]) == said["legacy"]["pckh"]
     assert "published" not in (tmp_path / "table_pckh.md").read_text(encoding="utf-8")
 
 

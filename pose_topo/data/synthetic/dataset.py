@@ -186,3 +186,12 @@ def _canonical(entries: list[ImageEntry]) -> bytes:
         ]
         lines.append(json.dumps([entry.name, entry.train, entry.activity, rects], sort_keys=True))
     return "\n".join(lines).encode()
+
+
+def is_rendered(folder: Path) -> bool:
+    """Whether a data folder was written by this renderer, as its manifest says."""
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except PoseTopoError:
+        return False
+    return isinstance(manifest, dict) and manifest.get("name") == NAME

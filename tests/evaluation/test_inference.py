@@ -1,0 +1,85 @@
+"""Predictions do not depend on batches, nor touch what they are given."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pose_topo import joints as J
+from pose_topo.data.batches import Batch
+from pose_topo.evaluation.decoding import DECODES
+from pose_topo.evaluation.inference import predict
+
+PEOPLE, SIDE = 11, 64
+
+
+class Shrunk(nn.Module):
+    """Joint k's map: the picture's mean colour a quarter the size, times k + 1."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        small = nn.functional.avg_pool2d(images, 4).mean(1, keepdim=True)
+        return small * torch.arange(1, J.K + 1, device=images.device).view(1, J.K, 1, 1)
+
+
+def images() -> torch.Tensor:
+    return torch.rand(PEOPLE, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+
+
+def affines() -> np.ndarray:
+    matrix = np.zeros((PEOPLE, 2, 3))
+    matrix[:, 0, 0] = matrix[:, 1, 1] = np.linspace(0.5, 3, PEOPLE)
+    matrix[:, :, 2] = np.arange(2 * PEOPLE).reshape(PEOPLE, 2)
+    return matrix
+
+
+def batches(order: np.ndarray, size: int, device: str = "cpu"):
+    pictures = images().to(device)
+    for start in range(0, len(order), size):
+        index = order[start : start + size]
+        yield Batch(pictures[torch.from_numpy(index).to(device)], torch.zeros(0), torch.zeros(0), index)
+
+
+def ask(order: np.ndarray, size: int, how: str):
+    return predict(
+        Shrunk(), batches(order, size), affines(), flip_test=True, decode_by=how, sigma=2.0, precision="fp32"
+    )
+
+
+@pytest.mark.parametrize("how", DECODES)
+def test_order_and_batch_size_do_not_matter(how):
+    order = np.random.default_rng(0).permutation(PEOPLE)
+    found, sure, rows = ask(np.arange(PEOPLE), PEOPLE, how)
+    again, sure_again, rows_again = ask(order, 3, how)
+    assert rows.tolist() == list(range(PEOPLE)) and rows_again.tolist() == order.tolist()
+    assert np.allclose(again, found[order], atol=1e-4) and np.allclose(sure_again, sure[order], atol=1e-6)
+
+
+def test_every_persons_joints_are_in_their_own_photograph():
+    found, sure, _ = ask(np.arange(PEOPLE), 4, "argmax")
+    assert found.shape == (PEOPLE, J.K, 2) and sure.shape == (PEOPLE, J.K)
+    cells = (found - affines()[:, None, :, 2]) / affines()[:, None, [0], 0] / 4
+    assert np.allclose(cells, cells.round(), atol=1e-6) and cells.min() >= 0 and cells.max() <= SIDE / 4 - 1
+
+
+def test_nothing_given_is_changed():
+    pictures, matrix = images(), affines()
+    kept = pictures.clone(), matrix.copy()
+    batch = Batch(pictures, torch.zeros(0), torch.zeros(0), np.arange(PEOPLE))
+    predict(Shrunk(), [batch], matrix, flip_test=True, decode_by="dark", sigma=2.0, precision="fp32")
+    assert torch.equal(kept[0], pictures) and np.array_equal(kept[1], matrix)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("how", DECODES)
+def test_the_host_waits_for_no_batch_on_a_gpu(how):
+    from pose_topo.evaluation.decoding import decode
+    from pose_topo.evaluation.inference import heatmaps
+
+    model, pictures = Shrunk().cuda(), images().cuda()
+    for mode in ("default", "error"):  # the first call sets the libraries up
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            decode(heatmaps(model, pictures, flip_test=True, precision="bf16"), how)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
