@@ -23,7 +23,13 @@ from pose_topo.devices import pick_device, pick_precision
 from pose_topo.errors import PoseTopoError
 from pose_topo.evaluation.inference import predict
 from pose_topo.evaluation.pckh import score
-from pose_topo.evaluation.predictions import read_ground_truth, read_predictions, write_predictions
+from pose_topo.evaluation.predictions import (
+    check_axes,
+    check_same_people,
+    read_ground_truth,
+    read_predictions,
+    write_predictions,
+)
 from pose_topo.files import atomic_path, sha256_file, write_json
 from pose_topo.models.pose import SimpleBaseline, build_model
 from pose_topo.protocols import as_protocol, deviations
@@ -203,6 +209,8 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
     found = read_predictions(predictions)
     if len(found) != len(truth.joints):
         raise PoseTopoError(f"{predictions} holds {len(found):,} people, {ground_truth} {len(truth.joints):,}")
+    check_same_people(predictions, ground_truth)
+    check_axes(predictions, found, truth)
     result = {
         "schema": SCHEMA,
         "kind": "evaluation",
