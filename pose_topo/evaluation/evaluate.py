@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pose_topo import runs
-from pose_topo.config import Data, Recipe, RunConfig
+from pose_topo.config import Data, Recipe
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
-from pose_topo.data.dataset import Dataset, prepare
+from pose_topo.data.dataset import Dataset
 from pose_topo.data.people import head_size
 from pose_topo.data.splits import Split
-from pose_topo.devices import pick_device, pick_precision
+from pose_topo.devices import pick_precision
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.evaluation.inference import predict
 from pose_topo.evaluation.pckh import score
 from pose_topo.evaluation.predictions import (
@@ -31,58 +30,10 @@ from pose_topo.evaluation.predictions import (
     write_predictions,
 )
 from pose_topo.files import atomic_path, sha256_file, write_json
-from pose_topo.models.pose import SimpleBaseline, build_model
-from pose_topo.protocols import as_protocol, deviations
 
 SCHEMA = 1
 EXAMPLES = 8  # held-out people kept for overlays
 BATCH = 32
-
-
-def load_model(checkpoint: runs.Checkpoint, device: torch.device) -> SimpleBaseline:
-    """The network of a checkpoint, ready to be asked.
-
-    Raises:
-        PoseTopoError: its weights do not fit its own settings.
-    """
-    model = build_model(checkpoint.config)
-    try:
-        model.load_state_dict(checkpoint.model)
-    except RuntimeError as error:
-        raise PoseTopoError(
-            f"{checkpoint.path}: weights do not fit: {str(error).splitlines()[-1].strip()[:160]}"
-        ) from None
-    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def open_data(
-    checkpoint: runs.Checkpoint,
-    data: Data | None,
-    *,
-    cache: Path | None = None,
-    progress: bool = True,
-    say: Callable[[str], None] = print,
-) -> tuple[Dataset, str]:
-    """The data set a checkpoint was trained on, split as it was then, and its name.
-
-    Args:
-        data: take the files from here instead: the same data elsewhere, or another data set.
-
-    Raises:
-        PoseTopoError: the data are missing, or no longer those of the training, so that people it was trained on might
-            be scored.
-    """
-    config = checkpoint.config
-    where = config.data
-    if data is not None:
-        where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
-    dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress, say=say)
-    if dataset.split_sha256 != checkpoint.split_sha256:
-        what = "these are not the people that the network was trained on and tested with"
-        if data is None:
-            raise PoseTopoError(f"{where.mat_path}: {what}: the data have changed; --data names others on purpose")
-        say(f"warning: {where.mat_path}: {what}")
-    return dataset, where.name
 
 
 def evaluate_checkpoint(
@@ -102,18 +53,17 @@ def evaluate_checkpoint(
 
     Raises:
         PoseTopoError: no such checkpoint, or its data are missing.
+        UsageError: no `data` for a checkpoint from elsewhere.
     """
-    path = runs.reported_checkpoint(run)
-    checkpoint = runs.load_checkpoint(path)
-    config = checkpoint.config
-    where = pick_device(device, say)
+    opened = open_checkpoint(run, device, say)
+    config, model, where = opened.config, opened.model, opened.device
     recipe = replace(
         config.recipe,
         decode=decode or config.recipe.decode,
         flip_test=config.recipe.flip_test if flip_test is None else flip_test,
     )
-    dataset, name = open_data(checkpoint, data, cache=cache, progress=progress, say=say)
-    model, precise = load_model(checkpoint, where), pick_precision(precision, where)
+    dataset, name = open_data(opened, data, cache=cache, progress=progress, say=say)
+    precise = pick_precision(precision, where)
     val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, where)
     found, confidence, rows = predict(
         model,
@@ -129,10 +79,10 @@ def evaluate_checkpoint(
     result = {
         "schema": SCHEMA,
         "kind": "evaluation",
-        "checkpoint_sha256": sha256_file(path),
+        "checkpoint_sha256": sha256_file(opened.path),
         "data_sha256": dataset.sha256,
         "data": name,
-        **identity(config, checkpoint.epoch),
+        **identity(opened, dataset.split),
         "settings": _settings(recipe, dataset.split, precise),
         **scores,
     }
@@ -148,25 +98,12 @@ def evaluate_checkpoint(
         head_box=people.head_box + 1.0,
     )
     _write_examples(out / "examples.npz", dataset, val, found, confidence)
-    metrics = path.parent / "metrics.csv"
-    if metrics.is_file():
+    metrics = opened.path.parent / "metrics.csv"
+    if opened.foreign is None and metrics.is_file():
         with atomic_path(out / "metrics.csv") as temporary:
             shutil.copyfile(metrics, temporary)
     write_json(out / "evaluation.json", result)
     return result
-
-
-def identity(config: RunConfig, epochs: int) -> dict[str, Any]:
-    """Which run a result belongs to, as every result file says it."""
-    return {
-        "arm": config.arm,
-        "seed": config.seed,
-        "arch": config.arch,
-        "protocol": config.recipe.protocol,
-        "epochs": epochs,
-        "as_protocol": as_protocol(config),
-        "deviations": deviations(config),
-    }
 
 
 def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
@@ -218,7 +155,7 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
         "predictions_sha256": sha256_file(predictions),
         "data_sha256": sha256_file(ground_truth),
         "data": Path(ground_truth).stem,
-        **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs", "as_protocol")),
+        **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs", "as_protocol", "checkpoint")),
         "deviations": [],
         "settings": None,
         **score(found, truth.joints, truth.labelled, truth.head_size),

@@ -25,7 +25,7 @@ def people(seed: int = 0) -> dict[str, np.ndarray]:
     return {
         "joints": joints,
         "labelled": rng.random((P, J.K)) < 0.8,
-        "head_box": np.concatenate([corner, corner + [30, 40]], 1),  # head size 30
+        "head_box": np.concatenate([corner, np.add(corner, [30, 40])], 1),  # head size 30
         "preds": joints + rng.normal(0, 1, joints.shape),
     }
 
