@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from pose_topo import joints as J
 from pose_topo.data.people import head_size
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.matlab import read_array
 from pose_topo.files import atomic_path
 
 MOST_VALUES = 100_000_000  # in one array: MPII has 1.3 million
@@ -147,25 +147,19 @@ def _field(path: Path, name: str, kinds: str) -> NDArray[Any]:
 
     try:
         if path.suffix == ".mat" and not h5py.is_hdf5(path):
-            return _numbers(path, name, kinds, _mat_field(path, name))
+            return _numbers(path, name, kinds, read_array(path, name))
         with h5py.File(path, "r") as file:
             return np.asarray(_numbers(path, name, kinds, file[name])[()])
     except PoseTopoError:
         raise
     except KeyError:
         raise PoseTopoError(f"{path}: no field {name}") from None
-    except Exception as error:  # broken bytes fail in many ways inside h5py and scipy
+    except TypeError:
+        raise PoseTopoError(f"{path}: {name} holds no real numbers") from None
+    except Exception as error:  # broken bytes fail in many ways inside h5py
         raise PoseTopoError(
             f"{path}: not readable as HDF5 or MATLAB 5 ({' '.join(str(error).split())[:100]})"
         ) from None
-
-
-def _mat_field(path: Path, name: str) -> NDArray[Any]:
-    from scipy.io import loadmat
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the bytes of a broken file; what they lead to is told as an error
-        return np.asarray(loadmat(path, variable_names=[name])[name])
 
 
 def _numbers(path: Path, name: str, kinds: str, field: Any) -> Any:

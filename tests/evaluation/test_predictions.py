@@ -108,7 +108,7 @@ def with_nan(found: np.ndarray) -> np.ndarray:
         (lambda found: np.concatenate([found, found[..., :1]], -1), r"\(7, 16, 3\), not"),
         (lambda found: found.reshape(P, -1), r"\(7, 32\), not"),
         (lambda found: 3.0, "shape"),
-        (lambda found: found + 1j, "complex128, not numbers"),
+        (lambda found: found + 1j, "complex128, not numbers|no real numbers"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_scored_is_refused(tmp_path, truth, write, change, words):
@@ -153,7 +153,7 @@ def test_a_promise_of_terabytes_is_refused_unread(tmp_path):
 def test_broken_bytes_are_read_as_numbers_or_refused(tmp_path, suffix, cut, flips):
     whole = (write_h5 if suffix == ".h5" else write_mat)(tmp_path / f"whole{suffix}", preds=people()["preds"])
     content = bytearray(whole.read_bytes())
-    for place, bits in flips if suffix == ".h5" else ():  # scipy's reader of MATLAB 5 can crash on changed bytes
+    for place, bits in flips:
         content[int(place * len(content))] ^= bits
     broken = tmp_path / f"broken{suffix}"
     broken.write_bytes(content[: int(cut * len(content))] if cut < 0.9 else content)
@@ -173,7 +173,7 @@ def test_broken_bytes_are_read_as_numbers_or_refused(tmp_path, suffix, cut, flip
         ({"headboxes_src": np.ones((2, 2, P))}, "no head size"),
         ({"pos_gt_src": np.full((J.K, 2, P), np.nan)}, "not finite"),
         ({"pos_gt_src": np.ones((J.K, 2))}, "not a ground truth file"),
-        ({"pos_gt_src": "text"}, "not numbers"),
+        ({"pos_gt_src": "text"}, "no real numbers"),
     ],
 )
 def test_what_is_no_truth_is_refused(tmp_path, truth, change, words):
