@@ -154,8 +154,12 @@ def analyze(run: Path, chosen: options.AnalyzeOptions) -> None:
 
 
 def _out(run: Path | None, chosen: options.ResultOptions) -> Path:
-    folder = run if run is None or run.is_dir() else run.parent
-    return chosen.out or Path("out") / (folder.resolve().name if folder else "predictions")
+    """A folder named after the run; after the file, where a checkpoint lies in no run."""
+    if run is None or run.is_dir():
+        name = run.resolve().name if run else "predictions"
+    else:
+        name = run.resolve().parent.name if (run.parent / "config.json").is_file() else run.name.split(".")[0]
+    return chosen.out or Path("out") / name
 
 
 def _shared(chosen: options.ResultOptions) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Recipe:
     single_person: bool = False  # keep only images with exactly one annorect ...
     min_labelled: int = 1  # ... and people with at least so many labelled joints
     pretrained: bool = True  # start from ImageNet weights
+    colours: Literal["rgb", "bgr"] = "rgb"  # order of the network's input channels; ours is always RGB
     antialias: bool = False  # area-average the photograph before a warp that shrinks it 2 x or more
     deviations: tuple[str, ...] = ()  # printed wherever this recipe's numbers stand
 

@@ -7,6 +7,7 @@ from here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,12 @@ class Lattice:
             raise UsageError(f"grid {self.height} x {self.width}: both sides must be at least 1")
         if self.neighbours not in _OFFSETS:
             raise UsageError(f"neighbours {self.neighbours}: give 4 (rook) or 8 (queen)")
+
+    @staticmethod
+    def squarest(channels: int) -> Lattice:
+        """The grid of so many channels whose sides differ least, the height the smaller."""
+        height = max(side for side in range(1, math.isqrt(channels) + 1) if channels % side == 0)
+        return Lattice(height, channels // height)
 
     @property
     def channels(self) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,18 +86,56 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         PoseTopoError: it is missing, or not such a checkpoint.
     """
+    return parse_checkpoint(Path(path), read_content(path))
+
+
+def read_content(path: str | Path) -> Any:
+    """Whatever torch.save wrote, on the CPU. Only tensors and plain values are read: code inside a pickle is never run.
+
+    Raises:
+        PoseTopoError: it is missing, broken, or asks for more than that.
+    """
     path = Path(path)
     if not path.is_file():
         raise PoseTopoError(f"checkpoint {path} not found")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what pickle it is; what follows from that is told as an error
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file fails in many ways, all of which mean the same
-        raise PoseTopoError(f"{path} is not a checkpoint ({' '.join(str(error).split())[:100]})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not set(content) >= _KEYS:
+        raise PoseTopoError(f"{path} is not a checkpoint ({_why_unread(str(error))})") from None
+
+
+def _why_unread(words: str) -> str:
+    """The gist of what torch.load says; its advice to load the file all the same, code included, is left out."""
+    if asked := re.search(r"GLOBAL ([\w.]+)", words):
+        return f"it asks for {asked[1]}, which was not run: save the state_dict alone"
+    if "weights_only" in words:
+        return "a pickle of more than tensors and plain values, which was not run: save the state_dict alone"
+    return " ".join(words.split())[:120]
+
+
+def is_ours(content: Any) -> bool:
+    """Whether a file's content says that this project wrote it, in whatever format."""
+    return isinstance(content, dict) and {"format", "config"} <= set(content)
+
+
+def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
+    """Read content of our own.
+
+    Raises:
+        PoseTopoError: it is not, or its settings are broken.
+    """
+    if not is_ours(content) or content["format"] != FORMAT or not set(content) >= _KEYS:
         raise PoseTopoError(f"{path} is not a checkpoint of pose_topo (format {FORMAT})")
-    config = from_dict(RunConfig, content["config"])
+    if not (isinstance(content["model"], dict) and isinstance(content["epoch"], int)):
+        raise PoseTopoError(f"{path} is not a checkpoint: its weights or its epoch are of the wrong type")
+    try:
+        config = from_dict(RunConfig, content["config"])
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        raise PoseTopoError(f"{path} is not a checkpoint: its settings are broken ({error})") from None
     return Checkpoint(
-        path, config, int(content["epoch"]), content["model"], content["split_sha256"], content.get("training")
+        path, config, content["epoch"], content["model"], content["split_sha256"], content.get("training")
     )
 
 

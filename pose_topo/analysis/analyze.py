@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo import joints, runs
+from pose_topo import joints
 from pose_topo.analysis import coactivation, correlation, health, inference, moran, parcellation
 from pose_topo.analysis.activations import mean_activations
 from pose_topo.config import Data, RunConfig
 from pose_topo.data.batches import Batches
-from pose_topo.devices import pick_device, pick_precision
-from pose_topo.evaluation.evaluate import BATCH, identity, load_model, open_data
+from pose_topo.devices import pick_precision
+from pose_topo.evaluation.checkpoints import identity, open_checkpoint, open_data
+from pose_topo.evaluation.evaluate import BATCH
 from pose_topo.files import atomic_path, sha256_file, write_json
 from pose_topo.lattice import Lattice
 from pose_topo.models.pose import SimpleBaseline, TopoModel
@@ -44,12 +45,9 @@ def analyze_checkpoint(
     Raises:
         PoseTopoError: no such checkpoint, or its data are missing.
     """
-    path = runs.reported_checkpoint(run)
-    checkpoint = runs.load_checkpoint(path)
-    config = checkpoint.config
-    where = pick_device(device, say)
-    dataset, _ = open_data(checkpoint, data, cache=cache, progress=progress, say=say)
-    model = load_model(checkpoint, where)
+    opened = open_checkpoint(run, device, say)
+    config, model, where = opened.config, opened.model, opened.device
+    dataset, _ = open_data(opened, data, cache=cache, progress=progress, say=say)
     val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, where)
     layer = model.topo if isinstance(model, TopoModel) else model.deconv
     activations = mean_activations(model, layer, val.in_order(BATCH), pick_precision(precision, where))
@@ -59,9 +57,9 @@ def analyze_checkpoint(
     result = {
         "schema": SCHEMA,
         "kind": "analysis",
-        "checkpoint_sha256": sha256_file(path),
+        "checkpoint_sha256": sha256_file(opened.path),
         "data_sha256": dataset.sha256,
-        **identity(config, checkpoint.epoch),
+        **identity(opened, dataset.split),
         "model": config.model,
         "grid": {
             "height": lattice.height,
@@ -70,7 +68,7 @@ def analyze_checkpoint(
             "torus": lattice.torus,
         },
         "images": len(activations),
-        **_settings(config),
+        **_settings(config, known=opened.foreign is None),
         **numbers,
         "health": health.summary(layer_weight(model), lattice),
     }
@@ -84,9 +82,7 @@ def grid_of(model: SimpleBaseline) -> Lattice:
     """The lattice of the layer; for a baseline its channels in an arbitrary, as square as possible, arrangement."""
     if isinstance(model, TopoModel):
         return model.topo.lattice
-    channels = model.head.in_channels
-    height = max(side for side in range(1, math.isqrt(channels) + 1) if channels % side == 0)
-    return Lattice(height, channels // height)
+    return Lattice.squarest(model.head.in_channels)
 
 
 def layer_weight(model: SimpleBaseline) -> Array:
@@ -95,8 +91,9 @@ def layer_weight(model: SimpleBaseline) -> Array:
     return weight.detach().double().cpu().flatten(1).numpy()  # type: ignore[union-attr]
 
 
-def _settings(config: RunConfig) -> dict[str, Any]:
-    topography = config.topography
+def _settings(config: RunConfig, *, known: bool) -> dict[str, Any]:
+    """How the layer was trained; null where that is not known, or there is none."""
+    topography = config.topography if known else None
     return {
         "topo_lr_mult": config.recipe.topo_lr_mult if topography else None,
         "lambda": topography.weight if topography else None,

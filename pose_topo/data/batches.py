@@ -31,7 +31,7 @@ RESIDENT_SHARE = 0.5  # of the GPU memory that is free, at most so much for crop
 class Batch:
     """B people on the device."""
 
-    images: Tensor  # (B, 3, H, W) normalised RGB, channels_last
+    images: Tensor  # (B, 3, H, W) normalised, RGB (or as the recipe's `colours` says), channels_last
     targets: Tensor  # (B, 16, H/4, W/4)
     weights: Tensor  # (B, 16)
     index: NDArray[np.int64]  # (B,) rows of the store
@@ -171,6 +171,8 @@ class Batches:
     def _batch(self, pictures: Tensor, joints: NDArray, labelled: NDArray, index: NDArray[np.int64]) -> Batch:
         """Normalise `pictures` (B, 3, H, W; 0..255; overwritten) and draw the targets of `joints` (input pixels)."""
         recipe = self.recipe
+        if recipe.colours == "bgr":  # before normalising: such a network took red's mean from its first channel, blue
+            pictures = pictures.flip(1)
         # an edge-based cell (the study's int(64 x / W)) against a centre-based one
         cells = (joints + 0.5) / HEATMAP_STRIDE if recipe.target_centre == "truncated" else joints / HEATMAP_STRIDE
         targets, weights = generate_heatmaps(

@@ -9,78 +9,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pose_topo import runs
-from pose_topo.config import Data, Recipe, RunConfig
+from pose_topo.config import Data, Recipe
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
-from pose_topo.data.dataset import Dataset, prepare
+from pose_topo.data.dataset import Dataset
 from pose_topo.data.people import head_size
 from pose_topo.data.photo_size import photo_sizes
 from pose_topo.data.splits import Split
 from pose_topo.data.synthetic import is_rendered
-from pose_topo.devices import pick_device, pick_precision
+from pose_topo.devices import pick_precision
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.evaluation.inference import predict
 from pose_topo.evaluation.legacy import legacy_report
 from pose_topo.evaluation.pckh import score
-from pose_topo.evaluation.predictions import read_ground_truth, read_predictions, write_predictions
+from pose_topo.evaluation.predictions import (
+    check_axes,
+    check_same_people,
+    read_ground_truth,
+    read_predictions,
+    write_predictions,
+)
 from pose_topo.evaluation.records import read_fields
 from pose_topo.files import atomic_path, sha256_file, write_json
-from pose_topo.models.pose import SimpleBaseline, build_model
-from pose_topo.protocols import as_protocol, deviations
 
 SCHEMA = 2
 EXAMPLES = 8  # held-out people kept for overlays
 BATCH = 32
-
-
-def load_model(checkpoint: runs.Checkpoint, device: torch.device) -> SimpleBaseline:
-    """The network of a checkpoint, ready to be asked.
-
-    Raises:
-        PoseTopoError: its weights do not fit its own settings.
-    """
-    model = build_model(checkpoint.config)
-    try:
-        model.load_state_dict(checkpoint.model)
-    except RuntimeError as error:
-        raise PoseTopoError(
-            f"{checkpoint.path}: weights do not fit: {str(error).splitlines()[-1].strip()[:160]}"
-        ) from None
-    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-
-def open_data(
-    checkpoint: runs.Checkpoint,
-    data: Data | None,
-    *,
-    cache: Path | None = None,
-    progress: bool = True,
-    say: Callable[[str], None] = print,
-) -> tuple[Dataset, str]:
-    """The data set a checkpoint was trained on, split as it was then, and its name.
-
-    Args:
-        data: take the files from here instead: the same data elsewhere, or another data set.
-
-    Raises:
-        PoseTopoError: the data are missing, or no longer those of the training, so that people it was trained on might
-            be scored.
-    """
-    config = checkpoint.config
-    where = config.data
-    if data is not None:
-        where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
-    dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress, say=say)
-    if dataset.split_sha256 != checkpoint.split_sha256:
-        what = "these are not the people that the network was trained on and tested with"
-        if data is None:
-            raise PoseTopoError(f"{where.mat_path}: {what}: the data have changed; --data names others on purpose")
-        say(f"warning: {where.mat_path}: {what}")
-    return dataset, where.name
 
 
 def evaluate_checkpoint(
@@ -100,18 +57,17 @@ def evaluate_checkpoint(
 
     Raises:
         PoseTopoError: no such checkpoint, or its data are missing.
+        UsageError: no `data` for a checkpoint from elsewhere.
     """
-    path = runs.reported_checkpoint(run)
-    checkpoint = runs.load_checkpoint(path)
-    config = checkpoint.config
-    where = pick_device(device, say)
+    opened = open_checkpoint(run, device, say)
+    config, model, where = opened.config, opened.model, opened.device
     recipe = replace(
         config.recipe,
         decode=decode or config.recipe.decode,
         flip_test=config.recipe.flip_test if flip_test is None else flip_test,
     )
-    dataset, name = open_data(checkpoint, data, cache=cache, progress=progress, say=say)
-    model, precise = load_model(checkpoint, where), pick_precision(precision, where)
+    dataset, name = open_data(opened, data, cache=cache, progress=progress, say=say)
+    precise = pick_precision(precision, where)
     val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, where)
     found, confidence, rows = predict(
         model,
@@ -129,11 +85,11 @@ def evaluate_checkpoint(
     result = {
         "schema": SCHEMA,
         "kind": "evaluation",
-        "checkpoint_sha256": sha256_file(path),
+        "checkpoint_sha256": sha256_file(opened.path),
         "data_sha256": dataset.sha256,
         "data": name,
         "rendered": is_rendered(Path((data or config.data).mat_path).parent),
-        **identity(config, checkpoint.epoch),
+        **identity(opened, dataset.split),
         "settings": _settings(recipe, dataset.split, precise),
         **score(found, people.joints, people.labelled, unit),
         "legacy": legacy_report(found, people.joints, people.labelled, unit, sizes),
@@ -151,25 +107,12 @@ def evaluate_checkpoint(
         **({} if sizes is None else {"image_size": sizes}),
     )
     _write_examples(out / "examples.npz", dataset, val, found, confidence)
-    metrics = path.parent / "metrics.csv"
-    if metrics.is_file():
+    metrics = opened.path.parent / "metrics.csv"
+    if opened.foreign is None and metrics.is_file():
         with atomic_path(out / "metrics.csv") as temporary:
             shutil.copyfile(metrics, temporary)
     write_json(out / "evaluation.json", result)
     return result
-
-
-def identity(config: RunConfig, epochs: int) -> dict[str, Any]:
-    """Which run a result belongs to, as every result file says it."""
-    return {
-        "arm": config.arm,
-        "seed": config.seed,
-        "arch": config.arch,
-        "protocol": config.recipe.protocol,
-        "epochs": epochs,
-        "as_protocol": as_protocol(config),
-        "deviations": deviations(config),
-    }
 
 
 def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
@@ -213,6 +156,8 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
     found = read_predictions(predictions)
     if len(found) != len(truth.joints):
         raise PoseTopoError(f"{predictions} holds {len(found):,} people, {ground_truth} {len(truth.joints):,}")
+    check_same_people(predictions, ground_truth)
+    check_axes(predictions, found, truth)
     known = read_fields(ground_truth, ("image_size", "annolist_index", "person", "image"))
     scored = (found, truth.joints, truth.labelled, truth.head_size)
     result = {
@@ -223,7 +168,7 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
         "data_sha256": sha256_file(ground_truth),
         "data": Path(ground_truth).stem,
         "rendered": None,
-        **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs", "as_protocol")),
+        **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs", "as_protocol", "checkpoint")),
         "deviations": [],
         "settings": None,
         **score(*scored),

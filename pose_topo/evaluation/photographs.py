@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pose_topo import joints, plots, runs
+from pose_topo import joints, plots
 from pose_topo.config import Recipe
 from pose_topo.data import crops, geometry
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
-from pose_topo.devices import pick_device, pick_precision
+from pose_topo.devices import pick_precision
 from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.evaluation.checkpoints import open_checkpoint
 from pose_topo.evaluation.decoding import decode
-from pose_topo.evaluation.evaluate import load_model
 from pose_topo.evaluation.inference import heatmaps
 from pose_topo.files import write_json
 
@@ -59,9 +59,8 @@ def predict_photographs(
     Raises:
         PoseTopoError: no such checkpoint, or no readable photograph.
     """
-    loaded = runs.load_checkpoint(runs.reported_checkpoint(checkpoint))
-    where = pick_device(device, say)
-    model, recipe = load_model(loaded, where), loaded.config.recipe
+    opened = open_checkpoint(checkpoint, device, say)
+    model, recipe, where = opened.model, opened.config.recipe, opened.device
     found: list[dict[str, Any]] = []
     files = list(_photographs(paths))
     for name, path in tqdm(files, desc="predict", unit="photo", disable=len(files) < 3):
@@ -99,6 +98,8 @@ def _joints_of(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Joints (16, 2) in pixels of the photograph, confidences (16,)."""
     crop, to_photo = _crop(photo, box, recipe)
+    if recipe.colours == "bgr":
+        crop = np.ascontiguousarray(crop[..., ::-1])
     pixels = (
         torch.from_numpy(crop).to(device).float() / 255 - torch.tensor(IMAGENET_MEAN, device=device)
     ) / torch.tensor(IMAGENET_SD, device=device)

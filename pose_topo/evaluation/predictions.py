@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from pose_topo import joints as J
 from pose_topo.data.people import head_size
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.matlab import read_array
 from pose_topo.files import atomic_path
+
+MOST_VALUES = 100_000_000  # in one array: MPII has 1.3 million
+EXCHANGED = 0.2  # so many more joints near the truth with (y, x): chance differs by a few hundredths
 
 
 @dataclass(frozen=True)
@@ -42,21 +46,27 @@ def write_predictions(path: Path, predicted: NDArray[np.float64], **arrays: Any)
 def read_predictions(path: str | Path) -> NDArray[np.float64]:
     """Read field `preds` of an .h5 or .mat file: (P, 16, 2) or (2, 16, P), 1-based -> (P, 16, 2) 0-based.
 
+    (2, 16, 2) is two people, not transposed.
+
     Raises:
-        PoseTopoError: missing, unreadable, no such field, another shape, or not finite.
+        PoseTopoError: missing, unreadable, no such field, another shape, not numbers, or not finite.
     """
     path = Path(path)
     if not path.is_file():
         raise PoseTopoError(f"predictions {path} not found")
-    raw = np.asarray(_field(path, "preds"))
+    raw = _field(path, "preds", "fiu")
     if raw.ndim == 3 and raw.shape[1:] == (J.K, 2):
         found = raw
     elif raw.ndim == 3 and raw.shape[:2] == (2, J.K):
         found = raw.transpose(2, 1, 0)
     else:
-        raise PoseTopoError(f"{path}: preds has shape {raw.shape}, not (people, 16, 2) or (2, 16, people)")
-    if found.dtype.kind not in "fiu":
-        raise PoseTopoError(f"{path}: preds holds {found.dtype}, not numbers")
+        exchanged = raw.ndim == 3 and {2, J.K} < set(raw.shape)
+        raise PoseTopoError(
+            f"{path}: preds has shape {raw.shape}, not (people, 16, 2) or (2, 16, people)"
+            + (": exchange its axes" if exchanged else "")
+        )
+    if not len(found):
+        raise PoseTopoError(f"{path}: preds holds nobody")
     if not np.isfinite(found).all():
         raise PoseTopoError(f"{path}: {int((~np.isfinite(found)).sum())} values of preds are not finite")
     return found.astype(np.float64) - 1.0
@@ -74,30 +84,90 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
         raise PoseTopoError(f"ground truth {path} not found; fetch it with `pose-topo download split`")
     try:
         if path.suffix == ".mat":
-            truth = np.asarray(_field(path, "pos_gt_src"), float).transpose(2, 0, 1)
-            labelled = np.asarray(_field(path, "jnt_missing")).T == 0
-            box = np.asarray(_field(path, "headboxes_src"), float).transpose(2, 0, 1).reshape(-1, 4)
+            truth = _field(path, "pos_gt_src", "fiu").astype(float).transpose(2, 0, 1)
+            labelled = _field(path, "jnt_missing", "fiub").T == 0
+            box = _field(path, "headboxes_src", "fiu").astype(float).transpose(2, 0, 1).reshape(-1, 4)
         else:
-            truth, labelled = np.asarray(_field(path, "joints"), float), np.asarray(_field(path, "labelled"), bool)
-            box = np.asarray(_field(path, "head_box"), float)
+            truth, labelled = _field(path, "joints", "fiu").astype(float), _field(path, "labelled", "fiub").astype(bool)
+            box = _field(path, "head_box", "fiu").astype(float)
     except ValueError as error:
         raise PoseTopoError(f"{path}: not a ground truth file ({error})") from None
+    people = len(truth)
+    if (truth.shape, labelled.shape, box.shape) != ((people, J.K, 2), (people, J.K), (people, 4)):
+        raise PoseTopoError(
+            f"{path}: not a ground truth file (joints {truth.shape}, labelled {labelled.shape}, head boxes {box.shape})"
+        )
+    if not np.isfinite(truth[labelled]).all():
+        raise PoseTopoError(f"{path}: some labelled joints are not finite")
     return GroundTruth(truth - 1.0, labelled, head_size(box))
 
 
-def _field(path: Path, name: str) -> Any:
-    """One array of an HDF5 or MATLAB 5 file."""
+def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None:
+    """Where both files say who their people are (those that this project writes do), it must be the same, in order.
+
+    Raises:
+        PoseTopoError: it is not.
+    """
+    one, other = _people(Path(predictions)), _people(Path(ground_truth))
+    if one is not None and other is not None and not np.array_equal(one, other):
+        raise PoseTopoError(f"{predictions} and {ground_truth} are of different people, or in different order")
+
+
+def check_axes(path: str | Path, found: NDArray[np.float64], truth: GroundTruth) -> None:
+    """Refuse predictions (P, 16, 2) that hold (y, x): exchanged they would place many more joints rightly.
+
+    Raises:
+        PoseTopoError: with x and y exchanged, a fifth of the joints more lie within half a head size.
+    """
+    as_given, exchanged = (_share_near(points, truth) for points in (found, found[..., ::-1]))
+    if exchanged > as_given + EXCHANGED:
+        raise PoseTopoError(
+            f"{path}: x and y are exchanged: read as (y, x), {exchanged:.0%} of the joints lie within half a head size "
+            f"of the truth, as (x, y) {as_given:.0%}"
+        )
+
+
+def _share_near(found: NDArray[np.float64], truth: GroundTruth) -> float:
+    distance = np.hypot(*np.moveaxis(np.where(truth.labelled[..., None], found - truth.joints, np.inf), -1, 0))
+    return float((distance <= 0.5 * truth.head_size[:, None]).sum() / max(1, truth.labelled.sum()))
+
+
+def _people(path: Path) -> NDArray[np.int64] | None:
+    """(P, 2) annotation entry and person in it, as `write_predictions` keeps them; None in other people's files."""
+    try:
+        columns = [_field(path, name, "iu") for name in ("annolist_index", "person")]
+    except PoseTopoError:
+        return None
+    return np.stack(columns, 1) if columns[0].shape == columns[1].shape and columns[0].ndim == 1 else None
+
+
+def _field(path: Path, name: str, kinds: str) -> NDArray[Any]:
+    """One array of an HDF5 or MATLAB 5 file; `kinds` are the NumPy kinds of number that it may hold."""
     import h5py
-    from scipy.io import loadmat
 
     try:
         if path.suffix == ".mat" and not h5py.is_hdf5(path):
-            return loadmat(path, variable_names=[name])[name]
+            return _numbers(path, name, kinds, read_array(path, name))
         with h5py.File(path, "r") as file:
-            return np.asarray(file[name])
+            return np.asarray(_numbers(path, name, kinds, file[name])[()])
+    except PoseTopoError:
+        raise
     except KeyError:
         raise PoseTopoError(f"{path}: no field {name}") from None
-    except Exception as error:  # broken bytes fail in many ways inside h5py and scipy
+    except TypeError:
+        raise PoseTopoError(f"{path}: {name} holds no real numbers") from None
+    except Exception as error:  # broken bytes fail in many ways inside h5py
         raise PoseTopoError(
             f"{path}: not readable as HDF5 or MATLAB 5 ({' '.join(str(error).split())[:100]})"
         ) from None
+
+
+def _numbers(path: Path, name: str, kinds: str, field: Any) -> Any:
+    """The field, or its refusal, from its type and shape alone: a broken header may promise terabytes."""
+    if not (hasattr(field, "dtype") and field.shape is not None):
+        raise PoseTopoError(f"{path}: {name} is no array")
+    if field.dtype.kind not in kinds:
+        raise PoseTopoError(f"{path}: {name} holds {field.dtype}, not numbers")
+    if field.size > MOST_VALUES:
+        raise PoseTopoError(f"{path}: {name} has shape {field.shape}: more than any data set")
+    return field

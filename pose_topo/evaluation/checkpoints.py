@@ -1,0 +1,167 @@
+"""Where a network comes in: a run's checkpoint or somebody else's, and the people it is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pose_topo import runs
+from pose_topo.config import Data, RunConfig
+from pose_topo.data.dataset import Dataset, prepare
+from pose_topo.data.splits import Split
+from pose_topo.devices import pick_device
+from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.models.foreign import Foreign, convert
+from pose_topo.models.layouts import is_ordinary, listed
+from pose_topo.models.pose import SimpleBaseline, build_model
+from pose_topo.protocols import as_protocol, deviations
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network ready to be asked, and what its file says of it."""
+
+    path: Path
+    config: RunConfig
+    model: SimpleBaseline  # on `device`, in evaluation mode
+    device: torch.device
+    epochs: int | None
+    split_sha256: str | None  # None: from elsewhere, nobody knows
+    foreign: Foreign | None  # None: our own
+
+
+def open_checkpoint(run: str | Path, device: str = "auto", say: Callable[[str], None] = print) -> Opened:
+    """Open a run's reported checkpoint, or a checkpoint file of ours or of another code (models/foreign.py).
+
+    Raises:
+        PoseTopoError: no such run, no checkpoint, or weights that are not those of the network it says it is.
+    """
+    path = runs.reported_checkpoint(run)
+    content = runs.read_content(path)
+    where = pick_device(device, say)
+    if runs.is_ours(content):
+        own = runs.parse_checkpoint(path, content)
+        model = build_model(own.config)
+        fill(model, own.model, path)
+        return Opened(path, own.config, _ready(model, where), where, own.epoch, own.split_sha256, None)
+    try:
+        foreign = convert(content, path.name)
+    except PoseTopoError as error:
+        raise PoseTopoError(f"{path} is not a checkpoint that can be read: {error}") from None
+    model = build_model(foreign.config)
+    fill(model, foreign.state, path, foreign.layout.theirs)
+    for line in foreign.notes:
+        say(f"{path.name}: {line}")
+    say(f"{path.name}: {foreign.config.arch}, {foreign.config.model}, {foreign.config.recipe.colours.upper()} input")
+    return Opened(path, foreign.config, _ready(model, where), where, None, None, foreign)
+
+
+def _ready(model: SimpleBaseline, device: torch.device) -> SimpleBaseline:
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def fill(
+    model: torch.nn.Module, state: Mapping[str, Tensor], path: Path, named: Callable[[str], str] = lambda key: key
+) -> None:
+    """Load a state dict that must fit the network exactly.
+
+    Args:
+        named: our key -> what the file calls it.
+
+    Raises:
+        PoseTopoError: keys missing or unknown, tensors of another shape or kind, or numbers that are not finite; all
+            of the first kind that is found are listed.
+    """
+    expected = model.state_dict()
+    wrong = {key for key in expected.keys() & state.keys() if not _fits(state[key], expected[key])}
+    problems = {
+        "missing": {named(key) for key in expected.keys() - state.keys()},
+        "unknown": {named(key) for key in state.keys() - expected.keys()},
+        "not of the right shape or type": {
+            f"{named(key)} {_shape(state[key])} (here {tuple(expected[key].shape)})" for key in wrong
+        },
+    }
+    if any(problems.values()):
+        said = "; ".join(f"{what}: {listed(names)}" for what, names in problems.items() if names)
+        raise PoseTopoError(f"{path}: weights do not fit: {said}")
+    if broken := [named(key) for key, value in state.items() if not value.float().isfinite().all()]:
+        raise PoseTopoError(f"{path}: weights are not finite: {listed(broken)}")
+    model.load_state_dict(state)
+
+
+def _fits(value: Any, expected: Tensor) -> bool:
+    """Whether an ordinary tensor of the expected shape, and floating where that is (of any width)."""
+    return (
+        is_ordinary(value)
+        and value.shape == expected.shape
+        and value.is_floating_point() == expected.is_floating_point()
+    )
+
+
+def _shape(value: Any) -> str:
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def open_data(
+    opened: Opened,
+    data: Data | None,
+    *,
+    cache: Path | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> tuple[Dataset, str]:
+    """The data set a checkpoint was trained on, split as it was then, and its name; for a checkpoint from elsewhere
+    `data`, split as its protocol does with seed 0.
+
+    Args:
+        data: take the files from here instead: the same data elsewhere, or another data set.
+
+    Raises:
+        PoseTopoError: the data are missing, or no longer those of the training, so that people it was trained on might
+            be scored.
+        UsageError: no `data` for a checkpoint from elsewhere.
+    """
+    config = opened.config
+    where = config.data
+    if opened.foreign is not None and data is None:
+        raise UsageError(f"{opened.path} comes from elsewhere and names no data: give --data")
+    if data is not None:
+        where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
+    dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress, say=say)
+    if opened.foreign is not None:
+        for line in _doubts(opened, dataset.split):
+            say(f"warning: {line}")
+    elif dataset.split_sha256 != opened.split_sha256:
+        what = "these are not the people that the network was trained on and tested with"
+        if data is None:
+            raise PoseTopoError(f"{where.mat_path}: {what}: the data have changed; --data names others on purpose")
+        say(f"warning: {where.mat_path}: {what}")
+    return dataset, where.name
+
+
+def _doubts(opened: Opened, split: Split) -> list[str]:
+    """Both published systems were trained on Tompson's training people; of any other split nothing is known."""
+    if opened.foreign is None or split.rule == "tompson":
+        return []
+    return [f"the network may have been trained on people who are scored here (split: {split.rule})"]
+
+
+def identity(opened: Opened, split: Split) -> dict[str, Any]:
+    """Which network a result belongs to, as every result file says it."""
+    config, foreign = opened.config, opened.foreign
+    own = foreign is None
+    return {
+        "arm": config.arm if own else None,
+        "seed": config.seed if own else None,
+        "arch": config.arch,
+        "protocol": config.recipe.protocol,
+        "epochs": opened.epochs,
+        "as_protocol": as_protocol(config) if own else None,
+        "checkpoint": None if own else foreign.record(),
+        "deviations": [*deviations(config), *([] if own else foreign.notes), *_doubts(opened, split)],
+    }
