@@ -97,13 +97,13 @@ def _step(
     strength: float,
 ) -> tuple[Tensor, Tensor | None]:
     with autocast(batch.images.device, precision):
-        predicted = model(batch.images)
+        predicted, features = model(batch.images, with_features=True)
     heatmap = heatmap_loss(predicted, batch.targets, batch.weights, recipe.loss, recipe.mask_unlabelled)
     topo = None
     loss = heatmap
     if isinstance(model, TopoModel):
         with torch.set_grad_enabled(strength > 0):
-            topo = model.topo_reg_loss()
+            topo = model.topo_reg_loss(features)
         loss = heatmap + strength * topo if strength > 0 else heatmap
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
