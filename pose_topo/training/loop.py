@@ -213,8 +213,11 @@ def _epoch(
         "seconds": time.perf_counter() - started,
     }
     if recipe.report == "best" and is_topo:
-        with torch.no_grad():  # the study selects by the validation loss with its annealed spatial term
-            row["val_loss"] += strength * float(state.model.topo_reg_loss())  # type: ignore[operator]
+        # the study selects by the validation loss with its annealed spatial term; a loss on activations is known on
+        # training batches only: its mean over the epoch stands in
+        with torch.no_grad():
+            reads = state.model.reads_activations
+            row["val_loss"] += strength * (topo if reads else float(state.model.topo_reg_loss()))  # type: ignore[operator]
     state.history.append(row)
     return row
 
