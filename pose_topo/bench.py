@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from pose_topo import provenance
-from pose_topo.config import Data, Recipe, RunConfig, Topography
+from pose_topo.config import TOPO_LOSSES, Data, Recipe, RunConfig, Topography
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import CropStore, open_or_build
 from pose_topo.data.crops import CropSettings, read_photograph
@@ -30,7 +30,9 @@ from pose_topo.devices import autocast, pick_device, pick_precision, seed_everyt
 from pose_topo.evaluation.evaluate import BATCH
 from pose_topo.evaluation.inference import predict
 from pose_topo.evaluation.pckh import score
+from pose_topo.lattice import Lattice
 from pose_topo.models.pose import build_model
+from pose_topo.models.regularizers import spatial_loss
 from pose_topo.protocols import PROTOCOLS
 from pose_topo.training.meter import Meter
 from pose_topo.training.optimisation import make_optimizer
@@ -160,6 +162,19 @@ def evaluation_cost(store: CropStore, people: People, config: RunConfig, device:
     }
 
 
+def spatial_loss_cost(device: torch.device) -> dict[str, float]:
+    """Forward and backward of each spatial loss alone: 256 inputs to a 16 x 16 grid, 16 pictures of 32 x 32 cells."""
+    lattice = Lattice(16, 16)
+    weight = torch.randn(256, 256, 1, 1, device=device, requires_grad=True)
+    maps = torch.randn(16, 256, 32, 32, device=device).relu_().to(memory_format=torch.channels_last).requires_grad_()
+
+    def run(name: str) -> None:
+        read = weight if TOPO_LOSSES[name] == "weights" else maps
+        torch.autograd.grad(spatial_loss(name, lattice, weight, maps), read)
+
+    return {f"loss_{name}_ms": milliseconds(lambda n=name: run(n), device, 9) for name in TOPO_LOSSES}
+
+
 def _rows(people: People) -> Any:
     import numpy as np
 
@@ -184,6 +199,7 @@ def measure(data: Data, config: RunConfig, count: int, work: Path) -> dict[str, 
         **batch_cost(store, people, recipe, device),
         **step_cost(store, people, config, device),
         **evaluation_cost(store, people, config, device),
+        **spatial_loss_cost(device),
     }
 
 

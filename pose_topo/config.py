@@ -17,6 +17,14 @@ Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
 
 ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
+TOPO_LOSSES = {  # --topo-loss -> what it reads of the topographic layer; models/regularizers.py has the functions
+    "weight-similarity": "weights",
+    "neighbour-cosine": "weights",
+    "topoloss": "weights",
+    "activation-similarity": "activations",
+    "spatial-correlation": "activations",
+    "topographic": "activations",
+}
 HEATMAP_STRIDE = 4  # input pixels per heatmap cell: three deconvolutions undo 8 of the backbone's 32
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from pose_topo.config import MAT_NAME, Data, Recipe, RunConfig, Topography
+from pose_topo.config import MAT_NAME, TOPO_LOSSES, Data, Recipe, RunConfig, Topography
 from pose_topo.errors import UsageError
 from pose_topo.protocols import PROTOCOLS
 
@@ -166,7 +166,9 @@ class TopoOptions(TrainOptions):
 
     spatial_lambda: Annotated[float, Option(help="Weight of the spatial loss; 0 is the control.")] = 0.5
     lambda_schedule: Annotated[str | None, Option(help="constant or cosine (1.0 down to 0.1 of lambda).")] = None
-    topo_loss: Annotated[str, Option(help="Spatial loss: weight-similarity (the study's).")] = "weight-similarity"
+    topo_loss: Annotated[str, Option(help=f"Spatial loss (the study's: the first): {', '.join(TOPO_LOSSES)}.")] = (
+        "weight-similarity"
+    )
     topo_grid: Annotated[tuple[int, int], Option(help="Height and width of the channel grid.")] = (16, 16)
     topo_neighbours: Annotated[int, Option(help="4 (rook) or 8 (queen).")] = 8
     topo_torus: Annotated[bool, Option("--topo-torus", help="Join the grid's opposite borders.")] = False

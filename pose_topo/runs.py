@@ -30,6 +30,7 @@ COLUMNS = (
     "moran_i",
     "contiguity",
     "mean_row_norm",
+    "cosine_excess",
     "participation_ratio",
     "lr",
     "images_per_s",

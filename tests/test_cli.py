@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pose_topo import cli
-from pose_topo.config import MAT_NAME
+from pose_topo.config import MAT_NAME, TOPO_LOSSES
 
 TINY = [
     "--protocol",
@@ -218,7 +218,8 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["train-baseline", "--arch", "resnet19"], 2, "resnet50"),
         (["train-topo", "--topo-grid", "0", "4", "--no-pretrained"], 2, "at least 1"),
         (["train-topo", "--topo-grid", "4", "-4", "--no-pretrained"], 2, "at least 1"),
-        (["train-topo", "--topo-loss", "smooth", "--no-pretrained"], 2, "weight-similarity"),
+        (["train-topo", "--topo-loss", "smooth", "--no-pretrained"], 2, ", ".join(TOPO_LOSSES)),
+        (["train-topo", "--topo-grid", "1", "1", "--no-pretrained"], 2, "no neighbours"),
         (["train-topo", "--protocol", "quick"], 2, "standard, paper, demo"),
         (["train-topo", "--epochs", "0"], 2, "at least 1"),
         (["train-topo", "--spatial-lambda", "-1"], 2, "0 or more"),

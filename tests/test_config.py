@@ -1,11 +1,12 @@
 """Configs: what departs from a protocol is named, and a config survives its JSON."""
 
 import json
+import typing
 from dataclasses import replace
 
 import pytest
 
-from pose_topo.config import Data, RunConfig, Topography, from_dict, to_dict
+from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography, from_dict, to_dict
 from pose_topo.errors import PoseTopoError
 from pose_topo.options import TopoOptions, TrainOptions
 from pose_topo.protocols import DEMO, PAPER, STANDARD, as_protocol, deviations
@@ -56,3 +57,9 @@ def test_a_share_to_hold_out_means_a_random_split():
     assert TrainOptions(val_split=0.2).recipe().split == "random"
     assert TrainOptions(val_split=0.2, split="paper").recipe().split == "paper"
     assert replace(STANDARD, val_split=0.1) == STANDARD
+
+
+def test_the_help_of_topo_loss_lists_every_loss():
+    (option,) = typing.get_type_hints(TopoOptions, include_extras=True)["topo_loss"].__metadata__
+    assert all(name in option.help for name in TOPO_LOSSES)
+    assert next(iter(TOPO_LOSSES)) == TopoOptions.topo_loss == Topography().loss == "weight-similarity"

@@ -82,6 +82,18 @@ def all_pairs_cosine(weights: Array) -> float | None:
     return float(((unit.sum(axis=0) ** 2).sum() - count) / (count * (count - 1))) if count > 1 else None
 
 
+def cosine_excess(weights: Array, lattice: Lattice) -> float | None:
+    """`neighbour_cosine` less `all_pairs_cosine`: how much more alike neighbours are than any two channels.
+
+    0 for rows in no order, however alike they all are.
+
+    Raises:
+        ValueError: there is not one row a channel.
+    """
+    near, every = neighbour_cosine(weights, lattice), all_pairs_cosine(weights)
+    return None if near is None or every is None else near - every
+
+
 def _spread(rows: Array) -> float | None:
     """(sum l)^2 / sum l^2 over the squared singular values l of the rows; None where all are zero."""
     largest = np.abs(rows).max()

@@ -8,10 +8,10 @@ import torchvision
 from torch import Tensor, nn
 
 from pose_topo import joints
-from pose_topo.config import ARCHS, RunConfig
+from pose_topo.config import ARCHS, TOPO_LOSSES, RunConfig
 from pose_topo.errors import UsageError
 from pose_topo.lattice import Lattice
-from pose_topo.models.regularizers import REGULARIZERS
+from pose_topo.models.regularizers import check, spatial_loss
 from pose_topo.models.topographic import TopographicConv2d
 
 DECONV_CHANNELS = 256
@@ -57,8 +57,10 @@ class SimpleBaseline(nn.Module):
         """What the head reads: (B, C, H/4, W/4). The channels an analysis lays on the grid."""
         return self.deconv(self.backbone(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
+    def forward(self, x: Tensor, *, with_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Heatmaps; `with_features`, heatmaps and the features (B, C, H/4, W/4) they were made from."""
+        features = self.features(x)
+        return (self.head(features), features) if with_features else self.head(features)
 
 
 class TopoModel(SimpleBaseline):
@@ -76,8 +78,7 @@ class TopoModel(SimpleBaseline):
         num_keypoints: int = joints.K,
     ) -> None:
         super().__init__(arch, init=init, num_keypoints=num_keypoints)
-        if loss not in REGULARIZERS:
-            raise UsageError(f"--topo-loss {loss}: give one of {', '.join(REGULARIZERS)}")
+        check(loss, lattice)  # refuses what makes no sense here and now, not in the first step
         self.loss = loss
         self.topo = TopographicConv2d(DECONV_CHANNELS, lattice, batch_norm=batch_norm, init=topo_init)
         self.head = nn.Conv2d(lattice.channels, num_keypoints, 1)
@@ -86,9 +87,21 @@ class TopoModel(SimpleBaseline):
     def features(self, x: Tensor) -> Tensor:
         return self.topo(super().features(x))
 
-    def topo_reg_loss(self) -> Tensor:
-        """The spatial loss of the topographic layer, a scalar, before lambda."""
-        return REGULARIZERS[self.loss](self.topo.conv.weight, self.topo.lattice)
+    @property
+    def reads_activations(self) -> bool:
+        """Whether the spatial loss needs the features of a batch, not the weights alone."""
+        return TOPO_LOSSES[self.loss] == "activations"
+
+    def topo_reg_loss(self, features: Tensor | None = None) -> Tensor:
+        """The spatial loss of the topographic layer, a scalar, before lambda, in fp32.
+
+        Args:
+            features: what `forward(..., with_features=True)` gave for this batch; losses on weights do without. They
+                are handed through, not kept: the graph goes with the step. With several processes
+                (DistributedDataParallel) they are those of the own process: the loss is the mean of the processes'
+                losses, not the loss of the whole batch, and correlations see B / processes pictures.
+        """
+        return spatial_loss(self.loss, self.topo.lattice, self.topo.conv.weight, features)
 
 
 def init_head(head: nn.Conv2d) -> None:

@@ -112,8 +112,11 @@ def _row(state: State, setting: Setting, epoch: int, sums: Reading, held_out: di
         **grid_state(state.model),
     }
     if recipe.select == "loss" and isinstance(state.model, TopoModel):
-        with torch.no_grad():  # the study selects by the validation loss with its annealed spatial term
-            row["val_loss"] += strength * float(state.model.topo_reg_loss())
+        # the study selects by the validation loss with its annealed spatial term; a loss on activations is known on
+        # training batches only: its mean over the epoch stands in
+        with torch.no_grad():
+            reads = state.model.reads_activations
+            row["val_loss"] += strength * (topo if reads else float(state.model.topo_reg_loss()))
     return row
 
 

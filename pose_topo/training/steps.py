@@ -71,14 +71,14 @@ def _step(
     strength: float,
 ) -> tuple[Tensor, Tensor | None]:
     with autocast(batch.images.device, precision):
-        predicted = forward(batch.images)
+        predicted, features = forward(batch.images, with_features=True)
     heatmap = heatmap_loss(predicted, batch.targets, batch.weights, recipe.loss, recipe.mask_unlabelled)
     topo = None
     # several processes average their gradients: each one's share makes that the mean over the step's people
     loss = heatmap if batch.share == 1 else batch.share * heatmap
     if isinstance(model, TopoModel):
         with torch.set_grad_enabled(strength > 0):
-            topo = model.topo_reg_loss()
+            topo = model.topo_reg_loss(features)
         loss = loss + strength * topo if strength > 0 else loss
     optimizer.zero_grad(set_to_none=True)
     loss.backward()

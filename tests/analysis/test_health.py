@@ -83,6 +83,14 @@ def test_zero_rows_have_no_direction() -> None:
     assert health.mean_row_norm(weights) == pytest.approx((1 + 0 + np.sqrt(2) + 1) / 4)
 
 
+def test_excess_of_the_neighbours_cosine() -> None:
+    # a row of three: cosines 01: 1, 12: 0, 02: 0 -> neighbours 1/2, all pairs 1/3
+    assert health.cosine_excess(np.array([[1.0, 0], [2, 0], [0, 1]]), Lattice(1, 3)) == pytest.approx(1 / 6)
+    # all alike is not a map
+    assert health.cosine_excess(np.full((12, 5), 3.0), Lattice(3, 4)) == pytest.approx(0, abs=1e-12)
+    assert health.cosine_excess(np.zeros((12, 5)), Lattice(3, 4)) is None
+
+
 def test_nothing_to_measure_gives_none() -> None:
     zero = np.zeros((9, 4))
     assert health.neighbour_cosine(zero, Lattice(3, 3)) is None

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pose_topo.config import ARCHS, Data, RunConfig, Topography
+from pose_topo.config import ARCHS, TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.lattice import Lattice
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model
@@ -71,6 +71,59 @@ def test_equal_seeds_give_equal_networks_and_control_equals_topo_at_the_start():
 def test_the_studys_names_are_there():
     model = TopoModel("resnet18", Lattice(4, 4))
     assert torch.equal(model.topo_reg_loss(), model.topo.weight_similarity_loss())
+
+
+def test_features_are_what_the_head_reads():
+    model = TopoModel("resnet18", Lattice(4, 4)).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.inference_mode():
+        maps, features = model(x, with_features=True)
+        assert features.shape == (2, 16, 8, 8) and features.min() == 0
+        assert torch.equal(maps, model.head(features)) and torch.equal(maps, model(x))
+
+
+@pytest.mark.parametrize("loss", TOPO_LOSSES)
+def test_the_spatial_loss_reads_the_weights_or_the_features_of_the_batch(loss):
+    torch.manual_seed(0)
+    model = TopoModel("resnet18", Lattice(4, 4), loss=loss)
+    _, features = model(torch.randn(2, 3, 32, 32), with_features=True)
+    model.topo_reg_loss(features).backward()
+    reached = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
+    # a loss on activations trains what comes before the layer too, a loss on weights the layer alone; none the head
+    assert reached == ({"backbone", "deconv", "topo"} if model.reads_activations else {"topo"})
+    if model.reads_activations:
+        with pytest.raises(ValueError, match="activations"):
+            model.topo_reg_loss()
+
+
+@pytest.mark.parametrize("loss", TOPO_LOSSES)
+def test_shrinking_the_layer_and_enlarging_the_head_moves_no_heatmap_but_some_losses(loss):
+    torch.manual_seed(0)
+    model = TopoModel("resnet18", Lattice(16, 16), loss=loss)
+    # a fresh head and fresh deconvolutions answer almost nothing
+    features = torch.randn(2, 256, 8, 8)
+
+    def measured() -> tuple[torch.Tensor, float]:
+        answers = model.topo(features)
+        return model.head(answers), model.topo_reg_loss(answers).item()
+
+    with torch.no_grad():
+        maps, before = measured()
+        model.topo.conv.weight.mul_(0.1)
+        model.head.weight.div_(0.1)
+        same, after = measured()
+    torch.testing.assert_close(same, maps, rtol=1e-4, atol=1e-7)
+    if loss == "weight-similarity":
+        assert before == pytest.approx(4.0, abs=1e-5) and after == pytest.approx(0.04, abs=1e-6)
+    else:
+        assert after == pytest.approx(before * (0.01 if loss == "activation-similarity" else 1), rel=1e-4)
+
+
+def test_a_grid_that_a_loss_cannot_use_is_refused_when_the_network_is_built():
+    with pytest.raises(UsageError, match="no neighbours"):
+        TopoModel("resnet18", Lattice(1, 1))
+    with pytest.raises(UsageError, match="equally far"):
+        TopoModel("resnet18", Lattice(1, 2), loss="spatial-correlation")
 
 
 def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):

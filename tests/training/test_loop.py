@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pose_topo import runs
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.errors import PoseTopoError
@@ -124,6 +124,31 @@ def test_the_paper_recipe_trains_and_reports_its_best(small_data, tmp_path):
     best = min(history, key=lambda row: row["val_loss"])["epoch"]
     assert runs.reported_checkpoint(tmp_path / "run").name == "best.pt"
     assert runs.load_checkpoint(tmp_path / "run" / "best.pt").epoch == best
+
+
+@pytest.mark.parametrize("loss", TOPO_LOSSES)
+def test_every_spatial_loss_trains_and_logs_the_health_beside_it(config, dataset, tmp_path, loss):
+    recipe = replace(config.recipe, batch_size=8, epochs=1)  # two steps
+    history = fit(replace(config, recipe=recipe, topography=Topography(4, 4, loss=loss)), dataset, tmp_path / "run")
+    row = history[-1]
+    assert row["topo_loss"] > 0 and row["mean_row_norm"] > 0
+    assert -2 <= row["cosine_excess"] <= 2 and 1 <= row["participation_ratio"] <= 16
+    assert row["train_loss"] == pytest.approx(row["train_heatmap_loss"] + 0.5 * row["topo_loss"])
+    header = (tmp_path / "run" / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"topo_loss", "mean_row_norm", "cosine_excess", "participation_ratio"} <= set(header)
+
+
+@pytest.mark.parametrize("loss", ["weight-similarity", "topographic"])
+def test_the_best_is_chosen_with_the_spatial_term(config, dataset, tmp_path, monkeypatch, loss):
+    monkeypatch.setattr(epoch, "validate", lambda *_, **__: {"val_loss": 1.0, "val_pckh": 0.0})
+    ends = []
+    recipe = replace(config.recipe, select="loss", epochs=1)
+    row = fit(
+        replace(config, recipe=recipe, topography=Topography(4, 4, loss=loss, weight=3.0)), dataset, tmp_path / "run",
+        lambda model, _: ends.append(model.topo_reg_loss().item() if loss == "weight-similarity" else None),
+    )[0]  # fmt: skip
+    # weights are there after the epoch; activations were there on the training batches: their mean
+    assert row["val_loss"] == pytest.approx(1.0 + 3.0 * (ends[0] or row["topo_loss"]))
 
 
 def test_patience_ends_a_run_early(config, dataset, tmp_path, monkeypatch):

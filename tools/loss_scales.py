@@ -1,0 +1,84 @@
+"""How large each spatial loss and its pull are beside the heatmap loss: the table of docs/regularizers.md.
+
+    .venv/bin/python tools/loss_scales.py --data DATA [--steps N]
+
+On one batch of the demo's recipe (ResNet-18, 128 px, 16 people, fp32, seed 0), in an untrained network and in one
+trained N steps without a spatial loss: the loss, and the length of its gradient over that of the heatmap loss, in the
+weights of the topographic layer and in all parameters. Lambda multiplies both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.data.batches import Batch, Batches
+from pose_topo.data.crop_store import open_or_build
+from pose_topo.data.crops import CropSettings
+from pose_topo.data.dataset import present_people
+from pose_topo.devices import seed_everything
+from pose_topo.models.pose import TopoModel, build_model
+from pose_topo.models.regularizers import spatial_loss
+from pose_topo.protocols import DEMO
+from pose_topo.training.losses import heatmap_loss
+from pose_topo.training.optimisation import make_optimizer
+from pose_topo.training.steps import train_epoch
+
+CPU = torch.device("cpu")
+
+
+def lengths(model: TopoModel, loss: torch.Tensor) -> tuple[float, float]:
+    """Lengths of the gradient in the topographic layer's weights and in all parameters."""
+    parameters = list(model.parameters())
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    gradients = {id(p): g for p, g in zip(parameters, found, strict=True) if g is not None}
+    every = torch.stack([g.norm() for g in gradients.values()]).norm()
+    return gradients[id(model.topo.conv.weight)].norm().item(), every.item()
+
+
+def rows(model: TopoModel, batch: Batch) -> list[str]:
+    """A line a loss."""
+    model.train()
+    maps, features = model(batch.images, with_features=True)
+    heatmap = heatmap_loss(maps, batch.targets, batch.weights, DEMO.loss, DEMO.mask_unlabelled)
+    layer, every = lengths(model, heatmap)
+    lines = [f"heatmap loss {heatmap.item():.3g}, its gradient {layer:.3g} in the layer, {every:.3g} in all"]
+    for name in TOPO_LOSSES:
+        loss = spatial_loss(name, model.topo.lattice, model.topo.conv.weight, features)
+        mine, all_of_it = lengths(model, loss)
+        lines.append(f"| `{name}` | {loss.item():.3g} | {mine / layer:.3g} | {all_of_it / every:.3g} |")
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--steps", type=int, default=100)
+    chosen = parser.parse_args()
+    config = RunConfig("topo", "resnet18", DEMO, Data.at(chosen.data), Topography(weight=0.0))
+    with tempfile.TemporaryDirectory() as work:
+        people, _ = present_people(config.data, lambda _: None, Path(work))
+        settings = CropSettings(DEMO.framing, DEMO.input_size, DEMO.antialias)
+        store = open_or_build(people, Path(config.data.img_dir), settings, Path(work), workers=1, progress=False)
+        batches = Batches(store, people, np.arange(len(people)), DEMO, CPU)
+        seed_everything(0)
+        model = build_model(config)
+        assert isinstance(model, TopoModel)
+        fixed = next(batches.epoch(0, 1, DEMO.batch_size))
+        print("untrained", *rows(model, fixed), sep="\n")
+        endless = (batch for epoch in range(1, 10**6) for batch in batches.epoch(0, epoch, DEMO.batch_size))
+        train_epoch(
+            model, make_optimizer(model, DEMO), islice(endless, chosen.steps), DEMO, precision="fp32", strength=0.0,
+            rate=lambda _: 1e-3, first_step=0, report=lambda people, loss: None,
+        )  # fmt: skip
+        print(f"after {chosen.steps} steps without a spatial loss", *rows(model, fixed), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
