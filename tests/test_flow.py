@@ -19,7 +19,7 @@ ORDER = [
     ["analysis.inference", "analysis.moran", "analysis.parcellation", "analysis.correlation", "analysis.coactivation",
      "analysis.health", "evaluation.decoding", "evaluation.pckh", "evaluation.legacy", "evaluation.inference"],
     ["models"],
-    ["runs", "plots"],
+    ["runs", "skeletons", "legends", "plots", "sheets"],
     ["training"],
     ["evaluation"],
     ["analysis"],
