@@ -53,19 +53,19 @@ def _weight(height: int) -> int:
 
 def entry_width(entry: Entry, height: int) -> int:
     """Pixels that a sample and its word take."""
-    return 4 * height + text_width(entry.text, height)
+    return 5 * height + text_width(entry.text, height)
 
 
 def put_entry(canvas: NDArray[np.uint8], entry: Entry, left: int, middle: int, height: int, colour: RGB) -> None:
     """A sample and its word in `colour`, vertically centred on the row `middle`."""
-    pen = Pen(1, 1, 2) if entry.kind == "thin" else Pen.for_size(35 * height)
-    start, end = (left + height // 2, middle), (left + 5 * height // 2, middle)
+    pen = Pen(1, 1, 2) if entry.kind == "thin" else Pen.for_size(25 * height)
+    start, end = (left + height // 2, middle), (left + 7 * height // 2, middle)
     if entry.kind in ("limb", "thin"):
         tube(canvas, start, end, entry.look, pen)
     if entry.kind != "thin":
         spot = ((start[0] + end[0]) // 2, middle)
         dot(canvas, spot, entry.look, pen, hollow=entry.kind == "ring")
-    put_text(canvas, entry.text, left + 3 * height + height // 2, middle, height, colour)
+    put_text(canvas, entry.text, left + 4 * height + height // 2, middle, height, colour)
 
 
 def stamp(picture: NDArray[np.uint8], entries: list[Entry], points: NDArray) -> NDArray[np.uint8]:

@@ -51,7 +51,7 @@ class Pen:
         """Args:
         size: the person's, in pixels."""
         body = max(1, round(size * THICK))
-        return Pen(body, max(1, round(body / 3)), max(2, round(body * 1.1)))
+        return Pen(body, max(1, round(body / 3)), max(3, round(body * 1.1)))
 
 
 def extent(points: NDArray, shown: NDArray[np.bool_]) -> float:
@@ -71,10 +71,11 @@ def draw_person(
     Args:
         solid: (16,) joints drawn as full dots; the others are rings, and limbs that end in one are thin. None: all.
         shown: (16,) joints drawn at all. None: all.
-        size: the person's in pixels, which the widths follow; None: of the joints shown.
+        size: the person's in pixels, which the widths follow; None: of the joints shown, as far as the
+            picture goes.
     """
     solid, shown = _mask(solid), _mask(shown)
-    pen = Pen.for_size(extent(points, shown) if size is None else size)
+    pen = Pen.for_size(min(extent(points, shown), *picture.shape[:2]) if size is None else size)
     thin = Pen(max(1, pen.body // 3), 1, pen.dot)
     canvas: NDArray[np.uint8] = np.array(picture, order="C")
     limbs = [(a, b, bool(solid[a] and solid[b])) for a, b in joints.LIMBS if shown[a] and shown[b]]
@@ -109,13 +110,11 @@ def tube(canvas: NDArray[np.uint8], start: Spot, end: Spot, look: Look, pen: Pen
 
 
 def dot(canvas: NDArray[np.uint8], spot: Spot, look: Look, pen: Pen, *, hollow: bool) -> None:
-    """A joint, drawn into `canvas`: full, or a ring through which the picture shows."""
-    radius, ring = pen.dot << SHIFT, max(1, pen.body // 2)
-    strokes = ((look.rim, 0, ring + 2 * pen.rim), (look.body, 0, ring))
-    if not hollow:
-        strokes = ((look.rim, pen.rim << SHIFT, cv2.FILLED), (look.body, 0, cv2.FILLED))
-    for colour, more, stroke in strokes:
-        cv2.circle(canvas, _fixed(spot), radius + more, colour, stroke, cv2.LINE_AA, SHIFT)
+    """A joint, drawn into `canvas`: full, or a ring with a hole in the colour of its rim."""
+    radius = pen.dot + hollow
+    discs = [(look.rim, radius + pen.rim), (look.body, radius)] + [(look.rim, radius // 2)] * hollow
+    for colour, size in discs:
+        cv2.circle(canvas, _fixed(spot), size << SHIFT, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
 def _fixed(spot: Spot) -> tuple[int, int]:

@@ -129,7 +129,7 @@ def draw_overlay(picture: NDArray[np.uint8], persons: list[FoundPerson], min_con
     for person in persons:
         solid = person.confidence >= min_confidence
         picture = skeletons.draw_person(picture, person.points, solid=solid, shown=person.found)
-    entries = [legends.LEFT, legends.RIGHT, legends.hollow(f"below {min_confidence:g}")]
+    entries = [legends.LEFT, legends.RIGHT, legends.hollow(f"confidence < {min_confidence:g}")]
     return legends.stamp(picture, entries, np.concatenate([person.points for person in persons]))
 
 

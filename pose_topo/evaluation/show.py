@@ -56,7 +56,7 @@ def show_sample(
     shown = people.take(chosen)
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
     with tempfile.TemporaryDirectory() as folder:
-        store = open_or_build(shown, Path(data.img_dir), settings, Path(folder), progress=False, say=say)
+        store = open_or_build(shown, Path(data.img_dir), settings, Path(folder), progress=False, say=_unsaid)
         cells = [_annotated(store, shown, row, recipe) for row in range(len(shown))]
     title = f"{len(shown)} of {len(rows):,} {WHO[split]} of {data.name} ({recipe.protocol} protocol), seed {seed}"
     entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow("annotated, but hidden")]
@@ -106,7 +106,7 @@ def show_worst(
         below = f"error {mean[i]:.2f} heads, PCKh@{PCKH_AT} {share[i]:.0f}%"
         cells.append(_compared(dataset.store, dataset.people, int(rows[i]), recipe, found[i], confidence[i], below))
     title = f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in head sizes"
-    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow(f"confidence below {MIN_CONFIDENCE}")]
+    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow(f"confidence < {MIN_CONFIDENCE:g}")]
     plots.write_picture(out, sheets.draw_sheet(cells, title, [*entries, legends.REFERENCE]))
     return len(cells)
 
@@ -128,6 +128,10 @@ def worst_first(mean: NDArray[np.float64]) -> NDArray[np.int64]:
     """People by falling mean error (P,), the earlier one first among equals; those without an error are left out."""
     order = np.argsort(-mean, kind="stable")  # NaN comes last
     return order[~np.isnan(mean[order])]
+
+
+def _unsaid(_line: str) -> None:
+    """A few crops in a passing folder are not worth a line."""
 
 
 def _rows(halves: Split, split: str) -> NDArray[np.int64]:
@@ -160,11 +164,11 @@ def _compared(
     labelled = people.labelled[row]
     true, predicted = _in_crop(store, row, people.joints[row]), _in_crop(store, row, found)
     picture, move = _window(store, row, true[labelled], recipe)
+    picture = skeletons.draw_reference(picture, move(true), labelled)
     size = skeletons.extent(move(true), labelled)
     picture = skeletons.draw_person(
         picture, move(predicted), solid=confidence >= MIN_CONFIDENCE, shown=confidence > 0, size=size
     )
-    picture = skeletons.draw_reference(picture, move(true), labelled)
     return Cell(picture, (f"{people.names[row]} #{people.person[row]}", below))
 
 
