@@ -111,10 +111,10 @@ def tube(canvas: NDArray[np.uint8], start: Spot, end: Spot, look: Look, pen: Pen
 
 def dot(canvas: NDArray[np.uint8], spot: Spot, look: Look, pen: Pen, *, hollow: bool) -> None:
     """A joint, drawn into `canvas`: full, or a ring with a hole in the colour of its rim."""
-    radius = pen.dot + hollow
-    discs = [(look.rim, radius + pen.rim), (look.body, radius)] + [(look.rim, radius // 2)] * hollow
+    radius, rim = (pen.dot + hollow) << SHIFT, pen.rim << SHIFT
+    discs = [(look.rim, radius + rim), (look.body, radius)] + [(look.rim, radius * 5 // 8)] * hollow
     for colour, size in discs:
-        cv2.circle(canvas, _fixed(spot), size << SHIFT, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
+        cv2.circle(canvas, _fixed(spot), size, colour, cv2.FILLED, cv2.LINE_AA, SHIFT)
 
 
 def _fixed(spot: Spot) -> tuple[int, int]:
