@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pose_topo.legends import Entry, entry_width, put_entry, put_text, text_width
 from pose_topo.skeletons import BLACK
 
-CELL = 256  # side of a picture in pixels
-COLUMNS = 6  # at most
+CELL = 256  # side of a square picture in pixels; a cell may hold several in a row
 GAP, MARGIN = 10, 14
+WIDEST = 6 * CELL + 5 * GAP  # pixels of a row
 LETTER, LINE = 10, 17  # height of capitals, and of a line, below a picture
 GREY = (95, 95, 95)
 
@@ -21,15 +21,16 @@ GREY = (95, 95, 95)
 class Cell:
     """A picture and what is written below it."""
 
-    picture: NDArray[np.uint8]  # (CELL, CELL, 3) RGB
+    picture: NDArray[np.uint8]  # (CELL, w, 3) RGB, w the same for all cells of a sheet
     lines: tuple[str, str]
 
 
 def draw_sheet(cells: list[Cell], title: str, entries: list[Entry]) -> NDArray[np.uint8]:
     """All of it, (H, W, 3) RGB on white. A legend too wide for the sheet goes on in further rows."""
-    columns = min(COLUMNS, len(cells))
+    across = cells[0].picture.shape[1]
+    columns = min((WIDEST + GAP) // (across + GAP), len(cells))
     rows = -(-len(cells) // columns)
-    width = 2 * MARGIN + columns * CELL + (columns - 1) * GAP
+    width = 2 * MARGIN + columns * across + (columns - 1) * GAP
     title_lines = wrapped(title, width - 2 * MARGIN, LETTER + 2)
     legend_rows = _legend_rows(entries, width - 2 * MARGIN)
     head = MARGIN + (len(title_lines) + len(legend_rows)) * 24
@@ -43,14 +44,15 @@ def draw_sheet(cells: list[Cell], title: str, entries: list[Entry]) -> NDArray[n
             left += entry_width(entry, LETTER) + 2 * LETTER
     for number, cell in enumerate(cells):
         row, column = divmod(number, columns)
-        _put_cell(sheet, cell, MARGIN + column * (CELL + GAP), head + row * (CELL + 2 * LINE + GAP))
+        _put_cell(sheet, cell, MARGIN + column * (across + GAP), head + row * (CELL + 2 * LINE + GAP))
     return sheet
 
 
 def _put_cell(sheet: NDArray[np.uint8], cell: Cell, left: int, top: int) -> None:
-    sheet[top : top + CELL, left : left + CELL] = cell.picture
+    width = cell.picture.shape[1]
+    sheet[top : top + CELL, left : left + width] = cell.picture
     for number, (text, colour) in enumerate(zip(cell.lines, (BLACK, GREY), strict=True)):
-        put_text(sheet, fitted(text, CELL, LETTER), left, top + CELL + LINE * number + LINE // 2 + 2, LETTER, colour)
+        put_text(sheet, fitted(text, width, LETTER), left, top + CELL + LINE * number + LINE // 2 + 2, LETTER, colour)
 
 
 def _legend_rows(entries: list[Entry], width: int) -> list[list[Entry]]:

@@ -178,7 +178,7 @@ def test_show_draws_a_contact_sheet_also_of_the_worst(trained, small_data, here,
     assert "out/show.png, 3 people" in capsys.readouterr().err
     assert cv2.imread("out/show.png").shape == (376, 2 * 14 + 3 * 256 + 2 * 10, 3)
     assert run("show", small_data, "--worst", trained, "--count", 1, "--out", here / "worst.jpg", "--no-progress") == 0
-    assert cv2.imread("worst.jpg").shape[1] == 2 * 14 + 256
+    assert cv2.imread("worst.jpg").shape[1] == 2 * 14 + 2 * 256 + 4
 
 
 def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trained, small_data, capsys):

@@ -23,6 +23,15 @@ def test_seven_cells_by_hand():
     assert (sheet[362:, 300:] == 255).all()
 
 
+def test_cells_of_two_pictures_stand_in_threes():
+    """3 * 516 + 2 * 10 = 1568, just less than six single ones."""
+    wide = [Cell(np.full((CELL, 516, 3), 10 * k + 10, np.uint8), ("a", "b")) for k in range(4)]
+    sheet = draw_sheet(wide, "Four", [legends.LEFT])
+    assert sheet.shape == (676, 2 * 14 + 1568, 3)
+    for number, (top, left) in enumerate([(62, 14), (62, 540), (62, 1066), (362, 14)]):
+        assert (sheet[top : top + 256, left : left + 516] == 10 * number + 10).all()
+
+
 def test_a_narrow_sheet_breaks_title_and_legend():
     entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow("annotated, but hidden"), legends.REFERENCE]
     sheet = draw_sheet(cells(1), "A title of many words that is wider than the only picture below it", entries)

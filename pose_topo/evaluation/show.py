@@ -28,6 +28,7 @@ from pose_topo.evaluation.photographs import MIN_CONFIDENCE
 from pose_topo.sheets import CELL, Cell
 
 PCKH_AT = 0.5
+SEAM = 4  # pixels between a person's two pictures
 FRAME = (150, 150, 150)  # around the network's input, where more than that is shown
 WHO = {"train": "people to train on", "val": "held-out people", "all": "people"}
 
@@ -105,9 +106,13 @@ def show_worst(
     for i in worst:
         below = f"error {mean[i]:.2f} heads, PCKh@{PCKH_AT} {share[i]:.0f}%"
         cells.append(_compared(dataset.store, dataset.people, int(rows[i]), recipe, found[i], confidence[i], below))
-    title = f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in head sizes"
-    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow(f"confidence < {MIN_CONFIDENCE:g}")]
-    plots.write_picture(out, sheets.draw_sheet(cells, title, [*entries, legends.REFERENCE]))
+    title = (
+        f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in head sizes: "
+        "each as annotated, and as predicted over the annotation in white"
+    )
+    rings = legends.hollow(f"annotated but hidden; predicted with confidence < {MIN_CONFIDENCE:g}")
+    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, rings, legends.REFERENCE]
+    plots.write_picture(out, sheets.draw_sheet(cells, title, entries))
     return len(cells)
 
 
@@ -160,8 +165,9 @@ def _compared(
     confidence: NDArray[np.float64],
     below: str,
 ) -> Cell:
-    """One person with true and predicted joints (16, 2), the latter in pixels of the photograph."""
-    labelled = people.labelled[row]
+    """One person twice: as annotated, in colours too, since a network may only have mistaken left for right; and with
+    the predicted joints (16, 2), given in pixels of the photograph."""
+    labelled, annotated = people.labelled[row], _annotated(store, people, row, recipe)
     true, predicted = _in_crop(store, row, people.joints[row]), _in_crop(store, row, found)
     picture, move = _window(store, row, true[labelled], recipe)
     picture = skeletons.draw_reference(picture, move(true), labelled)
@@ -169,7 +175,8 @@ def _compared(
     picture = skeletons.draw_person(
         picture, move(predicted), solid=confidence >= MIN_CONFIDENCE, shown=confidence > 0, size=size
     )
-    return Cell(picture, (f"{people.names[row]} #{people.person[row]}", below))
+    between = np.full((CELL, SEAM, 3), 255, np.uint8)
+    return Cell(np.concatenate([annotated.picture, between, picture], axis=1), (annotated.lines[0], below))
 
 
 def _in_crop(store: CropStore, row: int, points: NDArray[np.float64]) -> NDArray[np.float64]:
