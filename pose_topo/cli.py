@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -222,23 +223,47 @@ def download(
 
 
 @app.command("predict")
-def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")],
-    photos: Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")],
-    box: Annotated[
-        str | None, typer.Option(help="The person's box in pixels, x,y,w,h [default: the whole picture].")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the overlays and of keypoints.json.")] = Path("out/predictions"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-) -> None:
-    """Find the joints of a person in photographs: an overlay each, and COCO-style JSON."""
-    from pose_topo.evaluation.photographs import parse_box, predict_photographs
+@options.as_command(
+    options.PredictOptions,
+    {
+        "checkpoint": (Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")], ...),
+        "photos": (Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")], ...),
+    },
+)
+def predict(checkpoint: Path, photos: list[Path], chosen: options.PredictOptions) -> None:
+    """Find the joints of people in photographs: an overlay each, and COCO-style JSON.
 
-    written = predict_photographs(
-        checkpoint, photos, out, box=parse_box(box) if box else None, device=device, precision=precision, say=say
-    )
-    say(f"written: {written} overlays and keypoints.json in {out}")
+    Photographs are turned as their EXIF orientation says. A person without --box is sought in the whole picture.
+    """
+    chosen.check()
+    from pose_topo.data.boxes import parse_box
+    from pose_topo.evaluation.photographs import predict_photographs
+
+    values = dataclasses.asdict(chosen)
+    boxes = tuple(parse_box(text) for text in values.pop("box") or ())
+    read, skipped = predict_photographs(checkpoint, photos, boxes=boxes, say=say, **values)
+    and_skipped = f"; {skipped} skipped" if skipped else ""
+    say(f"written: {chosen.out / 'keypoints.json'}, {read} photograph{'s' * (read != 1)}{and_skipped}")
+
+
+@app.command("show")
+@options.as_command(
+    options.ShowOptions,
+    {"data": (Annotated[Path, typer.Argument(help="Data folder: the annotation file and images/ in it.")], ...)},
+)
+def show(chosen: options.ShowOptions) -> None:
+    """Draw a contact sheet of people with their annotated joints, or of those that a checkpoint finds worst."""
+    chosen.check()
+    recipe = chosen.recipe()
+    from pose_topo.evaluation.show import show_sample, show_worst
+
+    where = {"split": chosen.split, "count": chosen.count, "cache": chosen.cache_dir, "say": say}
+    if chosen.worst is None:
+        shown = show_sample(chosen.where(), chosen.out, recipe, seed=chosen.seed, **where)
+    else:
+        how = {"device": chosen.device, "precision": chosen.precision, "progress": chosen.progress}
+        shown = show_worst(chosen.worst, chosen.where(), chosen.out, **how, **where)
+    say(f"written: {chosen.out}, {shown} people")
 
 
 @app.command("doctor")

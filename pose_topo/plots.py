@@ -15,44 +15,32 @@ from pose_topo.analysis import parcellation
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import atomic_path
 from pose_topo.lattice import Lattice
+from pose_topo.skeletons import draw_person
 
-# RGB, told apart by colour-blind readers too; left is blue, right is orange
-SIDES = {"left": (0, 114, 178), "right": (230, 120, 0), "middle": (240, 228, 66)}
+# colours of thin lines at full resolution, which JPEG halves otherwise
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 CELL = 24  # pixels of a grid cell
 
 
-def draw_skeleton(
-    picture: NDArray[np.uint8], points: NDArray, confidence: NDArray | None = None, least: float = 0.0
-) -> NDArray[np.uint8]:
-    """A copy of an RGB picture with limbs and joints (16, 2) over it; joints below `least` confidence are left out."""
-    canvas = np.ascontiguousarray(picture).copy()
-    thick = max(1, round(max(canvas.shape[:2]) / 250))
-    sure = np.ones(len(points), bool) if confidence is None else confidence >= least
-    spots = [tuple(int(v) for v in np.clip(np.round(point), -30_000, 30_000)) for point in points]
-    for a, b in joints.LIMBS:
-        if sure[a] and sure[b]:
-            word = joints.side(a) if joints.side(a) != "middle" else joints.side(b)
-            cv2.line(canvas, spots[a], spots[b], SIDES[word], thick, cv2.LINE_AA)
-    for k, spot in enumerate(spots):
-        if sure[k]:
-            cv2.circle(canvas, spot, thick + 1, SIDES[joints.side(k)], -1, cv2.LINE_AA)
-    return canvas  # type: ignore[return-value]
-
-
 def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture in the format of its suffix, atomically.
+    """Write an RGB picture as PNG or JPEG, by its suffix, atomically.
 
     Raises:
-        PoseTopoError: OpenCV cannot.
+        PoseTopoError: another suffix, or OpenCV cannot.
     """
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise PoseTopoError(f"cannot write {path}: give a name that ends in .png or .jpg")
+    jpeg = path.suffix.lower() != ".png"
+    good, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), JPEG if jpeg else [])
+    if not good:
+        raise PoseTopoError(f"cannot write {path}")
     with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-            raise PoseTopoError(f"cannot write {path}")
+        temporary.write_bytes(data.tobytes())
 
 
 def write_overlays(path: Path, crops: Sequence[NDArray[np.uint8]], points: NDArray) -> None:
     """Crops side by side, each with its joints (n, 16, 2)."""
-    write_picture(path, np.concatenate([draw_skeleton(crop, p) for crop, p in zip(crops, points, strict=True)], axis=1))
+    write_picture(path, np.concatenate([draw_person(crop, p) for crop, p in zip(crops, points, strict=True)], axis=1))
 
 
 def write_parcellation(path: Path, head: NDArray, lattice: Lattice) -> None:

@@ -69,12 +69,23 @@ def test_help_imports_nothing_heavy():
     code += "print([m for m in ('torch', 'scipy', 'cv2', 'matplotlib', 'wandb') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in ("download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "doctor"):
+    for command in (
+        "download",
+        "train-baseline",
+        "train-topo",
+        "evaluate",
+        "compare",
+        "analyze",
+        "predict",
+        "show",
+        "doctor",
+    ):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "doctor"]
+    "command",
+    ["download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "show", "doctor"],
 )
 def test_every_option_has_a_help_line(command, capsys):
     assert run(command, "--help") == 0
@@ -172,20 +183,25 @@ def test_download_says_what_it_would_fetch(here, capsys, target):
     assert not (here / "mpii").exists()
 
 
-def test_predict_writes_an_overlay_and_coco_keypoints(trained, small_data, here):
+def test_predict_writes_an_overlay_and_coco_keypoints(trained, small_data, here, capsys):
     photos = sorted((small_data / "images").iterdir())[:2]
     (here / "broken.jpg").write_bytes(b"no picture")
-    assert (
-        run(
-            "predict", trained, photos[0], photos[1], here / "broken.jpg", "--out", here / "p", "--box", "10,20,200,300"
-        )
-        == 0
-    )
+    what = ["predict", trained, photos[0], photos[1], here / "broken.jpg", "--overlay", "png", "--out", here / "p"]
+    assert run(*what, "--box", "10,20,200,300") == 0
+    assert "2 photographs; 1 skipped" in capsys.readouterr().err
     found = json.loads((here / "p" / "keypoints.json").read_text())["annotations"]
     assert [record["file_name"] for record in found] == [photo.name for photo in photos]
     assert all(len(record["keypoints"]) == 48 and record["bbox"] == [10, 20, 200, 300] for record in found)
     photo, overlay = cv2.imread(str(photos[0])), cv2.imread(str(here / "p" / f"{photos[0].stem}.overlay.png"))
     assert photo.shape == overlay.shape and (photo != overlay).any()
+
+
+def test_show_draws_a_contact_sheet_also_of_the_worst(trained, small_data, here, capsys):
+    assert run("show", small_data, "--protocol", "demo", "--split", "all", "--count", 3, "--seed", 1) == 0
+    assert "out/show.png, 3 people" in capsys.readouterr().err
+    assert cv2.imread("out/show.png").shape == (376, 2 * 14 + 3 * 256 + 2 * 10, 3)
+    assert run("show", small_data, "--worst", trained, "--count", 1, "--out", here / "worst.jpg", "--no-progress") == 0
+    assert cv2.imread("worst.jpg").shape[1] == 2 * 14 + 2 * 256 + 4
 
 
 def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trained, small_data, capsys):
@@ -234,6 +250,22 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["analyze", "nowhere"], 1, "nowhere"),
         (["compare", "nowhere", "nowhere"], 1, "nowhere is no result folder"),
         (["predict", "nowhere", "a.jpg", "--box", "1,2,3"], 2, "x,y,w,h"),
+        (["predict", "nowhere", "a.jpg", "--box", "1,2,0,5"], 2, "positive"),
+        (["predict", "nowhere", "a.jpg", "--box", "1,2,3,5", "--box", "5"], 2, "--box 5"),
+        (["predict", "nowhere", "a.jpg", "--min-confidence", "2"], 2, "from 0 to 1"),
+        (["predict", "nowhere", "a.jpg", "--min-confidence", "nan"], 2, "from 0 to 1"),
+        (["predict", "nowhere", "a.jpg", "--overlay", "gif"], 2, "jpg"),
+        (["predict", "nowhere", "a.jpg", "--precision", "fp8"], 2, "bf16"),
+        (["predict", "nowhere", "a.jpg", "--batch-size", "0"], 2, "--batch-size"),
+        (["predict", "nowhere", "a.jpg"], 1, "a.jpg: no such photograph"),
+        (["predict", "nowhere", "."], 1, "no photograph in this folder"),
+        (["show", "nowhere"], 1, "data folder nowhere not found"),
+        (["show", "nowhere", "--worst", "norun"], 1, "norun"),
+        (["show", "nowhere", "--split", "test"], 2, "train, val, all"),
+        (["show", "nowhere", "--protocol", "quick"], 2, "standard, paper, demo"),
+        (["show", "nowhere", "--worst", "norun", "--protocol", "demo"], 2, "--protocol"),
+        (["show", "nowhere", "--out", "sheet.pdf"], 2, ".png or .jpg"),
+        (["show", "nowhere", "--count", "0"], 2, "--count"),
         (["evaluate", "--predictions", "no.h5", "--ground-truth", "no.mat"], 1, "not found"),
         (["doctor", "--profile", "large"], 2, "demo"),
         (["download", "synthetic", "--people", "0"], 2, "people"),

@@ -20,7 +20,7 @@ ORDER = [
      "analysis.health", "evaluation.decoding", "evaluation.intervals", "evaluation.pckh", "evaluation.legacy",
      "evaluation.inference", "evaluation.published"],
     ["models"],
-    ["runs", "plots"],
+    ["runs", "skeletons", "legends", "plots", "sheets"],
     ["training"],
     ["evaluation"],
     ["analysis"],

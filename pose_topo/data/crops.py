@@ -26,10 +26,12 @@ class CropSettings:
         return self.input_size if self.framing == "squeeze" else geometry.stored_size(self.input_size)
 
 
-def read_photograph(path: Path) -> NDArray[np.uint8] | None:
-    """Decode a JPEG to BGR (H, W, 3), as it is stored: annotations know no EXIF rotation.
+def read_photograph(path: Path, *, upright: bool = False) -> NDArray[np.uint8] | None:
+    """Decode a photograph to BGR (H, W, 3). None if it is missing, broken or cut off.
 
-    None if it is missing, broken or cut off.
+    Args:
+        upright: turn it as its EXIF orientation says, as viewers do; else take it as it is stored, since the
+            annotations of a data set know no EXIF.
     """
     try:
         data = np.fromfile(path, np.uint8)
@@ -37,12 +39,31 @@ def read_photograph(path: Path) -> NDArray[np.uint8] | None:
         return None
     if not data.size:
         return None
-    if data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-4096:].tobytes():
+    if data[:2].tobytes() == b"\xff\xd8" and not _whole_jpeg(data.tobytes()):
         return None  # OpenCV would fill the missing part with grey and say nothing
     try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)  # type: ignore[return-value]
+        flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        return cv2.imdecode(data, flags)  # type: ignore[return-value]
     except cv2.error:  # a header that claims an absurd size
         return None
+
+
+def _whole_jpeg(data: bytes) -> bool:
+    """Whether an end-of-image marker follows the picture's data (ITU T.81, annex B).
+
+    Looked for behind the headers, whose thumbnail has one of its own, and not only at the file's end: phones append
+    videos there.
+    """
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xDA:  # start of scan; within it a byte 0xFF is always followed by 0 or a restart marker
+            return data.find(b"\xff\xd9", at) >= 0
+        if marker == 0xFF:  # padding
+            at += 1
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return False
 
 
 def warp_person(

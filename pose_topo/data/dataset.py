@@ -48,6 +48,27 @@ def prepare(
         PoseTopoError: the data are missing, broken, or too few.
     """
     cache = cache or cache_folder()
+    people, split = divide(data, recipe, seed=seed, cache=cache, say=say)
+    settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
+    store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress, say=say)
+    for name in store.manifest["unreadable"]:
+        say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
+    if not store.ok.all():
+        say(f"{int((~store.ok).sum()):,} people left out: photograph unreadable")
+        split = replace(split, train=split.train[store.ok[split.train]], val=split.val[store.ok[split.val]])
+        if not (len(split.train) and len(split.val)):
+            raise PoseTopoError("no readable photograph is left on one side of the split: fetch the named ones again")
+    return Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
+
+
+def divide(
+    data: Data, recipe: Recipe, *, seed: int, cache: Path | None = None, say: Callable[[str], None] = print
+) -> tuple[People, Split]:
+    """The people that a recipe admits, and who of them is held out; no photograph is opened.
+
+    Raises:
+        PoseTopoError: the data are missing, broken, or too few.
+    """
     annotated, census = present_people(data, say, cache)
     people = select(annotated, recipe)
     census = census.leave_out(f"not admitted by the {recipe.protocol} protocol", len(annotated) - len(people))
@@ -65,16 +86,7 @@ def prepare(
     )
     if split.mismatch:
         say(f"warning: not the published {split.rule} split: {split.mismatch}")
-    settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
-    store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress, say=say)
-    for name in store.manifest["unreadable"]:
-        say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
-    if not store.ok.all():
-        say(f"{int((~store.ok).sum()):,} people left out: photograph unreadable")
-        split = replace(split, train=split.train[store.ok[split.train]], val=split.val[store.ok[split.val]])
-        if not (len(split.train) and len(split.val)):
-            raise PoseTopoError("no readable photograph is left on one side of the split: fetch the named ones again")
-    return Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
+    return people, split
 
 
 def check_layout(data: Data) -> None:

@@ -1,45 +1,49 @@
-"""A trained network on anybody's photographs."""
+"""A trained network on anybody's photographs: an overlay each, and keypoints.json."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
-import torch
+from cv2.utils import logging
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pose_topo import joints, plots
+from pose_topo import legends, plots, skeletons
 from pose_topo.config import Recipe
-from pose_topo.data import crops, geometry
-from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
-from pose_topo.devices import pick_precision
-from pose_topo.errors import PoseTopoError, UsageError
-from pose_topo.evaluation.checkpoints import open_checkpoint
-from pose_topo.evaluation.decoding import decode
-from pose_topo.evaluation.inference import heatmaps
+from pose_topo.data import geometry
+from pose_topo.data.boxes import Box, network_input, touches, whole
+from pose_topo.data.crops import read_photograph
+from pose_topo.data.photo_files import OVERLAY, PhotoFile, find_photographs
+from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.coco import Found, FoundPerson
+from pose_topo.evaluation.network import Network
 from pose_topo.files import write_json
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-Box = tuple[float, float, float, float]
+OVERLAYS = ("auto", "png", "jpg", "none")
+MIN_CONFIDENCE = 0.3  # below it a joint is drawn hollow
 
 
-def parse_box(text: str) -> Box:
-    """ "x,y,w,h" in pixels.
+@dataclass(frozen=True)
+class Photo:
+    """A photograph ready for the network, or the reason why it is not."""
 
-    Raises:
-        UsageError: not four numbers, or an empty box.
-    """
-    try:
-        x, y, w, h = (float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--box {text}: give x,y,w,h in pixels") from None
-    if not (w > 0 and h > 0 and np.isfinite([x, y, w, h]).all()):
-        raise UsageError(f"--box {text}: width and height must be positive")
-    return x, y, w, h
+    file: PhotoFile
+    picture: NDArray[np.uint8] | None = None  # (H, W, 3) BGR, upright
+    boxes: tuple[Box, ...] = ()
+    inputs: tuple[tuple[NDArray[np.uint8], NDArray[np.float64]], ...] = ()  # of each box: see network_input
+    skipped: str | None = None
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The picture of a photograph that was not skipped."""
+        assert self.picture is not None
+        return self.picture
 
 
 def predict_photographs(
@@ -47,96 +51,118 @@ def predict_photographs(
     paths: list[Path],
     out: Path,
     *,
-    box: Box | None = None,
+    boxes: tuple[Box, ...] = (),
+    min_confidence: float = MIN_CONFIDENCE,
+    overlay: str = "auto",
+    batch_size: int = 16,
     device: str = "auto",
     precision: str = "auto",
+    progress: bool | None = None,
     say: Callable[[str], None] = print,
-) -> int:
-    """Write an overlay for each photograph and `keypoints.json`; returns how many photographs were read.
+) -> tuple[int, int]:
+    """Write an overlay of each photograph and `keypoints.json`; returns how many were read and how many skipped.
 
-    An unreadable photograph is named and skipped.
+    A photograph that is unreadable, or that a box lies outside of, is named and skipped.
+
+    Args:
+        boxes: of the people in every photograph; none: one person, anywhere in it.
+        min_confidence: joints below it are drawn hollow; the JSON holds them all.
+        overlay: one of OVERLAYS; "auto": JPEG of a JPEG, else PNG.
+        batch_size: photographs in memory at a time.
+        progress: show a bar; None: where stderr is a terminal.
 
     Raises:
-        PoseTopoError: no such checkpoint, or no readable photograph.
+        PoseTopoError: no such checkpoint, no such photograph, or none that can be used.
     """
-    opened = open_checkpoint(checkpoint, device, say)
-    model, recipe, where = opened.model, opened.config.recipe, opened.device
-    found: list[dict[str, Any]] = []
-    files = list(_photographs(paths))
-    for name, path in tqdm(files, desc="predict", unit="photo", disable=len(files) < 3):
-        photo = _read(path)
-        if photo is None:
-            say(f"warning: {path} is unreadable and skipped")
-            continue
-        chosen = box or (0.0, 0.0, float(photo.shape[1]), float(photo.shape[0]))
-        points, sure = _joints_of(model, photo, chosen, recipe, where, pick_precision(precision, where))
-        plots.write_picture(out / f"{name}.overlay.png", plots.draw_skeleton(photo[..., ::-1], points))
-        found.append(_record(path.name, points, sure, chosen))
-    if not found:
-        raise PoseTopoError(f"no readable photograph among {', '.join(map(str, paths))}")
-    write_json(out / "keypoints.json", {"keypoints": list(joints.NAMES), "annotations": found})
-    return len(found)
+    files = find_photographs(paths)
+    network = Network.open(checkpoint, device, precision, say)
+    found, skipped = Found(), []
+    with _bar(len(files), progress) as bar, ThreadPoolExecutor() as pool, _silent_opencv():
+        for start in range(0, len(files), batch_size):
+            chunk = files[start : start + batch_size]
+            photos = list(pool.map(lambda file: _open(file, boxes, network.recipe), chunk))
+            for photo in photos:
+                if photo.skipped:
+                    _say_beside(say, f"warning: skipped {photo.skipped}")
+                    skipped.append(photo.skipped)
+            people = list(_people_in([photo for photo in photos if not photo.skipped], network, batch_size))
+            names = pool.map(lambda one: _write_overlay(one[0], one[1], out, overlay, min_confidence), people)
+            for (photo, persons), name in zip(people, names, strict=True):
+                height, width = photo.pixels.shape[:2]
+                found.add(photo.file.path, width, height, name, persons)
+            bar.update(len(chunk))
+    if not found.images:
+        more = f" (nor is any other of the {len(skipped)} photographs usable)" if len(skipped) > 1 else ""
+        raise PoseTopoError(f"{skipped[0]}{more}")
+    write_json(out / "keypoints.json", {**found.as_json(), **network.identity(), "skipped": skipped})
+    return len(found.images), len(skipped)
 
 
-def _photographs(paths: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Output names and files; equal names in different folders are numbered."""
-    seen: dict[str, int] = {}
-    for path in paths:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        for file in inside:
-            number = seen[file.stem] = seen.get(file.stem, 0) + 1
-            yield (file.stem if number == 1 else f"{file.stem}-{number}"), file
+def _open(file: PhotoFile, boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
+    picture = read_photograph(file.path, upright=True)
+    if picture is None:
+        return Photo(file, skipped=f"{file.path}: not readable as a photograph")
+    boxes = boxes or (whole(picture),)
+    for box in boxes:
+        if not touches(box, picture):
+            size = f"{picture.shape[1]} x {picture.shape[0]} pixels"
+            written = ",".join(f"{value:g}" for value in box)
+            return Photo(file, skipped=f"{file.path}: the box {written} lies outside the photograph of {size}")
+    return Photo(file, picture, boxes, tuple(network_input(picture, box, recipe) for box in boxes))
 
 
-def _read(path: Path) -> NDArray[np.uint8] | None:
-    """A picture as BGR, turned as its EXIF says (photographs of a data set are not: their annotations know no EXIF)."""
-    return cv2.imread(str(path), cv2.IMREAD_COLOR)  # type: ignore[return-value]
+def _people_in(photos: list[Photo], network: Network, batch_size: int) -> Iterator[tuple[Photo, list[FoundPerson]]]:
+    """Each photograph with a person for each of its boxes, asked of the network in batches."""
+    inputs = [crop for photo in photos for crop, _ in photo.inputs]
+    answers = [network.joints(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
+    each = ((p, s) for points, sure in answers for p, s in zip(points, sure, strict=True))
+    for photo in photos:
+        persons = []
+        for box, (_, affine) in zip(photo.boxes, photo.inputs, strict=True):
+            points, sure = next(each)
+            persons.append(FoundPerson(box, geometry.apply(affine, points), sure))
+        yield photo, persons
 
 
-def _joints_of(
-    model: torch.nn.Module, photo: NDArray[np.uint8], box: Box, recipe: Recipe, device: torch.device, precision: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Joints (16, 2) in pixels of the photograph, confidences (16,)."""
-    crop, to_photo = _crop(photo, box, recipe)
-    if recipe.colours == "bgr":
-        crop = np.ascontiguousarray(crop[..., ::-1])
-    pixels = (
-        torch.from_numpy(crop).to(device).float() / 255 - torch.tensor(IMAGENET_MEAN, device=device)
-    ) / torch.tensor(IMAGENET_SD, device=device)
-    maps = heatmaps(model, pixels.permute(2, 0, 1)[None], flip_test=recipe.flip_test, precision=precision)
-    points, sure = decode(maps, recipe.decode, recipe.sigma)
-    return geometry.apply(to_photo, points.double().cpu().numpy())[0], sure.double().cpu().numpy()[0]
+def draw_overlay(picture: NDArray[np.uint8], persons: list[FoundPerson], min_confidence: float) -> NDArray[np.uint8]:
+    """The photograph (H, W, 3), RGB, with its people and what their colours mean."""
+    for person in persons:
+        solid = person.confidence >= min_confidence
+        picture = skeletons.draw_person(picture, person.points, solid=solid, shown=person.found)
+    entries = [legends.LEFT, legends.RIGHT, legends.hollow(f"confidence < {min_confidence:g}")]
+    return legends.stamp(picture, entries, np.concatenate([person.points for person in persons]))
 
 
-def _crop(photo: NDArray[np.uint8], box: Box, recipe: Recipe) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The network's input (H, W, 3) RGB and its affine (1, 2, 3) to the photograph."""
-    x, y, w, h = box
-    size = recipe.input_size
-    if recipe.framing == "squeeze":
-        left, top = max(0, int(x)), max(0, int(y))
-        part = photo[top : int(np.ceil(y + h)), left : int(np.ceil(x + w))]
-        if not part.size:
-            raise PoseTopoError(f"the box {box} lies outside the photograph ({photo.shape[1]} x {photo.shape[0]})")
-        affine = geometry.squeeze_to_photo(np.array([[part.shape[1], part.shape[0]]]), size)
-        affine[:, :, 2] += [left, top]
-        return crops.squeeze(part, size), affine
-    scale = max(w, h) / 200
-    # person_to_photo moves MPII's body centre down by 15 * scale; a box has its centre where it is
-    center = np.array([[x + w / 2, y + h / 2 - 15 * scale]])
-    margin = (geometry.stored_size(size) - size) / 2
-    affine = geometry.translate_input(geometry.person_to_photo(center, np.array([scale]), size), margin)
-    return crops.warp_person(photo, affine[0], size, recipe.antialias), affine
+def _write_overlay(
+    photo: Photo, persons: list[FoundPerson], out: Path, overlay: str, min_confidence: float
+) -> str | None:
+    """The name of the overlay, if there is to be one."""
+    if overlay == "none":
+        return None
+    if overlay == "auto":
+        overlay = "jpg" if photo.file.path.suffix.lower() in (".jpg", ".jpeg") else "png"
+    name = f"{photo.file.name}{OVERLAY}.{overlay}"
+    plots.write_picture(out / name, draw_overlay(photo.pixels[..., ::-1], persons, min_confidence))
+    return name
 
 
-def _record(name: str, points: NDArray[np.float64], sure: NDArray[np.float64], box: Box) -> dict[str, Any]:
-    """COCO's keypoint form: x, y, confidence in turn."""
-    triples = [
-        [round(float(x), 2), round(float(y), 2), round(float(c), 4)] for (x, y), c in zip(points, sure, strict=True)
-    ]
-    return {
-        "file_name": name,
-        "category_id": 1,
-        "bbox": list(box),
-        "keypoints": [value for triple in triples for value in triple],
-        "score": round(float(sure.mean()), 4),
-    }
+def _bar(photographs: int, progress: bool | None) -> tqdm:
+    # tqdm's own None: no bar unless stderr is a terminal
+    return tqdm(total=photographs, desc="predict", unit="photo", disable=None if progress is None else not progress)
+
+
+def _say_beside(say: Callable[[str], None], text: str) -> None:
+    """A line above the bar, not through it."""
+    with tqdm.external_write_mode(file=sys.stderr):
+        say(text)
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """Within, OpenCV's readers do not print what they think of a broken file: the warning says it."""
+    before = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)

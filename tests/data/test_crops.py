@@ -48,13 +48,46 @@ def test_bytes_after_the_end_are_harmless(tmp_path: Path) -> None:
     assert read_photograph(tmp_path / "a.jpg") is not None
 
 
-def test_exif_rotation_is_ignored(tmp_path: Path) -> None:
+def test_a_video_after_the_end_is_harmless_and_a_thumbnail_is_no_end(tmp_path: Path) -> None:
+    """Phones append videos of megabytes, and put a thumbnail, a JPEG with an end of its own, into the header."""
     whole = write(tmp_path / "a.jpg", picture(0))
-    tag = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6: a quarter turn
+    thumbnail = cv2.imencode(".jpg", picture(0)[::8, ::8])[1].tobytes()
+    header = b"\xff\xe1" + (len(thumbnail) + 8).to_bytes(2, "big") + b"Exif\0\0" + thumbnail
+    (tmp_path / "a.jpg").write_bytes(whole[:2] + header + whole[2:] + b"\0" * 100_000)
+    assert read_photograph(tmp_path / "a.jpg") is not None
+    (tmp_path / "a.jpg").write_bytes(whole[:2] + header + whole[2:-2])
+    assert read_photograph(tmp_path / "a.jpg") is None
+
+
+def turned(path: Path, orientation: int) -> None:
+    """Give a JPEG an EXIF orientation."""
+    tag = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0" + bytes([orientation]) + b"\0\0\0\0\0\0"
     exif = b"\xff\xe1" + (len(tag) + 8).to_bytes(2, "big") + b"Exif\0\0" + tag
-    (tmp_path / "a.jpg").write_bytes(whole[:2] + exif + whole[2:])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + exif + whole[2:])
+
+
+def test_exif_rotation_is_ignored(tmp_path: Path) -> None:
+    write(tmp_path / "a.jpg", picture(0))
+    turned(tmp_path / "a.jpg", 6)  # a quarter turn
     assert cv2.imread(str(tmp_path / "a.jpg")).shape == (640, 480, 3)  # so the tag is a real one
     assert read_photograph(tmp_path / "a.jpg").shape == (480, 640, 3)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "shape", "corner"),
+    [(1, (40, 60), (0, 0)), (3, (40, 60), (-1, -1)), (6, (60, 40), (0, -1)), (8, (60, 40), (-1, 0))],
+)
+def test_upright_puts_the_top_left_corner_where_exif_says(tmp_path: Path, orientation, shape, corner) -> None:
+    """6: the camera was turned left, so the stored top left is the top right of what was seen; and so on."""
+    white_corner = np.zeros((40, 60, 3), np.uint8)
+    white_corner[:16, :16] = 255
+    write(tmp_path / "a.jpg", white_corner)
+    turned(tmp_path / "a.jpg", orientation)
+    read = read_photograph(tmp_path / "a.jpg", upright=True)
+    assert read is not None and read.shape[:2] == shape
+    corners = {(y, x): read[y, x, 0] > 128 for y in (0, -1) for x in (0, -1)}
+    assert [place for place, white in corners.items() if white] == [corner]
 
 
 def test_warp_shifts_swaps_colours_and_fills_with_zero() -> None:

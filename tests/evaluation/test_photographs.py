@@ -1,0 +1,237 @@
+"""A tiny untrained network on photographs: what it writes, what it skips, and that it says what `evaluate` says."""
+
+import io
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from pose_topo import joints as J
+from pose_topo import runs
+from pose_topo.config import Data, RunConfig
+from pose_topo.data.dataset import prepare
+from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.coco import FoundPerson
+from pose_topo.evaluation.evaluate import evaluate_checkpoint
+from pose_topo.evaluation.network import Network
+from pose_topo.evaluation.photographs import draw_overlay, predict_photographs
+from pose_topo.files import read_json
+from pose_topo.models.pose import build_model
+from pose_topo.protocols import DEMO, PAPER
+from pose_topo.skeletons import SIDES
+
+
+def quiet(_line: str) -> None:
+    """Says nothing."""
+
+
+def checkpoint(path: Path, data: Path, recipe=DEMO) -> Path:
+    """An untrained ResNet-18 at 32 px whose joints are spread over the picture."""
+    recipe = replace(recipe, input_size=32)
+    config = RunConfig(model="baseline", arch="resnet18", recipe=recipe, data=Data.at(data), arm="baseline")
+    torch.manual_seed(0)
+    model = build_model(config)
+    torch.nn.init.normal_(model.head.weight)
+    split = prepare(config.data, recipe, seed=0, progress=False, say=quiet).split_sha256
+    runs.save_checkpoint(path, config, 1, model.state_dict(), split)
+    return path
+
+
+@pytest.fixture(scope="module")
+def network(small_data, tmp_path_factory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp("network") / "last.pt", small_data)
+
+
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    """Smooth random pixels, 120 x 80."""
+    rng = np.random.default_rng(3)
+    pixels = cv2.resize(rng.integers(0, 255, (8, 12, 3), dtype=np.uint8), (120, 80))
+    cv2.imwrite(str(tmp_path / "photo.png"), pixels)
+    return tmp_path / "photo.png"
+
+
+def predict(network: Path, paths: list[Path], out: Path, **options) -> dict:
+    predict_photographs(network, paths, out, device="cpu", precision="fp32", say=quiet, **options)
+    return read_json(out / "keypoints.json")
+
+
+def keypoints(content: dict) -> np.ndarray:
+    """(annotations, 16, 3)"""
+    return np.array([record["keypoints"] for record in content["annotations"]]).reshape(-1, 16, 3)
+
+
+def test_a_persons_box_gives_what_evaluate_gives(network, small_data, tmp_path):
+    """MPII's crop is that of a box of side 200 * scale about the centre moved down by 15 * scale."""
+    evaluate_checkpoint(network, tmp_path / "e", device="cpu", precision="fp32", progress=False, say=quiet)
+    data = Data.at(small_data)
+    dataset = prepare(data, replace(DEMO, input_size=32), seed=0, progress=False, say=quiet)
+    with h5py.File(tmp_path / "e" / "predictions.h5") as file:
+        expected, confidence = np.asarray(file["preds"]) - 1.0, np.asarray(file["confidence"])
+    assert len(expected) == len(dataset.split.val) > 0
+    for row, points, sure in zip(dataset.split.val, expected, confidence, strict=True):
+        person = dataset.people.take([row])
+        (x, y), scale = person.center[0], float(person.scale[0])
+        box = (x - 100 * scale, y + 15 * scale - 100 * scale, 200 * scale, 200 * scale)
+        image = Path(data.img_dir) / person.names[0]
+        found = keypoints(predict(network, [image], tmp_path / "p", boxes=(box,), overlay="none"))[0]
+        there = sure > 0
+        assert there.any()
+        assert np.allclose(found[there, :2], points[there], atol=0.02)  # rounded to 0.01; other sums in other batches
+        assert np.allclose(found[there, 2], sure[there], atol=1e-3)
+        assert (found[~there] == 0).all()
+
+
+def test_batches_and_boxes_do_not_mix_people(network, small_data, tmp_path):
+    """Three photographs of two boxes each in batches of 1, 2 and 16 give the same people in the same order."""
+    photos = sorted((small_data / "images").iterdir())[:3]
+    boxes = ((10.0, 20.0, 200.0, 300.0), (100.0, 50.0, 300.0, 200.0))
+    contents = [
+        predict(network, photos, tmp_path / str(size), boxes=boxes, overlay="none", batch_size=size)
+        for size in (1, 2, 16)
+    ]
+    for content in contents:
+        assert [record["image_id"] for record in content["annotations"]] == [1, 1, 2, 2, 3, 3]
+        assert [record["bbox"] for record in content["annotations"]] == [list(box) for box in boxes] * 3
+        assert np.allclose(keypoints(content), keypoints(contents[0]), atol=0.05)
+    alone = predict(network, photos[1:2], tmp_path / "alone", boxes=boxes[1:], overlay="none")
+    assert np.allclose(keypoints(alone)[0], keypoints(contents[2])[3], atol=0.05)
+
+
+def test_a_turned_photograph_gives_the_joints_of_the_upright_one(network, photo, tmp_path):
+    """Stored on its side with EXIF orientation 6, a JPEG is answered for as a viewer shows it."""
+    upright = cv2.imread(str(photo))
+    cv2.imwrite(str(tmp_path / "stored.jpg"), cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE))
+    stored = (tmp_path / "stored.jpg").read_bytes()
+    tag = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    exif = b"\xff\xe1" + (len(tag) + 8).to_bytes(2, "big") + b"Exif\0\0" + tag
+    (tmp_path / "turned.jpg").write_bytes(stored[:2] + exif + stored[2:])
+    content = predict(network, [tmp_path / "turned.jpg"], tmp_path / "out")
+    assert (content["images"][0]["width"], content["images"][0]["height"]) == (120, 80)
+    assert cv2.imread(str(tmp_path / "out" / "turned.overlay.jpg")).shape == (80, 120, 3)
+    same = cv2.rotate(
+        cv2.imread(str(tmp_path / "turned.jpg"), cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_COLOR),
+        cv2.ROTATE_90_CLOCKWISE,
+    )
+    cv2.imwrite(str(tmp_path / "same.png"), same)
+    assert np.allclose(
+        keypoints(content), keypoints(predict(network, [tmp_path / "same.png"], tmp_path / "out2")), atol=0.02
+    )
+
+
+def test_the_squeezed_framing_keeps_joints_inside(small_data, photo, tmp_path):
+    squeezing = checkpoint(tmp_path / "paper.pt", small_data, replace(PAPER, min_labelled=1, single_person=False))
+    found = keypoints(predict(squeezing, [photo], tmp_path / "out"))[0]
+    there = found[:, 2] > 0
+    assert there.any() and (found[there, :2] >= 0).all() and (found[there, :2] <= [119, 79]).all()
+
+
+def test_what_cannot_be_used_is_skipped_named_and_counted(network, photo, tmp_path, capfd):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    whole = cv2.imencode(".png", cv2.imread(str(photo)))[1].tobytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((20, 20, 3), np.uint8))
+    said: list[str] = []
+    counted = predict_photographs(
+        network, [tmp_path], tmp_path / "out", boxes=((50.0, 10.0, 40.0, 60.0),), device="cpu", say=said.append
+    )
+    assert counted == (1, 3)
+    assert [line.split(": ")[:2] for line in said] == [
+        ["warning", f"skipped {tmp_path / name}"] for name in ("broken.jpg", "cut.png", "small.png")
+    ]
+    assert said[2].endswith("the box 50,10,40,60 lies outside the photograph of 20 x 20 pixels")
+    content = read_json(tmp_path / "out" / "keypoints.json")
+    assert [image["file_name"] for image in content["images"]] == ["photo.png"] and len(content["skipped"]) == 3
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["keypoints.json", "photo.overlay.png"]
+    assert "imdecode" not in capfd.readouterr().err  # OpenCV keeps its thoughts to itself
+
+
+def test_nothing_usable_is_an_error_with_the_reason(network, photo, tmp_path):
+    with pytest.raises(PoseTopoError, match="the box 500,0,5,5 lies outside the photograph of 120 x 80 pixels"):
+        predict(network, [photo], tmp_path / "out", boxes=((500.0, 0.0, 5.0, 5.0),))
+    assert not (tmp_path / "out").exists()
+
+
+def test_equal_stems_from_two_folders_are_two_overlays(network, photo, tmp_path):
+    for folder, level in (("a", 50), ("b", 200)):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / "same.png"), np.full((300, 400, 3), level, np.uint8))
+    content = predict(network, [tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+    names = [image["overlay"] for image in content["images"]]
+    assert names == ["same.overlay.png", "same-2.overlay.png"]
+    for name, level in zip(names, (50, 200), strict=True):
+        assert np.median(cv2.imread(str(tmp_path / "out" / name))) == level
+
+
+@pytest.mark.parametrize(
+    ("overlay", "names"),
+    [
+        ("auto", ["a.overlay.jpg", "b.overlay.png"]),
+        ("png", ["a.overlay.png", "b.overlay.png"]),
+        ("jpg", ["a.overlay.jpg", "b.overlay.jpg"]),
+        ("none", []),
+    ],
+)
+def test_overlays_are_of_the_kind_asked_for_and_of_the_photographs_size(network, tmp_path, overlay, names):
+    photos = [tmp_path / "a.jpg", tmp_path / "b.bmp"]
+    for path in photos:
+        cv2.imwrite(str(path), np.full((30, 50, 3), 90, np.uint8))
+    content = predict(network, photos, tmp_path / "out", overlay=overlay)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [*names, "keypoints.json"]
+    assert [image["overlay"] for image in content["images"]] == (names or [None, None])
+    for name in names:
+        assert cv2.imread(str(tmp_path / "out" / name)).shape == (30, 50, 3)
+
+
+def test_an_overlay_is_in_the_colours_of_the_sides_and_hollow_where_unsure():
+    """A left thigh from (300, 200) to (300, 600) in RGB: the order of the colours survives."""
+    points, confidence = np.zeros((16, 2)), np.zeros(16)
+    points[J.L_HIP], points[J.L_KNEE] = (300, 200), (300, 600)
+    confidence[J.L_HIP] = confidence[J.L_KNEE] = 0.29
+    photo = np.full((1000, 1000, 3), 128, np.uint8)
+    person = FoundPerson((0.0, 0.0, 1000.0, 1000.0), points, confidence)
+    sure = draw_overlay(photo, [person], 0.29)
+    assert tuple(sure[400, 300]) == tuple(sure[600, 300]) == SIDES["left"].body
+    assert tuple(draw_overlay(photo, [person], 0.3)[600, 300]) == SIDES["left"].rim
+    assert (sure[:, 500:] == 128).all() and (sure[:100] == 128).all()  # joints at (0, 0) were not found
+
+
+class Terminal(io.StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stderr", "progress", "bar"),
+    [(io.StringIO, None, False), (Terminal, None, True), (io.StringIO, True, True), (Terminal, False, False)],
+)
+def test_a_bar_only_in_a_terminal_or_where_asked_for(network, photo, tmp_path, monkeypatch, stderr, progress, bar):
+    stream = stderr()
+    monkeypatch.setattr(sys, "stderr", stream)
+    predict(network, [photo], tmp_path / "out", progress=progress)
+    assert ("1/1" in stream.getvalue()) == bar
+
+
+def test_numbers_that_are_not_finite_are_refused(network, small_data, photo, tmp_path):
+    spoilt = runs.load_checkpoint(network)
+    spoilt.model["head.bias"] = torch.full((16,), float("nan"))
+    runs.save_checkpoint(tmp_path / "nan.pt", spoilt.config, 1, spoilt.model, "")
+    with pytest.raises(PoseTopoError, match="not finite"):
+        predict(tmp_path / "nan.pt", [photo], tmp_path / "out")
+
+
+def test_the_file_says_which_network_answered(network, photo, tmp_path):
+    content = predict(network, [photo], tmp_path / "out")
+    opened = Network.open(network, "cpu", "fp32", quiet)
+    assert content["checkpoint_sha256"] == opened.sha256 and len(opened.sha256) == 64
+    assert content["settings"] == {"decode": "dark", "flip_test": True, "framing": "person", "precision": "fp32"}
+    assert content["annotations"][0]["bbox"] == [0.0, 0.0, 120.0, 80.0]
+    json.dumps(content, allow_nan=False)

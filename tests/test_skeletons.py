@@ -1,0 +1,109 @@
+"""Drawn people: known pixels."""
+
+import numpy as np
+import pytest
+
+from pose_topo import joints as J
+from pose_topo.skeletons import SIDES, Pen, draw_person, draw_reference, extent, limb_side
+
+GROUND = 128
+
+
+def picture() -> np.ndarray:
+    return np.full((320, 320, 3), GROUND, np.uint8)
+
+
+def legs() -> tuple[np.ndarray, np.ndarray]:
+    """Lower legs from (x, 10) to (x, 310), right at x = 100, left at x = 200: a person of 300 px."""
+    points, shown = np.zeros((16, 2)), np.zeros(16, bool)
+    points[[J.R_KNEE, J.R_ANKLE, J.L_KNEE, J.L_ANKLE]] = [[100, 10], [100, 310], [200, 10], [200, 310]]
+    shown[[J.R_KNEE, J.R_ANKLE, J.L_KNEE, J.L_ANKLE]] = True
+    return points, shown
+
+
+def grey(colour) -> float:
+    """What a grey print makes of an RGB colour (ITU-R BT.601)."""
+    return float(np.dot(colour, [0.299, 0.587, 0.114]))
+
+
+def test_each_leg_has_the_colour_of_its_side():
+    points, shown = legs()
+    drawn = draw_person(picture(), points, shown=shown, size=600)  # limbs of 8 px, rims of 3
+    for x, side in ((100, "right"), (200, "left")):
+        assert tuple(drawn[160, x]) == SIDES[side].body  # the middle of the limb
+        assert tuple(drawn[10, x]) == SIDES[side].body  # the knee
+        assert tuple(drawn[160, x + 6]) == tuple(drawn[160, x - 6]) == SIDES[side].rim
+    assert (drawn[160, [90, 110, 150, 190, 210]] == GROUND).all()
+
+
+def test_the_picture_given_is_not_drawn_on():
+    given = picture()
+    points, shown = legs()
+    draw_person(given, points, shown=shown)
+    draw_reference(given, points, shown)
+    assert (given == GROUND).all()
+
+
+def test_an_unsure_joint_is_a_ring_and_its_limb_is_thin():
+    points, shown = legs()
+    solid = shown.copy()
+    solid[J.L_ANKLE] = False
+    drawn = draw_person(picture(), points, solid=solid, shown=shown, size=600)
+    look = SIDES["left"]
+    assert tuple(drawn[310, 200]) == look.rim and tuple(drawn[310, 208]) == look.body  # a hole, and the ring around it
+    assert tuple(drawn[10, 200]) == look.body
+    wide, thin = ((drawn[160, x - 10 : x + 11] != GROUND).any(-1).sum() for x in (100, 200))
+    assert 14 <= wide <= 17 and 4 <= thin <= 7  # 8 + 2 * 3 and 2 + 2 * 1, and soft borders
+    assert tuple(drawn[160, 200]) == look.body
+
+
+def test_what_is_not_shown_leaves_no_trace():
+    points, shown = legs()
+    shown[J.R_ANKLE] = False
+    drawn = draw_person(picture(), points, shown=shown)
+    assert (drawn[30:, 60:140] == GROUND).all()  # neither the ankle nor the limb
+    assert (draw_person(picture(), points, shown=np.zeros(16, bool)) == GROUND).all()
+
+
+@pytest.mark.parametrize(("size", "pen"), [(0, (1, 1, 3)), (75, (1, 1, 3)), (300, (4, 1, 4)), (1500, (20, 7, 22))])
+def test_widths_fit_the_person(size, pen):
+    assert Pen.for_size(size) == Pen(*pen)
+
+
+def test_a_person_larger_than_the_picture_is_drawn_as_one_of_its_size():
+    points, shown = legs()
+    ends = points.copy()
+    ends[[J.R_ANKLE, J.L_ANKLE], 1] = 5000.0
+    assert np.array_equal(
+        draw_person(picture(), ends, shown=shown), draw_person(picture(), ends, shown=shown, size=320.0)
+    )
+
+
+def test_a_persons_size_is_that_of_the_joints_shown():
+    points, shown = legs()
+    assert extent(points, shown) == 300
+    assert extent(points, np.zeros(16, bool)) == 0
+
+
+def test_sides_differ_in_a_grey_print():
+    left, right = SIDES["left"], SIDES["right"]
+    assert grey(right.body) - grey(left.body) > 70
+    assert grey(left.rim) - grey(left.body) > 150 and grey(right.body) - grey(right.rim) > 150
+
+
+def test_every_limb_has_a_side():
+    words = [limb_side(a, b) for a, b in J.LIMBS]
+    assert {word: words.count(word) for word in words} == {"right": 6, "left": 6, "middle": 3}
+
+
+def test_joints_far_outside_are_harmless():
+    points, shown = legs()
+    points[J.R_ANKLE] = 1e12, -1e12
+    assert draw_person(picture(), points, shown=shown).shape == (320, 320, 3)
+
+
+def test_the_reference_is_white():
+    points, shown = legs()
+    drawn = draw_reference(picture(), points, shown)
+    assert (drawn[160, [100, 200]] > 225).all() and (drawn[160, [98, 198]] < 100).all()
+    assert (drawn[10, [100, 200]] == 255).all()
