@@ -63,6 +63,11 @@ def trained(small_data, tmp_path_factory):
     return folder / "runs" / "tiny"
 
 
+COMMANDS = (
+    "download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "show", "doctor",
+)  # fmt: skip
+
+
 def test_help_imports_nothing_heavy():
     code = "import sys; sys.argv = ['pose-topo', '--help']\nfrom pose_topo import cli\n"
     code += "try: cli.main()\nexcept SystemExit: pass\n"

@@ -28,13 +28,13 @@ def compare_results(first: Path, second: Path, out: Path | None = None) -> dict[
     Raises:
         PoseTopoError: not a result folder, or they are not of the same people.
     """
-    records = same_people(*(read_record(_predictions(folder)) for folder in (first, second)), first, second)
+    mine, other = (read_record(_predictions(folder)) for folder in (first, second))
     result = {
         "schema": SCHEMA,
         "kind": "comparison",
         "a": _identity(first),
         "b": _identity(second),
-        **compare(*records),
+        **compare(*same_people(mine, other, first, second)),
     }
     if out is not None:
         write_json(out / "comparison.json", result)
@@ -67,8 +67,8 @@ def _difference(a: dict[str, Any], b: dict[str, Any], resampled: NDArray[np.floa
     bands = intervals.named(resampled)
 
     def one(first: float | None, second: float | None, band: list[float] | None) -> dict[str, Any]:
-        known = first is not None and second is not None
-        return {"a": first, "b": second, "difference": second - first if known else None, "interval": band}
+        difference = None if first is None or second is None else second - first
+        return {"a": first, "b": second, "difference": difference, "interval": band}
 
     groups = {name: one(a["groups"][name], b["groups"][name], bands["groups"][name]) for name in joints.GROUPS}
     return {"mean": one(a["mean"], b["mean"], bands["mean"]), "groups": groups}

@@ -1,4 +1,4 @@
-"""What other systems' authors published for MPII val, with its source: one table, read by the terminal and the paper."""
+"""What others published for MPII val, with its source: one table, read by the terminal and the paper."""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ def comparison(result: dict[str, Any]) -> str:
         ]
     boot, won = result["bootstrap"], result["won_and_lost"]
     lines.append(
-        f"from, to: {boot['level']:g}% interval, paired {boot['method']}, {boot['resamples']:,} resamples; it holds for "
-        "these two checkpoints, not for other seeds"
+        f"from, to: {boot['level']:g}% interval, paired {boot['method']}, {boot['resamples']:,} resamples; it holds "
+        "for these two checkpoints, not for other seeds"
     )
     lines.append(
         f"{result['people']:,} people, {result['joints']:,} scored joints; at {won['threshold']:g} b finds "

@@ -23,7 +23,7 @@ def truth(people: int = PEOPLE, seed: int = 0) -> dict[str, np.ndarray]:
     return {
         "joints": rng.uniform(1, 500, (people, J.K, 2)),
         "labelled": rng.random((people, J.K)) < 0.9,
-        "head_box": np.concatenate([corner, corner + [30, 40]], axis=1),
+        "head_box": np.concatenate([corner, corner + np.array([30, 40])], axis=1),
         "annolist_index": np.arange(people) // 2,
         "person": np.arange(people) % 2,
     }
@@ -123,7 +123,7 @@ def test_what_is_no_result_folder_is_refused(tmp_path):
     with pytest.raises(PoseTopoError, match="no result folder"):
         compare_results(first, tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(PoseTopoError, match="a run, not its results.*pose-topo evaluate"):
+    with pytest.raises(PoseTopoError, match=r"a run, not its results.*pose-topo evaluate"):
         compare_results(tmp_path, first)
     write_predictions(tmp_path / "foreign" / "predictions.h5", np.zeros((3, J.K, 2)))
     with pytest.raises(PoseTopoError, match="predictions alone"):

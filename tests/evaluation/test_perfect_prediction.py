@@ -48,7 +48,7 @@ def scores(joints, labelled, center, scale, size, centre, how) -> tuple[float, f
 
 
 def made_up_people(people: int = 200) -> tuple[NDArray, ...]:
-    """Joints all over their boxes, scales as MPII's (0.5 to 8, most about 2.5), and MPII's identity: head size 25 scale."""
+    """Joints all over their boxes, scales as MPII's (0.5 to 8, most about 2.5), MPII's identity: head size 25 scale."""
     rng = np.random.default_rng(0)
     scale = np.clip(np.exp(rng.normal(np.log(2.6), 0.5, people)), 0.5, 8)
     center = rng.uniform(0, [1280, 720], (people, 2))
