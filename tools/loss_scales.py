@@ -28,6 +28,7 @@ from pose_topo.models.regularizers import spatial_loss
 from pose_topo.protocols import DEMO
 from pose_topo.training.losses import heatmap_loss
 from pose_topo.training.optimisation import make_optimizer
+from pose_topo.training.schedules import learning_rate
 from pose_topo.training.steps import train_epoch
 
 CPU = torch.device("cpu")
@@ -48,7 +49,11 @@ def rows(model: TopoModel, batch: Batch) -> list[str]:
     maps, features = model(batch.images, with_features=True)
     heatmap = heatmap_loss(maps, batch.targets, batch.weights, DEMO.loss, DEMO.mask_unlabelled)
     layer, every = lengths(model, heatmap)
-    lines = [f"heatmap loss {heatmap.item():.3g}, its gradient {layer:.3g} in the layer, {every:.3g} in all"]
+    silent = int((features.amax((0, 2, 3)) <= 0).sum())
+    lines = [
+        f"heatmap loss {heatmap.item():.3g}, its gradient {layer:.3g} in the layer, {every:.3g} in all; "
+        f"{silent} of {features.shape[1]} channels silent"
+    ]
     for name in TOPO_LOSSES:
         loss = spatial_loss(name, model.topo.lattice, model.topo.conv.weight, features)
         mine, all_of_it = lengths(model, loss)
@@ -59,7 +64,7 @@ def rows(model: TopoModel, batch: Batch) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     chosen = parser.parse_args()
     config = RunConfig("topo", "resnet18", DEMO, Data.at(chosen.data), Topography(weight=0.0))
     with tempfile.TemporaryDirectory() as work:
@@ -73,9 +78,13 @@ def main() -> None:
         fixed = next(batches.epoch(0, 1, DEMO.batch_size))
         print("untrained", *rows(model, fixed), sep="\n")
         endless = (batch for epoch in range(1, 10**6) for batch in batches.epoch(0, epoch, DEMO.batch_size))
+
+        def rate(step: int) -> float:
+            return learning_rate(DEMO.schedule, DEMO.lr, step, chosen.steps, chosen.steps)
+
         train_epoch(
             model, make_optimizer(model, DEMO), islice(endless, chosen.steps), DEMO, precision="fp32", strength=0.0,
-            rate=lambda _: 1e-3, first_step=0, report=lambda people, loss: None,
+            rate=rate, first_step=0, report=lambda _people, _loss: None,
         )  # fmt: skip
         print(f"after {chosen.steps} steps without a spatial loss", *rows(model, fixed), sep="\n")
 

@@ -200,13 +200,13 @@ def test_the_gradient_is_right(name, lattice):
 
 
 # ---- what a loss does not see ----
-INVARIANT_TO_SCALE = {
-    "weight-similarity": False,
-    "neighbour-cosine": True,
-    "topoloss": True,
-    "activation-similarity": False,
-    "spatial-correlation": True,
-    "topographic": True,
+DEGREE = {  # loss(c x) = c ** degree loss(x): 0 is invariant to scale
+    "weight-similarity": 2,
+    "neighbour-cosine": 0,
+    "topoloss": 0,
+    "activation-similarity": 2,
+    "spatial-correlation": 0,
+    "topographic": 0,
 }
 
 
@@ -215,7 +215,7 @@ def test_scale(name):
     lattice = Lattice(3, 4)
     given = given_to(name, lattice)
     before, after = function(name)(given, lattice).item(), function(name)(0.1 * given, lattice).item()
-    assert after == pytest.approx(before if INVARIANT_TO_SCALE[name] else 0.01 * before, rel=1e-9)
+    assert after == pytest.approx(0.1 ** DEGREE[name] * before, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["neighbour-cosine", "spatial-correlation", "topographic"])
