@@ -24,7 +24,8 @@ ORDER = [
     ["training"],
     ["evaluation"],
     ["analysis"],
-    ["doctor", "options", "bench"],
+    ["doctor", "options"],
+    ["bench"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip

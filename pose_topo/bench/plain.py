@@ -3,7 +3,7 @@ and draws one person at a time with OpenCV and NumPy; fp32, contiguous memory, `
 
 from __future__ import annotations
 
-import time
+from itertools import chain, count, islice
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ from pose_topo.data.augmentation import SPREADS
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.people import People
 from pose_topo.devices import seed_everything
-from pose_topo.models.pose import build_model
+from pose_topo.models.pose import TopoModel, build_model
 
 
 class PlainPeople(Dataset):
@@ -66,25 +66,27 @@ class PlainPeople(Dataset):
         return heat
 
 
-def plain_images_per_s(people: People, img_dir: Path, config: RunConfig, device: torch.device, steps: int) -> float:
-    """Images a second of the plain loop, over `steps` steps after one to warm up."""
-    recipe = config.recipe
-    seed_everything(0)
-    model = build_model(config).to(device).train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    loader = DataLoader(PlainPeople(people, img_dir, recipe), recipe.batch_size, shuffle=True, drop_last=True)
-    done, started, total = -1, 0.0, 0.0
-    while True:
-        for images, heatmaps, weights in loader:
-            loss = 0.5 * ((model(images.to(device)) - heatmaps.to(device)) * weights.to(device)).square().mean()
-            if config.topography is not None:
-                loss = loss + config.topography.weight * model.topo_reg_loss()  # type: ignore[operator]
-            optimizer.zero_grad()
+class PlainLoop:
+    """The loop itself, which goes on where it was."""
+
+    def __init__(self, people: People, img_dir: Path, config: RunConfig, device: torch.device) -> None:
+        seed_everything(0)
+        self.config, self.device, self.loss = config, device, 0.0
+        self.model = build_model(config).to(device).train()
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
+        self.loader = DataLoader(
+            PlainPeople(people, img_dir, config.recipe), config.recipe.batch_size, shuffle=True, drop_last=True
+        )
+
+    def run(self, steps: int) -> None:
+        """Take some steps."""
+        endless = chain.from_iterable(self.loader for _ in count())
+        for images, heatmaps, weights in islice(endless, steps):
+            found = self.model(images.to(self.device))
+            loss = 0.5 * ((found - heatmaps.to(self.device)) * weights.to(self.device)).square().mean()
+            if isinstance(self.model, TopoModel) and self.config.topography is not None:
+                loss = loss + self.config.topography.weight * self.model.topo_reg_loss()
+            self.optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
-            total += loss.item()
-            done += 1
-            if done == 0:
-                started = time.perf_counter()
-            if done == steps:
-                return steps * recipe.batch_size / (time.perf_counter() - started)
+            self.optimizer.step()
+            self.loss += loss.item()

@@ -1,0 +1,87 @@
+"""`python -m pose_topo.bench`: everything is measured, as JSON and as a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pose_topo import bench, provenance
+from pose_topo.bench.data import batch_cost, crops_cost
+from pose_topo.bench.evaluation import evaluation_cost
+from pose_topo.bench.losses import spatial_loss_cost
+from pose_topo.bench.timing import quiet
+from pose_topo.bench.training import step_cost
+from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.data.crops import CropSettings
+from pose_topo.data.dataset import present_people
+from pose_topo.devices import pick_device, pick_precision
+from pose_topo.protocols import PROTOCOLS
+
+
+def measure(data: Data, config: RunConfig, count: int, work: Path, *, compiled: bool = False) -> dict[str, Any]:
+    """All of it, on the first `count` people of a data set; stores are built below `work`."""
+    device = pick_device(config.device, quiet)
+    people, _ = present_people(data, quiet, work / "cache")
+    people = people.take(slice(0, count))  # type: ignore[arg-type]
+    recipe = config.recipe
+    settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
+    crops, store = crops_cost(people, Path(data.img_dir), settings, work)
+    origin = provenance.collect(device, pick_precision(config.precision, device), "", 0)
+    kept = ("device", "cuda", "driver", "torch", "python", "threads", "precision")
+    setting = {"arch": config.arch, "protocol": recipe.protocol, "input": recipe.input_size, "batch": recipe.batch_size}
+    return {
+        "machine": {key: origin[key] for key in kept},
+        "setting": setting | {"people": len(people)},
+        **crops,
+        **batch_cost(store, people, recipe, device),
+        **step_cost(store, people, Path(data.img_dir), config, device, compiled=compiled),
+        **evaluation_cost(store, people, config, device),
+        **spatial_loss_cost(device),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    """The numbers, one a line."""
+    head = [f"{key}: {value}" for part in ("machine", "setting") for key, value in result[part].items()]
+    return "\n".join(["; ".join(head), *(f"{v:>12.3f}  {k}" for k, v in result.items() if isinstance(v, int | float))])
+
+
+def main() -> None:
+    """The command: JSON on stdout, the table on stderr."""
+    parser = argparse.ArgumentParser(prog="python -m pose_topo.bench", description=bench.__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="demo")
+    parser.add_argument("--arch", default="resnet18")
+    parser.add_argument("--people", type=int, default=192)
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--input-size", type=int)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--compiled", action="store_true", help="measure torch.compile, too (a minute more)")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    recipe = PROTOCOLS[options.protocol]
+    given = {"batch_size": options.batch_size, "input_size": options.input_size}
+    recipe = replace(recipe, **{name: value for name, value in given.items() if value})
+    data = Data.at(options.data)
+    config = RunConfig("topo", options.arch, recipe, data, Topography(), device=options.device)
+    work = Path(tempfile.mkdtemp(prefix="pose_topo_bench"))
+    try:
+        result = measure(data, config, options.people, work, compiled=options.compiled)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    print(json.dumps(result, indent=2, sort_keys=True))
+    print(table(result), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
