@@ -15,10 +15,11 @@ from other_networks import Microsoft, MMPose, Study, stir
 from pose_topo import runs
 from pose_topo.config import Data, RunConfig
 from pose_topo.data.batches import Batches
+from pose_topo.data.boxes import network_input
 from pose_topo.data.dataset import prepare
 from pose_topo.errors import PoseTopoError, UsageError, one_line
 from pose_topo.evaluation.checkpoints import fill, open_checkpoint, open_data
-from pose_topo.evaluation.photographs import _joints_of
+from pose_topo.evaluation.network import Network
 from pose_topo.models.foreign import convert
 from pose_topo.models.pose import build_model
 from pose_topo.protocols import STANDARD
@@ -120,7 +121,8 @@ def test_a_photograph_comes_in_the_same_order(colours, monkeypatch):
     photo = np.zeros((100, 100, 3), np.uint8)
     photo[:] = (10, 20, 200)  # OpenCV's order: blue 10, green 20, red 200
     recipe = replace(STANDARD, input_size=64, colours=colours, flip_test=False)
-    _joints_of(Eye(), photo, (30.0, 30.0, 40.0, 40.0), recipe, torch.device("cpu"), "fp32")
+    network = Network(Eye(), recipe, torch.device("cpu"), "fp32", "")
+    network.joints([network_input(photo, (30.0, 30.0, 40.0, 40.0), recipe)[0]])
     rgb = [200, 20, 10] if colours == "rgb" else [10, 20, 200]
     middle = seen[0][0, :, 32, 32].numpy()
     assert np.allclose(middle, (np.array(rgb) / 255 - MEAN) / SD, atol=1e-5)
