@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+from pose_topo.bench import timing, training
 from pose_topo.bench.__main__ import measure, table
 from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.protocols import DEMO
 
 
-def test_every_part_is_measured(small_data, tmp_path):
+def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "TIMES", 1)
+    monkeypatch.setattr(training, "STEPS", 2)
     recipe = replace(DEMO, input_size=32, batch_size=4)
     config = RunConfig("topo", "resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
     result = measure(Data.at(small_data), config, 8, tmp_path)

@@ -20,4 +20,4 @@ def spatial_loss_cost(device: torch.device) -> dict[str, float]:
         read = weight if TOPO_LOSSES[name] == "weights" else maps
         torch.autograd.grad(spatial_loss(name, lattice, weight, maps), read)
 
-    return side_by_side({f"loss_{name}_ms": lambda n=name: run(n) for name in TOPO_LOSSES}, device, 9)
+    return side_by_side({f"loss_{name}_ms": lambda n=name: run(n) for name in TOPO_LOSSES}, device)

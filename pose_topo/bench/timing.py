@@ -9,21 +9,23 @@ from typing import Any
 
 import torch
 
+TIMES = 3  # each thing is timed, after once to warm up
+
 
 def quiet(_text: str) -> None:
     """Status lines have no place among the numbers."""
 
 
-def milliseconds(action: Callable[[], Any], device: torch.device, times: int = 3) -> float:
+def milliseconds(action: Callable[[], Any], device: torch.device) -> float:
     """The median time of `action`, after one call to warm up."""
-    return side_by_side({"": action}, device, times)[""]
+    return side_by_side({"": action}, device)[""]
 
 
-def side_by_side(actions: dict[str, Callable[[], Any]], device: torch.device, times: int = 3) -> dict[str, float]:
+def side_by_side(actions: dict[str, Callable[[], Any]], device: torch.device) -> dict[str, float]:
     """The median time in ms of each action, after one call of each to warm up; by turns, so that a machine whose speed
     drifts does so for all of them."""
     taken: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(times + 1):
+    for _ in range(TIMES + 1):
         for name, action in actions.items():
             start = time.perf_counter()
             action()
