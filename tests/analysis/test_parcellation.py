@@ -104,7 +104,7 @@ def test_nothing_labelled_or_no_pairs_gives_none() -> None:
 
 def test_one_label_everywhere_is_no_finding() -> None:
     null = parcellation.contiguity_null(np.zeros(9, int), GRID, 99, 0)
-    assert null == parcellation.ContiguityNull(mean=1.0, sd=0.0, p=1.0)
+    assert null == parcellation.LabelNull(mean=1.0, sd=0.0, p=1.0)
 
 
 def test_wrong_length_is_refused() -> None:
