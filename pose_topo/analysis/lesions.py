@@ -92,7 +92,7 @@ def specificity(damage: Array, owner: NDArray[np.int64]) -> Specificity | None:
     Returns:
         None where, on some grid, no lesion has an owner that can be scored.
     """
-    scored = ~np.isnan(damage).any(axis=(0, 1))
+    scored: Masks = np.asarray(~np.isnan(damage).any(axis=(0, 1)))
     if scored.sum() < 2:
         return None
     place = np.cumsum(scored) - 1  # of a joint among the scored ones

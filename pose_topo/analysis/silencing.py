@@ -2,7 +2,8 @@
 
 The head is linear: with f the features and W the head's weights, silencing the channels S changes its maps by
 - W[:, S] f[S] alone. So backbone and deconvolutions run once a batch, the head once, and each lesion costs a product
-with the few channels that it silences.
+with the few channels that it silences (or with those it leaves, where these are fewer: to take away nearly everything
+would leave rounding).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pose_topo.evaluation.pckh import normalised_errors
 from pose_topo.models.pose import SimpleBaseline
 
 THRESHOLD = 0.5
-_AT_ONCE = 64  # lesions whose predictions are scored together: bounds memory
+_CPU_BYTES = 8 << 20  # of features that lesions read again and again: what a CPU's cache can hold
 
 
 @dataclass(frozen=True)
@@ -66,42 +67,58 @@ def pckh_silenced(
     if masks.ndim != 2 or masks.shape[1] != model.head.in_channels:
         raise ValueError(f"masks {masks.shape}: the head reads {model.head.in_channels} channels")
     model.eval()
-    device = model.head.weight.device
-    silent = [torch.from_numpy(np.flatnonzero(mask)).to(device) for mask in masks]
     correct, labelled, seen = np.zeros((1 + len(masks), joints.K), np.int64), np.zeros(joints.K, np.int64), 0
     for batch in batches:
         with autocast(batch.images.device, precision):
-            features = model.features(batch.images)
-        here, start = people.take(batch.index), 0
-        for pixels in _predictions(model, features.float(), silent, decode_by):  # (L', K, B, 2)
-            found = _correct(pixels, here, input_to_photo[batch.index])
-            correct[start : start + len(found)] += found
-            start += len(found)
-        labelled += here.labelled.sum(axis=0)
-        seen += len(batch.index)
+            features = model.features(batch.images).float()
+        done = 0
+        for pixels in _predictions(model, features, torch.from_numpy(masks), decode_by):  # (1 + L, K, b, 2)
+            rows = batch.index[done : done + pixels.shape[2]]
+            here = people.take(rows)
+            correct += _correct(pixels, here, input_to_photo[rows])
+            labelled += here.labelled.sum(axis=0)
+            done += len(rows)
+        seen += done
     return _scores(correct, labelled, seen)
 
 
-def _predictions(model: SimpleBaseline, features: Tensor, silent: list[Tensor], decode_by: str) -> Iterator[Tensor]:
-    """Joints in pixels of the network's input, the intact ones first: blocks of (lesions, K, B, 2)."""
-    people, channels, height, width = features.shape
-    flat = features.permute(1, 0, 2, 3).reshape(channels, -1)  # (C, B h w): a lesion reads whole rows
+def _predictions(model: SimpleBaseline, features: Tensor, masks: Tensor, decode_by: str) -> Iterator[Tensor]:
+    """Joints in pixels of the network's input, the intact ones first: (1 + L, K, b, 2) for b people at a time.
+
+    Args:
+        features: (B, C, h, w) of a batch; on a CPU they are taken apart so that they stay in its cache.
+        masks: (L, C), on the CPU.
+    """
     weight = model.head.weight.float().flatten(1)  # (K, C)
-    intact = weight @ flat
-    if model.head.bias is not None:
-        intact = intact + model.head.bias.float()[:, None]
+    bias = weight.new_zeros(len(weight), 1) if model.head.bias is None else model.head.bias.float()[:, None]
+    lesions = [_terms(mask, weight) for mask in masks]
+    for part in features.split(_people_at_once(features)):
+        people, channels, height, width = part.shape
+        flat = part.permute(1, 0, 2, 3).reshape(channels, -1)  # (C, b h w): a lesion reads whole rows
+        silent = bias.expand(-1, flat.shape[1])
+        intact = torch.addmm(silent, weight, flat)
 
-    def located(maps: Tensor) -> Tensor:
-        return decode(maps.view(len(weight), people, height, width), decode_by)[0]
+        def located(maps: Tensor, people: int = people, height: int = height, width: int = width) -> Tensor:
+            return decode(maps.view(-1, people, height, width), decode_by)[0]
 
-    block = [located(intact)]
-    for channels_out in silent:
-        if len(block) == _AT_ONCE:
-            yield torch.stack(block)
-            block = []
-        lost = torch.addmm(intact, weight[:, channels_out], flat[channels_out], alpha=-1)
-        block.append(located(lost))
-    yield torch.stack(block)
+        found = [located(intact)]
+        for rows, columns, sign in lesions:
+            base = intact if sign < 0 else silent
+            found.append(located(torch.addmm(base, columns, flat.index_select(0, rows), alpha=sign)))
+        yield torch.stack(found)
+
+
+def _terms(mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Channels, their weights (K, n), and whether they are taken from the intact maps (-1) or make up the rest (1)."""
+    few = 2 * int(mask.sum()) <= len(mask)
+    rows = (mask if few else ~mask).nonzero()[:, 0].to(weight.device)
+    return rows, weight.index_select(1, rows), -1 if few else 1
+
+
+def _people_at_once(features: Tensor) -> int:
+    if features.device.type != "cpu":
+        return len(features)
+    return max(1, _CPU_BYTES // (4 * features[0].numel()))
 
 
 def _correct(pixels: Tensor, people: People, to_photo: NDArray[np.float64]) -> NDArray[np.int64]:

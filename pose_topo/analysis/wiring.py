@@ -46,10 +46,10 @@ def _shares(strength: Array, lattice: Lattice) -> Array:
     size = np.abs(np.asarray(strength, np.float64))
     if size.ndim != 2 or size.shape[1] != lattice.channels:
         raise ValueError(f"strength {size.shape}: give (joints, {lattice.channels})")
-    known = np.isfinite(size).all(axis=1) & (size > 0).any(axis=1)
-    safe = np.where(known[:, None], size, 1.0)
+    known = np.isfinite(size).all(axis=1, keepdims=True) & (size > 0).any(axis=1, keepdims=True)
+    safe = np.where(known, size, 1.0)
     safe = safe / safe.max(axis=1, keepdims=True)
-    return np.where(known[:, None], safe / safe.sum(axis=1, keepdims=True), np.nan)
+    return np.where(known, safe / safe.sum(axis=1, keepdims=True), np.nan)
 
 
 def _shortest(shares: Array, apart: Array) -> Array:
