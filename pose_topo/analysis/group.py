@@ -93,10 +93,11 @@ def _read(folder: Path) -> dict[str, Any]:
 def _check_one_study(found: Iterable[dict[str, Any]]) -> None:
     """Refuse runs of different protocols, backbones, grids or, within a seed, data."""
     documents = [run["analysis"] for run in found]
+    mapped = [content for content in documents if content.get("model") != "baseline"]  # its grid is arbitrary
     for what, values in (
         ("protocols", {str(content.get("protocol")) for content in documents}),
         ("backbones", {str(content.get("arch")) for content in documents}),
-        ("grids", {f"{c['grid']['height']} x {c['grid']['width']}" for c in documents}),
+        ("grids", {f"{c['grid']['height']} x {c['grid']['width']}" for c in mapped}),
     ):
         if len(values) > 1:
             raise UsageError(f"the results are of different {what} ({', '.join(sorted(values))}): give one")

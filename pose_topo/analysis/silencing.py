@@ -94,7 +94,7 @@ def _predictions(model: SimpleBaseline, features: Tensor, masks: Tensor, decode_
     lesions = [_terms(mask, weight) for mask in masks]
     for part in features.split(_people_at_once(features)):
         people, channels, height, width = part.shape
-        flat = part.permute(1, 0, 2, 3).reshape(channels, -1)  # (C, b h w): a lesion reads whole rows
+        flat = part.permute(1, 0, 2, 3).reshape(channels, -1).contiguous()  # (C, b h w): a lesion reads whole rows
         silent = bias.expand(-1, flat.shape[1])
         intact = torch.addmm(silent, weight, flat)
 
@@ -102,9 +102,11 @@ def _predictions(model: SimpleBaseline, features: Tensor, masks: Tensor, decode_
             return decode(maps.view(-1, people, height, width), decode_by)[0]
 
         found = [located(intact)]
+        # written again and again: fresh memory for each lesion would cost more than the product
+        picked, maps = torch.empty_like(flat), torch.empty_like(intact)
         for rows, columns, sign in lesions:
-            base = intact if sign < 0 else silent
-            found.append(located(torch.addmm(base, columns, flat.index_select(0, rows), alpha=sign)))
+            some = torch.index_select(flat, 0, rows, out=picked[: len(rows)])
+            found.append(located(torch.addmm(intact if sign < 0 else silent, columns, some, alpha=sign, out=maps)))
         yield torch.stack(found)
 
 

@@ -25,6 +25,8 @@ def network() -> TopoModel:
     model = TopoModel("resnet18", LATTICE).eval()
     with torch.no_grad():
         model.topo.conv.weight.mul_(1e5)  # fresh deconvolutions put out 1e-5: beside a bias that is rounding
+        assert model.topo.conv.bias is not None
+        model.topo.conv.bias.fill_(9.0)  # no cell without features: in a flat map rounding would choose the peak
     torch.nn.init.normal_(model.head.weight)  # so that maps have peaks of either sign
     assert model.head.bias is not None
     torch.nn.init.normal_(model.head.bias)
