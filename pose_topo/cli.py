@@ -21,7 +21,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-RUN = {"run": (Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")], ...)}
+RUNS = {
+    "runs": (
+        Annotated[
+            list[Path], typer.Argument(help="A run folder, or a checkpoint in one; with --group results folders.")
+        ],
+        ...,
+    )
+}
 
 
 def say(text: str) -> None:
@@ -141,17 +148,34 @@ def compare(
 
 
 @app.command("analyze")
-@options.as_command(options.AnalyzeOptions, RUN)
-def analyze(run: Path, chosen: options.AnalyzeOptions) -> None:
-    """Topography of a checkpoint: Moran's I, parcellation, neighbour correlation, co-activation distance."""
-    from pose_topo.analysis import analyze as stage
+@options.as_command(options.AnalyzeOptions, RUNS)
+def analyze(runs: list[Path], chosen: options.AnalyzeOptions) -> None:
+    """Topography of a checkpoint: Moran's I, parcellation, correlations, controls; or of a group of seeds."""
+    if chosen.group:
+        from pose_topo.analysis import group
 
-    out = _out(run, chosen)
-    result = stage.analyze_checkpoint(
-        run, out, data=chosen.elsewhere(), permutations=chosen.permutations, **_shared(chosen)
+        out = chosen.out or Path("out/group")
+        compared = group.analyze_group(runs, out)
+        say(f"written: {out / 'group.json'}")
+        typer.echo(group.table(compared))
+        return
+    if len(runs) > 1:
+        raise UsageError(f"analyze takes one run, here are {len(runs)}; --group compares the results of several")
+    from pose_topo.analysis.analyze import Extras, analyze_checkpoint
+    from pose_topo.analysis.summary import summary
+
+    out = _out(runs[0], chosen)
+    extras = Extras(chosen.lesions, chosen.lesion_grids, chosen.untrained, chosen.control)
+    result = analyze_checkpoint(
+        runs[0],
+        out,
+        data=chosen.elsewhere(),
+        permutations=chosen.permutations,
+        extras=extras,
+        **_shared(chosen),
     )
     say(f"written: {out / 'analysis.json'}")
-    typer.echo(stage.summary(result))
+    typer.echo(summary(result))
 
 
 def _out(run: Path | None, chosen: options.ResultOptions) -> Path:

@@ -246,6 +246,17 @@ class AnalyzeOptions(ResultOptions):
     """What `analyze` takes besides."""
 
     permutations: Annotated[int, Option(min=1, help="Permutations behind every p value.")] = 9999
+    untrained: Annotated[bool, Option("--untrained", help="Also measure the network as its training found it.")] = False
+    control: Annotated[
+        Path | None, Option(help="The control's run, checkpoint or analysis: give I as a share of its best.")
+    ] = None
+    lesions: Annotated[
+        bool, Option("--lesions", help="Also silence discs of the grid and score the held-out people each time.")
+    ] = False
+    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids behind its p value.")] = 19
+    group: Annotated[
+        bool, Option("--group", help="Compare the results folders of several seeds, arm by arm, with the control.")
+    ] = False
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pose_topo.analysis.inference import permutation_blocks
+from pose_topo.analysis.inference import p_values, permutation_blocks
 from pose_topo.lattice import Lattice
 
 Array = NDArray[np.float64]
@@ -34,6 +34,13 @@ class Decay:
     permuted on the grid. `spearman` is the rank correlation of (correlation, distance) over pairs, `mantel_p`
     its one-sided p (Mantel 1967) that correlation falls with distance; both None where correlations or
     distances do not differ.
+
+    `smoothness` is 1 - x / chance, where x is the mean of 1 - correlation at distance 1 and chance the same over
+    all pairs: 0 on a random grid, 1 where neighbours are alike. This is the first point of the profile of pairwise
+    difference over distance, divided by chance, of Margalit et al. 2024 (Neuron 112, 2435-2451), with 1 -
+    correlation as the difference. An offset that all channels share shrinks numerator and denominator alike.
+    `smoothness_p` is one-sided, with the channels permuted; both None without live pairs at distance 1 or where no
+    correlation is below 1.
     """
 
     bins: Array
@@ -42,6 +49,8 @@ class Decay:
     high: Array
     spearman: float | None
     mantel_p: float | None
+    smoothness: float | None = None
+    smoothness_p: float | None = None
 
 
 def unit_columns(values: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -136,10 +145,15 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     filled = np.isin(bins, present)
     mean[filled] = observed
     low[filled], high[filled] = np.quantile(null_curves, [0.025, 0.975], axis=0)
+    chance = 1.0 - matrix[np.ix_(alive, alive)][np.triu_indices(len(alive), 1)].mean()
+    smooth = smooth_p = None
+    if present[0] == 1 and chance > 1e-10:
+        smooth = float(1.0 - (1.0 - observed[0]) / chance)
+        smooth_p = float(p_values(observed[:1], np.array(null_curves)[:, :1])[0])
     if not ranked:
-        return Decay(bins, mean, low, high, None, None)
+        return Decay(bins, mean, low, high, None, None, smooth, smooth_p)
     p = (1.0 + np.count_nonzero(np.array(null_rho) <= rho + 1e-10)) / (1.0 + permutations)
-    return Decay(bins, mean, low, high, float(rho), p)
+    return Decay(bins, mean, low, high, float(rho), p, smooth, smooth_p)
 
 
 def _measurement(live: Array, apart: Array) -> tuple[Array, Measure, bool]:

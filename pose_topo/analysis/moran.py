@@ -45,6 +45,24 @@ def weights_name(lattice: Lattice, row_standardised: bool = False) -> str:
     return f"{lattice.name}, {'row-standardised' if row_standardised else 'binary'}"
 
 
+def primary(lattice: Lattice) -> Lattice:
+    """The grid under which I is reported first, whatever graph the loss used: queen, bounded."""
+    return Lattice(lattice.height, lattice.width)
+
+
+def weight_sets(lattice: Lattice) -> dict[str, tuple[str, Array]]:
+    """The weights under which I is reported, as key -> (name, weights (C, C)); the primary ones first.
+
+    I of one map differs by a third between them (0.41 to 0.55 for smooth fields), so a number without its weights
+    says little. "torus" is there only where the loss itself joins opposite borders, with the loss's neighbours.
+    """
+    queen, rook = primary(lattice), Lattice(lattice.height, lattice.width, neighbours=4)
+    chosen = {"queen": (queen, False), "queen_row": (queen, True), "rook": (rook, False), "rook_row": (rook, True)}
+    if lattice.torus:
+        chosen["torus"] = (lattice, False)
+    return {key: (weights_name(*which), weights(*which)) for key, which in chosen.items()}
+
+
 def expected_i(channels: int) -> float:
     """E[I] = -1 / (C - 1) under permutation; NaN for fewer than two channels."""
     return -1.0 / (channels - 1) if channels > 1 else float("nan")

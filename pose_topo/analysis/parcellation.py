@@ -22,8 +22,8 @@ Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class ContiguityNull:
-    """Contiguity with the labels permuted: its mean and sd, and the one-sided p of the observed one."""
+class LabelNull:
+    """A measure with the labels permuted: its mean and sd, and the one-sided p of the observed one."""
 
     mean: float
     sd: float
@@ -76,7 +76,7 @@ def contiguity(labels: Labels, lattice: Lattice) -> float | None:
     return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
 
 
-def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> ContiguityNull | None:
+def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> LabelNull | None:
     """Contiguity when the labels are permuted over the labelled channels. None without pairs.
 
     This, and not 1/16, is chance: joints that own many channels meet themselves more often.
@@ -95,7 +95,42 @@ def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, 
         shares.append((shuffled[first] == shuffled[second]).mean(axis=0))
     null = np.concatenate(shares)
     p = p_values(np.array([observed]), null[:, None])[0]
-    return ContiguityNull(float(null.mean()), float(null.std()), float(p))
+    return LabelNull(float(null.mean()), float(null.std()), float(p))
+
+
+def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> list[float | None]:
+    """z of the number of rook pairs within each label: do the channels of one joint meet more often than chance?
+
+    The BB join count with its exact moments when the labels are permuted over the labelled channels (non-free
+    sampling; Cliff & Ord 1981, ch. 2). With J pairs, of which M pairs of pairs share a channel, n of N channels
+    labelled k and p_m = n(n-1)...(n-m+1) / (N(N-1)...(N-m+1)): mean J p_2, second moment
+    J p_2 + 2 M p_3 + (J^2 - J - 2 M) p_4.
+
+    Returns:
+        `count` values; None where the count cannot vary (a label with fewer than two channels, or with all).
+
+    Raises:
+        ValueError: there is not one label a channel, or a label is not below `count`.
+    """
+    pairs, owned = _labelled_pairs(labels, lattice), units(labels, count)
+    same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+    found = np.bincount(labels[pairs[same, 0]], minlength=count)
+    degree = np.bincount(pairs.ravel(), minlength=len(labels)).astype(float)
+    joined, sharing, total = len(pairs), float((degree * (degree - 1)).sum()), int(owned.sum())
+    result: list[float | None] = []
+    for here, size in zip(found.tolist(), owned.tolist(), strict=True):
+        p2, p3, p4 = (_share_of_tuples(size, total, length) for length in (2, 3, 4))
+        mean = joined * p2
+        variance = mean + sharing * p3 + (joined**2 - joined - sharing) * p4 - mean**2
+        result.append((here - mean) / variance**0.5 if variance > 1e-9 * max(1.0, mean) else None)
+    return result
+
+
+def _share_of_tuples(size: int, total: int, length: int) -> float:
+    """The chance that `length` different channels, drawn among `total`, are all among the `size` of one label."""
+    if size < length:
+        return 0.0
+    return float(np.prod([(size - i) / (total - i) for i in range(length)]))
 
 
 def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
@@ -120,3 +155,30 @@ def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
 def component_count(labels: Labels, lattice: Lattice) -> int:
     """The number of connected regions over all labels."""
     return sum(len(sizes) for sizes in components(labels, lattice).values())
+
+
+def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, seed: int = 0) -> LabelNull | None:
+    """The number of connected regions when the labels are permuted over the labelled channels; p for as few as found.
+
+    None without pairs.
+
+    Raises:
+        ValueError: there is not one label a channel, or `permutations` is below 1.
+    """
+    pairs, owned = _labelled_pairs(labels, lattice), np.flatnonzero(labels >= 0)
+    if len(pairs) == 0:
+        return None
+    first, second = np.searchsorted(owned, pairs).T
+    counts = []
+    for orders in permutation_blocks(len(owned), permutations, seed, 256):
+        shuffled = labels[owned][orders]  # (B, L)
+        grid, edge = np.nonzero(shuffled[:, first] == shuffled[:, second])
+        ends = grid * len(owned) + first[edge], grid * len(owned) + second[edge]
+        # all permuted grids as one graph of separate parts
+        graph = sparse.coo_array((np.ones(len(grid)), ends), shape=(shuffled.size, shuffled.size))
+        _, region = csgraph.connected_components(graph, directed=False)
+        by_grid = region.reshape(shuffled.shape)
+        counts.append([len(np.unique(regions)) for regions in by_grid])
+    null = np.concatenate(counts).astype(float)
+    observed = np.array([-float(component_count(labels, lattice))])
+    return LabelNull(float(null.mean()), float(null.std()), float(p_values(observed, -null[:, None])[0]))

@@ -161,3 +161,29 @@ def test_wrong_shapes_are_refused() -> None:
         correlation.pearson(np.ones(4))
     with pytest.raises(ValueError, match=r"\(12, 12\)"):
         correlation.pair_means(np.ones((4, 4)), GRID)
+
+
+def test_smoothness_by_hand() -> None:
+    # a line of three: correlations .8 and .6 at distance 1, .1 at distance 2
+    matrix = np.array([[1.0, 0.8, 0.1], [0.8, 1.0, 0.6], [0.1, 0.6, 1.0]])
+    decay = correlation.over_distance(matrix, Lattice(1, 3), 5, 0)
+    # difference at distance 1: (.2 + .4) / 2 = .3; over all pairs: (.2 + .4 + .9) / 3 = .5
+    assert decay.smoothness == pytest.approx(1 - 0.3 / 0.5)
+
+
+def test_smoothness_survives_a_shared_offset_and_is_zero_for_noise() -> None:
+    lattice, activations = Lattice(6, 6), smooth()
+    plain = correlation.over_distance(correlation.pearson(activations), lattice, 199, 0)
+    shift = np.random.default_rng(1).normal(0, 1, (80, 1))
+    shared = correlation.over_distance(correlation.pearson(activations + shift), lattice, 199, 0)
+    assert plain.smoothness is not None and plain.smoothness_p == 1 / 200
+    assert shared.smoothness == pytest.approx(plain.smoothness, abs=0.1) and shared.smoothness_p == 1 / 200
+    noisy = correlation.over_distance(correlation.pearson(noise(400, 36)), lattice, 199, 0)
+    assert abs(noisy.smoothness or 1.0) < 0.02 and (noisy.smoothness_p or 0.0) > 0.01
+
+
+def test_no_smoothness_where_all_are_alike_or_no_neighbour_is_alive() -> None:
+    assert correlation.over_distance(np.ones((12, 12)), GRID, 9, 0).smoothness is None
+    matrix = correlation.pearson(noise(channels=3))
+    matrix[1], matrix[:, 1] = np.nan, np.nan
+    assert correlation.over_distance(matrix, Lattice(1, 3), 9, 0).smoothness is None

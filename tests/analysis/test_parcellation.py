@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from pose_topo.analysis import parcellation
+from pose_topo.analysis.inference import permutation_blocks
 from pose_topo.lattice import Lattice
 
 # two parcels and an unlabelled corner:
@@ -92,6 +95,40 @@ def test_null_against_loops_and_dead_channels_stay_where_they_are() -> None:
     assert null == parcellation.contiguity_null(LABELS, GRID, 500, 7)
 
 
+def test_join_count_moments_are_those_of_every_arrangement() -> None:
+    # 2 x 3 grid, labels 0 0 0 1 1 -: all arrangements of the five labelled channels, counted one by one
+    lattice, labels = Lattice(2, 3), np.array([0, 0, 1, 0, 1, -1])
+    counts = []
+    for order in permutations(labels[:5]):
+        moved = np.array([*order, -1])
+        rook = [(i, j) for i in range(6) for j in (i + 1, i + 3) if j < 6 and (j == i + 3 or j % 3)]
+        counts.append([sum(moved[i] == moved[j] == k for i, j in rook) for k in (0, 1)])
+    mean, sd = np.mean(counts, axis=0), np.std(counts, axis=0)
+    # joint 0: (0,1), (0,3); joint 1: none
+    expected = (np.array([2, 0]) - mean) / sd
+    np.testing.assert_allclose(parcellation.join_count_z(labels, lattice, 2), expected, atol=1e-12)
+
+
+def test_join_count_without_spread_is_none() -> None:
+    z = parcellation.join_count_z(np.array([0, 1, 1, 1, 1, 1, 1, 1, 1]), GRID, 3)
+    assert z[0] is None and z[2] is None and z[1] is not None
+    assert parcellation.join_count_z(np.zeros(9, int), GRID, 1) == [None]
+    assert parcellation.join_count_z(np.full(9, -1), GRID, 2) == [None, None]
+
+
+def test_component_null_against_loops() -> None:
+    null = parcellation.component_null(LABELS, GRID, 300, 5)
+    assert null is not None
+    alive, counts = np.flatnonzero(LABELS >= 0), []
+    for (order,) in zip(permutation_blocks(8, 300, 5, 1), strict=True):
+        shuffled = LABELS.copy()
+        shuffled[alive] = LABELS[alive][order]
+        counts.append(parcellation.component_count(shuffled, GRID))
+    assert null.mean == pytest.approx(np.mean(counts)) and null.sd == pytest.approx(np.std(counts))
+    assert null.p == (1 + sum(count <= 3 for count in counts)) / 301
+    assert parcellation.component_null(np.full(9, -1), GRID, 9) is None
+
+
 def test_nothing_labelled_or_no_pairs_gives_none() -> None:
     dead = np.full(9, -1)
     assert parcellation.contiguity(dead, GRID) is None
@@ -104,7 +141,7 @@ def test_nothing_labelled_or_no_pairs_gives_none() -> None:
 
 def test_one_label_everywhere_is_no_finding() -> None:
     null = parcellation.contiguity_null(np.zeros(9, int), GRID, 99, 0)
-    assert null == parcellation.ContiguityNull(mean=1.0, sd=0.0, p=1.0)
+    assert null == parcellation.LabelNull(mean=1.0, sd=0.0, p=1.0)
 
 
 def test_wrong_length_is_refused() -> None:

@@ -126,7 +126,6 @@ def test_p_of_null_maps_is_about_uniform() -> None:
     assert abs(p.mean() - 0.5) < 0.05 and abs((p <= 0.05).mean() - 0.05) < 0.04
 
 
-@pytest.mark.slow
 def test_p_of_2000_null_maps_is_uniform_and_the_test_keeps_its_size() -> None:
     p = null_p_values(2000, 1999, 10)
     # spread the steps of 1/2000 so that the continuous test applies

@@ -138,15 +138,30 @@ def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[
         "topo_lr_mult": known and 10.0,
         "lambda": known and (0.0 if arm == "control" else 0.5),
         "moran": _moran(strength),
+        "moran_measures": {
+            "normalised": _moran(strength / np.linalg.norm(strength, axis=0)),
+            "activity": _moran(strength),
+        },
+        "moran_sensitivity": {
+            weights: {measure: _moran(strength) for measure in ("strength", "normalised", "activity")}
+            for weights in ("queen_row", "rook", "rook_row")
+        },
         "parcellation": _parcellation(labels),
-        "neighbour_correlation": {"neighbours": float(near.mean()), "all_pairs": float(every.mean())},
-        "correlation_distance": {"spearman": -0.5 if smooth else 0.001, "mantel_p": 0.001 if smooth else 0.4},
+        "neighbour_correlation": {"neighbours": float(near.mean()), "all_pairs": float(every.mean()), "reason": None},
+        "correlation_distance": _decay(bool(smooth)),
+        "tuning_distance": _decay(bool(smooth)),
         "coactivation": {
             "chance": float(DISTANCE[UPPER].mean()),
             "alphas": alphas,
             "distance": [float(d.mean()) if d.size else None for d in chosen],
             "pairs": [int(d.size) for d in chosen],
+            "reason": None if all(d.size for d in chosen) else "no distance where no pair is correlated so highly",
         },
+        "activations": {"dead_channels": 1, "effective_dimensionality": 4.3 if smooth else 30.0, "reason": None},
+        "wiring": _wiring(bool(smooth)),
+        "controls": _controls(bool(smooth)),
+        "lesions": None,
+        "lesions_reason": "not asked for: --lesions",
         "health": {
             "mean_row_norm": 0.31 if smooth else 1.41,
             "neighbour_cosine": 0.9 if smooth else 0.01,
@@ -155,7 +170,8 @@ def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[
             "weight_similarity": 0.0012 if smooth else 3.97,
         },
     }
-    return numbers, {"labels": labels, "strength": strength, **_correlations(matrix)}
+    order = np.arange(SIDE * SIDE).reshape(SIDE, SIDE)
+    return numbers, {"labels": labels, "strength": strength, "arrangement": order, **_correlations(matrix)}
 
 
 def _fields(rng: np.random.Generator, count: int, smooth: float) -> NDArray[np.float64]:
@@ -175,6 +191,8 @@ def _moran(strength: NDArray[np.float64]) -> dict[str, Any]:
     p = np.maximum(norm.sf(score), 1e-4)
     q = np.minimum(1.0, p * joints.K / (p.argsort().argsort() + 1))
     return {
+        "measure": "|w|",
+        "channels": SIDE * SIDE,
         "weights": "queen, bounded, binary",
         "expected": expected,
         "permutations": 9999,
@@ -197,10 +215,69 @@ def _parcellation(labels: NDArray[np.int64]) -> dict[str, Any]:
         "contiguity": float(same.mean()),
         "null_mean": 0.0633,
         "null_sd": 0.0112,
+        "z": float((same.mean() - 0.0633) / 0.0112),
         "p": 1e-4 if same.mean() > 0.1 else 0.3,
         "components": int((~same).sum() // 2),
         "joints_with_units": int((units > 0).sum()),
+        "components_null_mean": 222.0,
+        "components_null_sd": 4.0,
+        "components_p": 0.001 if same.mean() > 0.1 else 0.3,
         "units": dict(zip(joints.NAMES, units.tolist(), strict=True)),
+        "region_sizes": {
+            name: [count] if count else [] for name, count in zip(joints.NAMES, units.tolist(), strict=True)
+        },
+        "join_count_z": dict.fromkeys(joints.NAMES, 6.0 if same.mean() > 0.1 else 0.1),
+        "reason": None,
+    }
+
+
+def _decay(smooth: bool) -> dict[str, Any]:
+    return {
+        "spearman": -0.5 if smooth else 0.001,
+        "mantel_p": 0.001 if smooth else 0.4,
+        "smoothness": 0.48 if smooth else 0.002,
+        "smoothness_p": 0.001 if smooth else 0.4,
+        "reason": None,
+    }
+
+
+def _wiring(smooth: bool) -> dict[str, Any]:
+    length = 4.9 if smooth else 6.1
+    return {
+        "unit": "cells",
+        "permutations": 999,
+        "per_joint": {name: {"length": length, "null_mean": 6.1, "p": 0.001} for name in joints.NAMES},
+        "mean": length,
+        "null_mean": 6.1,
+        "null_sd": 0.02,
+        "p_mean": 0.001 if smooth else 0.4,
+        "reason": None,
+    }
+
+
+def _controls(smooth: bool) -> dict[str, Any]:
+    chance = {"strength": -0.004, "normalised": -0.003, "activity": -0.005}
+    return {
+        "permuted_grid": {
+            "seed": 1,
+            "mean_I": chance,
+            "p_mean": dict.fromkeys(chance, 0.5),
+            "contiguity": 0.063,
+            "neighbours": 0.2,
+            "all_pairs": 0.2,
+            "reason": None,
+        },
+        "rearranged": {
+            "weights": "queen, bounded, binary",
+            "mean_I": 0.58 if smooth else 0.43,
+            "steps": 30720,
+            "share": 0.7 if smooth else -0.01,
+            "reason": None,
+        },
+        "untrained": None,
+        "untrained_reason": "not asked for: --untrained",
+        "against": None,
+        "against_reason": "not asked for: --control",
     }
 
 
@@ -221,6 +298,9 @@ def _correlations(matrix: NDArray[np.float64]) -> dict[str, NDArray]:
         "correlation_by_distance": np.array([every[apart == b].mean() for b in bins]),
         "band_low": every.mean() - width,
         "band_high": every.mean() + width,
+        "tuning_by_distance": np.array([every[apart == b].mean() for b in bins]),
+        "tuning_band_low": every.mean() - width,
+        "tuning_band_high": every.mean() + width,
     }
 
 

@@ -103,7 +103,7 @@ def test_what_cannot_be_compared_is_refused(study: list[Path], tmp_path: Path) -
 
 def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:
     """The analysis stage writes the keys and arrays that these tests pretend it writes."""
-    analyze = pytest.importorskip("pose_topo.analysis.analyze")
+    analyze = pytest.importorskip("pose_topo.analysis.measure")
     lattice = pytest.importorskip("pose_topo.lattice").Lattice(4, 4)
     rng = np.random.default_rng(0)
     numbers, maps = analyze.measure(rng.normal(size=(16, 16)), rng.normal(size=(30, 16)), lattice, 19)

@@ -1,0 +1,154 @@
+"""The stage: a checkpoint of random weights -> analysis.json and analysis.npz, with every extra."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_measure import without_reason
+
+from pose_topo import runs
+from pose_topo.analysis import analyze, moran
+from pose_topo.analysis.activations import mean_activations
+from pose_topo.analysis.against import best_of
+from pose_topo.analysis.network import untrained
+from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.data.dataset import prepare
+from pose_topo.devices import seed_everything
+from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.lattice import Lattice
+from pose_topo.models.pose import build_model
+from pose_topo.protocols import PROTOCOLS
+
+
+def config_of(data: Path, height: int = 4, width: int = 5, arm: str = "topo", **given: Any) -> RunConfig:
+    recipe = replace(PROTOCOLS["demo"], input_size=32, sigma=1.0, pretrained=False)
+    topography = Topography(height, width, weight=0.0 if arm == "control" else 0.5, **given)
+    return RunConfig("topo", "resnet18", recipe, Data.at(data), topography, arm=arm)
+
+
+def write(folder: Path, config: RunConfig) -> Path:
+    """A run folder whose network is untrained, but for a head of ordinary size."""
+    dataset = prepare(config.data, config.recipe, seed=config.seed, progress=False, say=lambda _: None)
+    seed_everything(config.seed)
+    model = build_model(config)
+    torch.nn.init.normal_(model.head.weight)
+    runs.write_config(folder, config)
+    runs.save_checkpoint(folder / "last.pt", config, 1, model.state_dict(), dataset.split_sha256)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("runs") / "topo-s0", config_of(small_data))
+
+
+def analyzed(run: Path, out: Path, **given: Any) -> dict[str, Any]:
+    options = {"permutations": 49, "progress": False, "precision": "fp32", "device": "cpu", "say": lambda _: None}
+    return analyze.analyze_checkpoint(run, out, **options | given)
+
+
+@pytest.fixture(scope="module")
+def full(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An analysis with every extra, held against itself."""
+    out = tmp_path_factory.mktemp("out")
+    result = analyzed(run, out, extras=analyze.Extras(lesions=True, permuted_grids=3, untrained=True, control=run))
+    assert result == json.loads((out / "analysis.json").read_text(encoding="utf-8"))
+    return out
+
+
+def test_what_is_not_asked_for_is_null_with_its_reason(run: Path, tmp_path: Path) -> None:
+    result = analyzed(run, tmp_path)
+    assert result["lesions"] is None and "--lesions" in result["lesions_reason"]
+    assert result["controls"]["untrained"] is None and "--untrained" in result["controls"]["untrained_reason"]
+    assert result["controls"]["against"] is None and "--control" in result["controls"]["against_reason"]
+    assert analyzed(run, tmp_path / "again") == result
+    assert (tmp_path / "again" / "analysis.json").read_bytes() == (tmp_path / "analysis.json").read_bytes()
+    explained = {key: value for key, value in result.items() if key not in ("controls", "lesions")}
+    assert without_reason(explained) == []
+
+
+def test_the_pictures_are_recorded(full: Path) -> None:
+    result, maps = json.loads((full / "analysis.json").read_text()), np.load(full / "analysis.npz")
+    assert len(maps["images"]) == len(maps["persons"]) == result["images"] > 0
+    lines = "".join(f"{n} {p}\n" for n, p in zip(maps["images"].tolist(), maps["persons"].tolist(), strict=True))
+    assert result["images_sha256"] == hashlib.sha256(lines.encode()).hexdigest()
+
+
+def test_lesions_of_a_small_grid(full: Path) -> None:
+    result, maps = json.loads((full / "analysis.json").read_text()), np.load(full / "analysis.npz")
+    found = result["lesions"]
+    assert result["lesions_reason"] is None
+    assert found["people"] == result["images"] and found["permuted_grids"] == 3 and found["smallest_p"] == 0.25
+    assert [disc["radius"] for disc in found["radii"]] == [1, 2, 3, 4]
+    assert found["centres"] == 16 and maps["lesion_damage"].shape == (4, 16, 16)
+    assert maps["lesion_null_damage"].shape == (4, 3, 16, 16)
+    assert maps["lesion_owner"].shape == (4, 16) and maps["lesion_null_owner"].shape == (4, 3, 16)
+    assert without_reason(found) == []
+
+
+def test_the_arrangement_is_the_one_whose_i_is_reported(full: Path) -> None:
+    result, maps = json.loads((full / "analysis.json").read_text()), np.load(full / "analysis.npz")
+    strength = maps["strength"].reshape(16, 20)[:, maps["arrangement"].ravel()]
+    best = moran.morans_i(strength, moran.weights(Lattice(4, 5))).mean()
+    assert result["controls"]["rearranged"]["mean_I"] == pytest.approx(best)
+    assert result["controls"]["rearranged"]["share"] == pytest.approx(result["moran"]["mean_I"] / best)
+    against = result["controls"]["against"]
+    assert against["I_over_best"] == pytest.approx(result["controls"]["rearranged"]["share"])
+    assert (against["arm"], against["seed"]) == ("topo", 0)
+
+
+def test_the_untrained_network_is_the_one_its_training_starts_from(small_data: Path) -> None:
+    config = config_of(small_data)
+    torch.manual_seed(99)
+    model = untrained(config, None, print)
+    seed_everything(config.seed)
+    for one, two in zip(model.state_dict().values(), build_model(config).state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_control_is_read_from_its_run_its_checkpoint_or_its_analysis(run: Path, full: Path) -> None:
+    lattice = Lattice(4, 5)
+    found = [best_of(path, lattice) for path in (run, run / "last.pt", full, full / "analysis.json")]
+    assert all(each == pytest.approx(found[0]) for each in found[1:])
+
+
+def test_a_control_that_does_not_fit_is_one_line(run: Path, full: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="4 x 5, this one's 5 x 4"):
+        best_of(full, Lattice(5, 4))
+    with pytest.raises(PoseTopoError, match="neither a checkpoint"):
+        analyzed(run, tmp_path, extras=analyze.Extras(control=tmp_path / "nowhere"))
+    old = tmp_path / "analysis.json"
+    old.write_text('{"grid": {"height": 4, "width": 5}}')
+    with pytest.raises(PoseTopoError, match="make it anew"):
+        best_of(old, Lattice(4, 5))
+
+
+def test_a_grid_that_does_not_match_the_checkpoint_is_one_line(small_data: Path, run: Path, tmp_path: Path) -> None:
+    checkpoint = runs.load_checkpoint(run / "last.pt")
+    other = config_of(small_data, 3, 3)
+    runs.save_checkpoint(tmp_path / "last.pt", other, 1, checkpoint.model, checkpoint.split_sha256)
+    with pytest.raises(PoseTopoError, match="weights do not fit"):
+        analyzed(tmp_path / "last.pt", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_of_one_channel_is_analyzed(small_data: Path, tmp_path: Path) -> None:
+    run = write(tmp_path / "one", config_of(small_data, 1, 1))
+    result = analyzed(run, tmp_path, extras=analyze.Extras(lesions=True, permuted_grids=2, untrained=True))
+    assert result["moran"]["mean_I"] is None and result["moran"]["reason"]
+    assert result["controls"]["rearranged"]["mean_I"] is None and result["controls"]["rearranged"]["reason"]
+    assert result["health"]["mean_row_norm"] is not None
+
+
+def test_the_hook_is_removed_even_where_the_network_fails(small_data: Path) -> None:
+    model = build_model(config_of(small_data))
+    with pytest.raises(AttributeError):
+        mean_activations(model, model.deconv, [None], "fp32")  # type: ignore[list-item]
+    assert not model.deconv._forward_hooks

@@ -1,0 +1,99 @@
+"""Several seeds: paired differences from result files, and what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pose_topo.analysis.group import METRICS, analyze_group, table
+from pose_topo.errors import PoseTopoError, UsageError
+
+
+def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float, **given: Any) -> Path:
+    identity = {
+        "schema": 1,
+        "arm": arm,
+        "seed": seed,
+        "arch": "resnet18",
+        "protocol": "demo",
+        "as_protocol": True,
+        "checkpoint_sha256": f"{arm}{seed}",
+        "data_sha256": f"data{seed}",
+        **given,
+    }
+    analysis = {"grid": {"height": 4, "width": 4}, "moran": {"mean_I": mean_i}, "health": {"mean_row_norm": 1.0}}
+    analysis["controls"] = {"rearranged": {"mean_I": 0.5}}
+    where = folder / f"{arm}-s{seed}"
+    where.mkdir(parents=True)
+    for kind, content in (("analysis", analysis), ("evaluation", {"pckh": {"0.5": {"mean": pckh}}})):
+        (where / f"{kind}.json").write_text(json.dumps({**identity, **content, "kind": kind}))
+    return where
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    folders = [results(tmp_path, "control", s, 0.01 * s, 80.0 + s) for s in range(5)]
+    folders += [results(tmp_path, "topo", s, 0.4 + 0.01 * s + 0.001 * rng.normal(), 79.5 + s) for s in range(1, 6)]
+    return folders
+
+
+def test_differences_are_paired_by_seed(study: list[Path], tmp_path: Path) -> None:
+    result = analyze_group(study[::-1], tmp_path)
+    assert result == json.loads((tmp_path / "group.json").read_text(encoding="utf-8"))
+    found = result["comparisons"]["topo - control"]
+    assert found["seeds"] == [1, 2, 3, 4] and found["seeds_without_partner"] == [0, 5]
+    gain = found["metrics"]["I"]
+    assert gain["mean"] == pytest.approx(0.4, abs=0.002) and gain["low"] < gain["mean"] < gain["high"]
+    assert gain["p"] == gain["smallest_p"] == 0.125  # four seeds can show no more
+    loss = found["metrics"]["PCKh@0.5"]
+    assert loss["differences"] == [-0.5] * 4 and loss["sd"] == 0
+    assert found["I_over_best"] == pytest.approx(np.mean(gain["differences"]) / 0.5 + 0.05, abs=1e-9)
+    assert result["arms"]["control"]["seeds"] == [0, 1, 2, 3, 4]
+    assert result["arms"]["control"]["metrics"]["I"]["mean"] == pytest.approx(0.02)
+    assert "topo - control, seeds 1, 2, 3, 4" in table(result) and "at least 0.1250" in table(result)
+
+
+def test_a_number_that_is_missing_is_null_with_its_reason(study: list[Path], tmp_path: Path) -> None:
+    (study[1] / "evaluation.json").unlink()
+    result = analyze_group(study, tmp_path)
+    metrics = result["comparisons"]["topo - control"]["metrics"]
+    assert set(metrics) == set(METRICS)
+    assert metrics["PCKh@0.5"]["seeds"] == [2, 3, 4] and metrics["I"]["n"] == 4
+    assert metrics["AUC"]["n"] == 0 and metrics["AUC"]["mean"] is None and metrics["AUC"]["reason"]
+
+
+def test_one_seed_gives_no_interval(study: list[Path], tmp_path: Path) -> None:
+    one = analyze_group([study[1], study[5]], tmp_path)["comparisons"]["topo - control"]["metrics"]["I"]
+    assert one["mean"] is not None and one["low"] is None and one["p"] == 1.0 and one["reason"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"protocol": "paper"}, "protocols"),
+        ({"arch": "resnet50"}, "backbones"),
+        ({"data_sha256": "other"}, "seed 7 were measured on different data"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, given: dict[str, str], words: str) -> None:
+    folders = [results(tmp_path, "control", 7, 0.0, 80.0), results(tmp_path, "topo", 7, 0.4, 80.0, **given)]
+    with pytest.raises(UsageError, match=words):
+        analyze_group(folders, tmp_path)
+    assert not (tmp_path / "group.json").exists()
+
+
+def test_broken_folders_are_one_line(study: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="control"):
+        analyze_group(study[5:], tmp_path)
+    with pytest.raises(UsageError, match="both topo, seed 1"):
+        analyze_group([*study, results(tmp_path / "copy", "topo", 1, 0.4, 80.0)], tmp_path)
+    with pytest.raises(PoseTopoError, match=r"no analysis\.json"):
+        analyze_group([tmp_path], tmp_path)
+    (study[0] / "evaluation.json").write_text('{"kind": "evaluation", "schema": 9}')
+    with pytest.raises(PoseTopoError, match="schema 1"):
+        analyze_group(study, tmp_path)
