@@ -70,7 +70,7 @@ def test_what_is_not_asked_for_is_null_with_its_reason(run: Path, tmp_path: Path
     assert result["controls"]["against"] is None and "--control" in result["controls"]["against_reason"]
     assert analyzed(run, tmp_path / "again") == result
     assert (tmp_path / "again" / "analysis.json").read_bytes() == (tmp_path / "analysis.json").read_bytes()
-    explained = {key: value for key, value in result.items() if key not in ("controls", "lesions")}
+    explained = {key: value for key, value in result.items() if key not in ("checkpoint", "controls", "lesions")}
     assert without_reason(explained) == []
 
 
@@ -139,12 +139,9 @@ def test_a_grid_that_does_not_match_the_checkpoint_is_one_line(small_data: Path,
     assert not (tmp_path / "out").exists()
 
 
-def test_a_network_of_one_channel_is_analyzed(small_data: Path, tmp_path: Path) -> None:
-    run = write(tmp_path / "one", config_of(small_data, 1, 1))
-    result = analyzed(run, tmp_path, extras=analyze.Extras(lesions=True, permuted_grids=2, untrained=True))
-    assert result["moran"]["mean_I"] is None and result["moran"]["reason"]
-    assert result["controls"]["rearranged"]["mean_I"] is None and result["controls"]["rearranged"]["reason"]
-    assert result["health"]["mean_row_norm"] is not None
+def test_a_grid_without_neighbours_is_refused_when_the_network_is_built(small_data: Path) -> None:
+    with pytest.raises(UsageError, match="no neighbours"):
+        build_model(config_of(small_data, 1, 1))
 
 
 def test_the_hook_is_removed_even_where_the_network_fails(small_data: Path) -> None:
