@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from pose_topo import provenance, runs
-from pose_topo.config import RunConfig
+from pose_topo.config import RunConfig, from_dict
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
 from pose_topo.devices import pick_device, pick_precision, prepare_device, should_compile
@@ -150,7 +150,8 @@ def check_run(run: Path, config: RunConfig, *, resume: bool = True, overwrite: b
     existing = run / "config.json"
     if overwrite or not existing.is_file():
         return
-    changed = runs.differences(read_json(existing), runs.plain(config))
+    before = runs.plain(from_dict(RunConfig, read_json(existing)))  # a setting it did not know yet has its default
+    changed = runs.differences(before, runs.plain(config))
     if changed or not resume:
         why = " with other settings (" + "; ".join(changed[:6]) + ")" if changed else ""
         raise PoseTopoError(f"{run} holds a run{why}: give another --run-name, or --overwrite to start anew")

@@ -16,10 +16,11 @@ from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.errors import PoseTopoError
+from pose_topo.files import write_json
 from pose_topo.models.pose import build_model
 from pose_topo.protocols import DEMO, PAPER
 from pose_topo.training import epoch, steps
-from pose_topo.training.loop import Surroundings, train
+from pose_topo.training.loop import Surroundings, check_run, train
 from pose_topo.training.meter import Meter
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.steps import train_epoch
@@ -95,6 +96,15 @@ def test_a_finished_run_is_left_alone(config, dataset, undisturbed):
     assert fit(config, dataset, undisturbed[0])[-1]["epoch"] == 2
     after = {path: path.stat().st_mtime_ns for path in undisturbed[0].iterdir() if path.name != "metrics.csv"}
     assert all(before[path] == stamp for path, stamp in after.items())
+
+
+def test_a_setting_that_an_older_run_did_not_know_has_its_default(config, tmp_path):
+    older = runs.plain(config)
+    del older["recipe"]["warm_up"], older["compile"]
+    write_json(tmp_path / "config.json", older)
+    check_run(tmp_path, config)
+    with pytest.raises(PoseTopoError, match=r"recipe\.warm_up: 0\.0 -> 1\.0"):
+        check_run(tmp_path, replace(config, recipe=replace(config.recipe, warm_up=1.0)))
 
 
 def test_every_person_is_trained_on_once_an_epoch(config, dataset):
