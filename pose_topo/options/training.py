@@ -1,39 +1,17 @@
-"""Command-line options as dataclasses: each field is an option, its annotation carries the help line.
-
-`as_command` turns a function of such a dataclass into one that typer understands, so that an option that two commands
-share is written once.
-"""
+"""Of the training commands."""
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
-import typing
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
-from pose_topo.config import MAT_NAME, TOPO_LOSSES, Data, Recipe, RunConfig, Topography
+from pose_topo.config import TOPO_LOSSES, Recipe, RunConfig, Topography
 from pose_topo.errors import UsageError
+from pose_topo.options.data import DataOptions
 from pose_topo.protocols import PROTOCOLS
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Where the data are."""
-
-    data: Annotated[Path, Option(help="Data folder: the annotation file and images/ in it.")] = Path("mpii")
-    mat_path: Annotated[Path | None, Option(help=f"Annotation file [default: DATA/{MAT_NAME}].")] = None
-    img_dir: Annotated[Path | None, Option(help="Folder of the photographs [default: DATA/images].")] = None
-    cache_dir: Annotated[
-        Path | None, Option(help="Where crops and weights are kept [default: $POSE_TOPO_CACHE or ~/.cache/pose_topo].")
-    ] = None
-
-    def where(self) -> Data:
-        return Data.at(self.data, self.mat_path, self.img_dir)
 
 
 @dataclass(frozen=True)
@@ -204,165 +182,3 @@ class TopoOptions(TrainOptions):
         )
         arm = self.arm or ("topo" if self.spatial_lambda > 0 else "control")
         return replace(super().config(), model="topo", topography=topography, arm=arm)
-
-
-@dataclass(frozen=True)
-class ResultOptions(DataOptions):
-    """What `evaluate` and `analyze` share."""
-
-    data: Annotated[Path | None, Option(help="Data folder [default: the one the run was trained on].")] = None  # type: ignore[assignment]
-    out: Annotated[Path | None, Option(help="Folder of the result files [default: out/<run name>].")] = None
-    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto"
-    progress: Annotated[bool, Option("--progress/--no-progress", help="Show progress bars.")] = True
-
-    def elsewhere(self) -> Data | None:
-        """Data given instead of those the run was trained on."""
-        if self.data is None:
-            if self.mat_path or self.img_dir:
-                raise UsageError("--mat-path and --img-dir need --data here")
-            return None
-        return Data.at(self.data, self.mat_path, self.img_dir)
-
-
-@dataclass(frozen=True)
-class EvaluateOptions(ResultOptions):
-    """What `evaluate` takes besides."""
-
-    decode: Annotated[str | None, Option(help="argmax, quarter, dark or cell-centre [default: the protocol's].")] = None
-    flip: Annotated[
-        bool | None, Option("--flip/--no-flip", help="Average with the mirrored picture [default: the protocol's].")
-    ] = None
-    predictions: Annotated[
-        Path | None, Option(help="Score this .h5 or .mat prediction file instead of a checkpoint.")
-    ] = None
-    ground_truth: Annotated[
-        Path | None, Option(help="With --predictions: detections_our_format.mat, or our own predictions.h5.")
-    ] = None
-
-
-@dataclass(frozen=True)
-class AnalyzeOptions(ResultOptions):
-    """What `analyze` takes besides."""
-
-    permutations: Annotated[int, Option(min=1, help="Permutations behind every p value.")] = 9999
-    untrained: Annotated[bool, Option("--untrained", help="Also measure the network as its training found it.")] = False
-    control: Annotated[
-        Path | None, Option(help="The control's run, checkpoint or analysis: give I as a share of its best.")
-    ] = None
-    lesions: Annotated[
-        bool, Option("--lesions", help="Also silence discs of the grid and score the held-out people each time.")
-    ] = False
-    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids behind its p value.")] = 19
-    group: Annotated[
-        bool, Option("--group", help="Compare the results folders of several seeds, arm by arm, with the control.")
-    ] = False
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """What `predict` takes."""
-
-    box: Annotated[
-        list[str] | None,
-        Option(help="A person's box in pixels, x,y,w,h; again for each further person [default: the whole picture]."),
-    ] = None
-    out: Annotated[Path, Option(help="Folder of the overlays and of keypoints.json.")] = Path("out/predictions")
-    min_confidence: Annotated[float, Option(help="Draw joints below it hollow; the JSON holds all.")] = 0.3
-    overlay: Annotated[
-        str, Option(help="png, jpg, none, or auto: JPEG of a JPEG, else PNG; at the photograph's own size.")
-    ] = "auto"
-    batch_size: Annotated[int, Option(min=1, help="Photographs in memory at a time.")] = 16
-    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto"
-    progress: Annotated[
-        bool | None, Option("--progress/--no-progress", help="Show a progress bar [default: in a terminal].")
-    ] = None
-
-    def check(self) -> None:
-        """Raises:
-        UsageError: a value that makes no sense."""
-        _one_of("--overlay", self.overlay, ("auto", "png", "jpg", "none"))
-        _one_of("--precision", self.precision, ("auto", "fp32", "bf16"))
-        if not 0 <= self.min_confidence <= 1:
-            raise UsageError(f"--min-confidence {self.min_confidence}: give a number from 0 to 1")
-
-
-@dataclass(frozen=True)
-class ShowOptions(DataOptions):
-    """What `show` takes."""
-
-    split: Annotated[str, Option(help="Whom to show: train, val or all.")] = "val"
-    count: Annotated[int, Option(min=1, help="How many people.")] = 24
-    seed: Annotated[int, Option(min=0, help="Seed of the draw and of a random split, as in training.")] = 0
-    protocol: Annotated[
-        str | None,
-        Option(help="Whose split and crops: standard, paper or demo [default: standard; with --worst: the run's]."),
-    ] = None
-    worst: Annotated[
-        Path | None, Option(help="Show those that this run or checkpoint finds worst, the worst first.")
-    ] = None
-    out: Annotated[Path, Option(help="The contact sheet, .png or .jpg.")] = Path("out/show.png")
-    device: Annotated[str, Option(help="--worst: auto, cpu, cuda or cuda:N.")] = "auto"
-    precision: Annotated[str, Option(help="--worst: auto, fp32 or bf16.")] = "auto"
-    progress: Annotated[bool, Option("--progress/--no-progress", help="Show progress bars.")] = True
-
-    def recipe(self) -> Recipe:
-        """The protocol that chooses people, split and crops.
-
-        Raises:
-            UsageError: no such protocol, or one beside a run, which has its own.
-        """
-        if self.worst is not None and self.protocol is not None:
-            raise UsageError("--protocol goes without --worst: a run has its own")
-        name = self.protocol or "standard"
-        _one_of("--protocol", name, tuple(PROTOCOLS))
-        return PROTOCOLS[name]
-
-    def check(self) -> None:
-        """Raises:
-        UsageError: a value that makes no sense."""
-        _one_of("--split", self.split, ("train", "val", "all"))
-        _one_of("--precision", self.precision, ("auto", "fp32", "bf16"))
-        if self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-            raise UsageError(f"--out {self.out}: give a name that ends in .png or .jpg")
-
-
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} {value}: give one of {', '.join(allowed)}")
-
-
-def as_command(options: type, positional: dict[str, Any]) -> Callable[[Callable], Callable]:
-    """Decorate `f(positional..., options)`: typer sees the positional arguments, then every field as an option.
-
-    Args:
-        options: a dataclass whose fields are annotated with typer options.
-        positional: name -> (annotation, default) of the arguments before them. One that is named as a field stands for
-            it: the field is no option then, and holds the argument's value.
-    """
-
-    def wrap(function: Callable) -> Callable:
-        hints = typing.get_type_hints(options, include_extras=True)
-        kind = inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            inspect.Parameter(name, kind, annotation=annotation, default=default)
-            for name, (annotation, default) in positional.items()
-        ]
-        parameters += [
-            inspect.Parameter(field.name, kind, annotation=hints[field.name], default=field.default)
-            for field in dataclasses.fields(options)
-            if field.name not in positional
-        ]
-        fields = {field.name for field in dataclasses.fields(options)}
-
-        def command(**values: Any) -> None:
-            first = [values[name] for name in positional if name not in fields]
-            function(*first, options(**{name: value for name, value in values.items() if name in fields}))
-
-        command.__doc__, command.__name__ = function.__doc__, function.__name__
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return command
-
-    return wrap
