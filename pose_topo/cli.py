@@ -85,8 +85,9 @@ def _train(chosen: options.TrainOptions) -> None:
     dataset = prepare(
         config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress, say=aloud
     )
-    after = hooks.chosen_hooks(run, dataset, config, plots=chosen.save_plts, wandb=chosen.wandb, say=aloud)
-    around = Surroundings(chosen.cache_dir, progress, after if team.writer else (), team, aloud)
+    wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
+    after = hooks.chosen_hooks(run, dataset, config, **wanted, say=aloud) if team.writer else ()
+    around = Surroundings(chosen.cache_dir, progress, after, team, aloud)
     history = train(config, dataset, run, around, resume=resume, overwrite=chosen.overwrite)
     last = history[-1]
     aloud(

@@ -47,7 +47,7 @@ class Recipe:
     schedule: Literal["steps", "one-cycle", "cosine", "constant"]
     epochs: int
     batch_size: int
-    patience: int | None  # epochs without a better validation loss before stopping; None: never
+    patience: int | None  # epochs without a better one (see select) before stopping; None: never
     report: Literal["last", "best"]  # which checkpoint is scored
     lambda_schedule: Literal["constant", "cosine", "study-cosine"]
     topo_lr_mult: float  # learning rate of the topographic layer relative to the rest; the study's is 1

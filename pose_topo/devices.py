@@ -55,6 +55,7 @@ def prepare_device(device: torch.device, threads: int | None, deterministic: boo
     torch.use_deterministic_algorithms(deterministic)
     if device.type != "cuda":
         return
+    torch.cuda.set_device(device)
     torch.set_float32_matmul_precision("highest" if deterministic else "high")
     torch.backends.cudnn.allow_tf32 = not deterministic
     torch.backends.cudnn.benchmark = not deterministic
@@ -62,8 +63,9 @@ def prepare_device(device: torch.device, threads: int | None, deterministic: boo
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first call
 
 
-def should_compile(choice: str, device: torch.device) -> bool:
-    """Whether to use torch.compile. "auto" is where it was measured to pay (docs/benchmarks.md): nowhere yet."""
+def should_compile(choice: str) -> bool:
+    """Whether to use torch.compile. "auto" does not: on a CPU it was measured not to pay (docs/benchmarks.md), on CUDA
+    it was not measured."""
     return choice == "on"
 
 

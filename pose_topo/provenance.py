@@ -52,7 +52,7 @@ def _hardware(device: torch.device) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device),
         "cuda": torch.version.cuda,
-        "driver": _run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
+        "driver": (_run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "").partition("\n")[0],
     }
 
 

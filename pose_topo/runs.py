@@ -19,6 +19,7 @@ from pose_topo.files import atomic_path, read_json, write_json, write_text
 
 FORMAT = 1  # of our checkpoints
 _KEYS = {"config", "epoch", "model", "split_sha256"}
+WANDB_ID = "wandb_id"  # a run's name at Weights & Biases
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -177,8 +178,15 @@ def write_config(run: Path, config: RunConfig) -> None:
 
 def remove(run: Path) -> None:
     """Delete a run's files, to start anew."""
-    for name in ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json"):
+    for name in ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json", WANDB_ID):
         (run / name).unlink(missing_ok=True)
+
+
+def clear_leftovers(run: Path) -> None:
+    """Delete what a kill left of files that were being written."""
+    for leftover in run.glob(".*"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from pose_topo.config import Data, RunConfig, Topography
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
 from pose_topo.devices import pick_device, pick_precision
+from pose_topo.errors import PoseTopoError
 from pose_topo.protocols import PROTOCOLS
 
 
@@ -30,8 +31,11 @@ def measure(data: Data, config: RunConfig, count: int, work: Path, *, compiled: 
     """All of it, on the first `count` people of a data set; stores are built below `work`."""
     device = pick_device(config.device, quiet)
     people, _ = present_people(data, quiet, work / "cache")
-    people = people.take(slice(0, count))  # type: ignore[arg-type]
     recipe = config.recipe
+    count = min(count, len(people)) // recipe.batch_size * recipe.batch_size  # whole batches only
+    if not count:
+        raise PoseTopoError(f"{data.mat_path}: fewer people than a batch of {recipe.batch_size}")
+    people = people.take(slice(0, count))  # type: ignore[arg-type]
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
     crops, store = crops_cost(people, Path(data.img_dir), settings, work)
     origin = provenance.collect(device, pick_precision(config.precision, device), "", 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from pose_topo.errors import PoseTopoError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
-RESIDENT_SHARE = 0.5  # of the GPU memory that is free, at most so much for crops; the network needs the rest
+RESIDENT_SHARE = 0.5  # of the GPU memory that is free, at most so much for a set of crops; the network needs the rest
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,12 @@ class Batches:
 
     def epoch(
         self, seed: int, epoch: int, batch_size: int, *, skip: int = 0, process: int = 0, processes: int = 1
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """One epoch of training batches: every person once, in random order.
 
-        The people are dealt out evenly, so that batches hold `batch_size` people or one less (not a small one at the
-        end, on which BatchNorm's statistics would be poor), and a step's people evenly among `processes`.
+        The people are dealt out evenly over as many steps as batches of `batch_size` need, so that batches differ by at
+        most one person (no small one at the end, on which BatchNorm's statistics would be poor), and a step's people
+        evenly among `processes`.
 
         Args:
             batch_size: people a process and step.
@@ -98,8 +99,8 @@ class Batches:
         Raises:
             PoseTopoError: there are not enough people to give each process one.
         """
-        if len(self.rows) < max(2, processes):
-            raise PoseTopoError(f"{len(self.rows)} people to train on: at least {max(2, processes)} are needed")
+        if len(self.rows) < 2 * processes:
+            raise PoseTopoError(f"{len(self.rows)} people to train on: at least {2 * processes} are needed")
         draws = augmentation.draw_epoch(len(self.joints), seed, epoch, self.recipe.augment)
         # the permutation is over all people of the store, so that a person's place in it does not depend on the split
         order = draws.order[np.isin(draws.order, self.rows)]

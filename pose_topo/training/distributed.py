@@ -21,7 +21,7 @@ from pose_topo.errors import UsageError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(minutes=30)  # the writer draws and saves while the others wait
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the writer draws and saves while the others wait
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Team:
             return name
         if name.startswith("cuda:"):
             raise UsageError(f"--device {name}: {self.size} processes cannot share it; give cuda, each takes its own")
-        return f"cuda:{self.local_rank}" if torch.cuda.is_available() else "cpu"
+        return f"cuda:{self.local_rank}" if torch.cuda.is_available() else name
 
     def gather(self, value: T) -> list[T]:
         """Everybody's value, by rank."""
@@ -71,19 +71,24 @@ class Team:
             return model
         return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give everybody the writer's buffers: each process's BatchNorm has seen people of its own."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
+
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """Meet the others; leave them at the end."""
+        """Meet the others; leave them at the end. Whoever fails just goes: leaving is a meeting, too, to which the
+        others would not come; torchrun ends them."""
         if self.size == 1 or dist.is_initialized():
             yield
             return
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        try:
-            yield
-        finally:
-            dist.destroy_process_group()
+        # what is said among processes goes by the CPU, so that no GPU is waited for
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+        yield
+        dist.destroy_process_group()
 
 
 def team_from_environment() -> Team:

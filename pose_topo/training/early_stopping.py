@@ -1,4 +1,4 @@
-"""Stop when the validation loss has not improved for a while."""
+"""Stop when validation has not improved for a while."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from functools import reduce
 from typing import Any
 
@@ -42,49 +43,52 @@ def train_one(state: State, forward: nn.Module, setting: Setting) -> dict[str, A
     def rate(step: int) -> float:
         return learning_rate(recipe, step, per_epoch)
 
+    def together(own: Reading) -> Reading:
+        return reduce(Reading.plus, team.gather(own))
+
     def report(sums: Reading) -> None:
         bar.set_postfix_str(f"loss {sums.means()[0]:.5f}" + _last_score(state), refresh=False)
 
-    def after_step(step: int) -> None:
+    def after_step(step: int, people: int) -> None:
         state.step = step
-        bar.update(min(recipe.batch_size * team.size, bar.total - bar.n))
+        bar.update(people * team.size)
         if team.size == 1 or step % READ_EVERY == 0:
             setting.stop_if_asked()
 
+    batches = setting.train_set.epoch(
+        setting.config.seed, epoch, recipe.batch_size, skip=taken, process=team.rank, processes=team.size
+    )
+    trained = None
     try:
-        train_epoch(
-            state.model,
-            state.optimizer,
-            setting.train_set.epoch(
-                setting.config.seed, epoch, recipe.batch_size, skip=taken, process=team.rank, processes=team.size
-            ),
-            recipe,
-            precision=setting.precision,
-            strength=_strength(setting, epoch),
-            rate=rate,
-            first_step=state.step,
-            meter=meter,
-            forward=forward,
-            report=report,
-            after_step=after_step,
-        )
-        sums, seconds = _together(meter, setting), time.perf_counter() - started
-        held_out = validate(
-            state.model, setting.val_set, setting.dataset.people, setting.precision, max(recipe.batch_size, 32), team,
-            after_batch=setting.stop_if_asked if team.size == 1 else lambda: None,
-        )  # fmt: skip
+        with closing(batches), closing(bar):
+            sums = train_epoch(
+                state.model, state.optimizer, batches, recipe, precision=setting.precision,
+                strength=_strength(setting, epoch), rate=rate, first_step=state.step, meter=meter, forward=forward,
+                together=together, report=report, after_step=after_step,
+            )  # fmt: skip
+        trained = time.perf_counter() - started
+        held_out = _validated(state, setting)
     except Interrupted:
-        sums = _together(meter, setting)
-        guard(sums, rate(state.step - 1))
-        state.begun = Begun(sums, time.perf_counter() - started)
+        sums = guard(together(meter.read()), rate)
+        state.begun = Begun(sums, trained or time.perf_counter() - started)
         raise
-    finally:
-        bar.close()
     state.begun = None
-    timing = {"images_per_s": sums.people / seconds, "seconds": time.perf_counter() - started}
+    timing = {"images_per_s": sums.people / trained, "seconds": time.perf_counter() - started}
     row = _row(state, setting, epoch, sums, held_out) | {"lr": rate(state.step - 1)} | timing
-    state.history.append(row)
-    return row
+    state.history.append(team.from_writer(row))  # one row for all: what stops a training must stop it everywhere
+    return state.history[-1]
+
+
+def _validated(state: State, setting: Setting) -> dict[str, float]:
+    """The scores on the held-out people, of the network that the writer will save."""
+    team, recipe = setting.team, setting.config.recipe
+    team.share_buffers(state.model)
+    held_out = validate(
+        state.model, setting.val_set, setting.dataset.people, setting.precision, recipe.batch_size, team,
+        after_batch=setting.stop_if_asked if team.size == 1 else lambda: None,
+    )  # fmt: skip
+    setting.stop_if_asked()
+    return held_out
 
 
 def _strength(setting: Setting, epoch: int) -> float:
@@ -93,10 +97,6 @@ def _strength(setting: Setting, epoch: int) -> float:
     if topography is None:
         return 0.0
     return topography.weight * lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
-
-
-def _together(meter: Meter, setting: Setting) -> Reading:
-    return reduce(Reading.plus, setting.team.gather(meter.read()))
 
 
 def _row(state: State, setting: Setting, epoch: int, sums: Reading, held_out: dict[str, float]) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pose_topo import plots
+from pose_topo import plots, runs
 from pose_topo.config import RunConfig, to_dict
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
 from pose_topo.evaluation.decoding import decode
 from pose_topo.evaluation.inference import heatmaps
+from pose_topo.files import write_text
 from pose_topo.models.pose import SimpleBaseline, TopoModel
 from pose_topo.training.loop import EpochHook
 
@@ -63,7 +65,7 @@ def wandb_hook(run: Path, name: str, config: RunConfig, say: Callable[[str], Non
     try:
         import wandb
 
-        log = wandb.init(project=WANDB_PROJECT, name=name, config=to_dict(config))
+        log = wandb.init(project=WANDB_PROJECT, name=name, config=to_dict(config), id=_wandb_id(run), resume="allow")
     except Exception as error:  # whatever its client or the network does
         say(f"warning: no wandb logging ({' '.join(str(error).split())[:120]})")
         return lambda _model, _row: None
@@ -77,6 +79,14 @@ def wandb_hook(run: Path, name: str, config: RunConfig, say: Callable[[str], Non
             say(f"warning: wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
 
     return send
+
+
+def _wandb_id(run: Path) -> str:
+    """One log a run, however often it is interrupted: its id is kept beside the checkpoints."""
+    path = run / runs.WANDB_ID
+    if not path.is_file():
+        write_text(path, secrets.token_hex(8) + "\n")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _stem(row: dict[str, Any]) -> str:

@@ -17,7 +17,8 @@ class Interrupted(PoseTopoError):
     """A signal ended the training. Exit code 128 + its number, as a shell has it: 143 or 130."""
 
     def __init__(self, signum: int, saved: str) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}; the same command goes on from {saved}")
+        name = signal.Signals(signum).name
+        super().__init__(f"stopped by {name}; the same settings and --run-name go on from {saved}")
         self.exit_code = 128 + signum
 
 

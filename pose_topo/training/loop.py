@@ -15,7 +15,7 @@ from pose_topo.config import RunConfig, from_dict
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
 from pose_topo.devices import pick_device, pick_precision, prepare_device, should_compile
-from pose_topo.errors import PoseTopoError
+from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.files import read_json, write_json
 from pose_topo.models.pose import SimpleBaseline
 from pose_topo.training import state as states
@@ -60,10 +60,13 @@ def train(
         Interrupted: SIGTERM or SIGINT came; everything up to the step is saved.
     """
     around = around or Surroundings()
+    if config.sync_batch_norm and not torch.cuda.is_available():
+        raise UsageError("--sync-batch-norm: it needs CUDA")
     if around.team.writer:
         check_run(run, config, resume=resume, overwrite=overwrite)
         if overwrite:
             runs.remove(run)
+        runs.clear_leftovers(run)
     device = pick_device(around.team.device(config.device), around.say)
     prepare_device(device, config.threads, config.deterministic)
     with around.team.joined(device), Interruption() as interruption:
@@ -71,9 +74,8 @@ def train(
             return _train(config, dataset, run, device, around, interruption)
         except torch.OutOfMemoryError:
             size = config.recipe.batch_size
-            raise PoseTopoError(
-                f"{device}: out of memory with {size} people a step: try --batch-size {max(1, size // 2)}"
-            ) from None
+            smaller = f"--batch-size {size // 2}" if size >= 4 else "a smaller --input-size or --arch"
+            raise PoseTopoError(f"{device}: out of memory with {size} people a step: try {smaller}") from None
 
 
 def _train(
@@ -85,10 +87,14 @@ def _train(
     interruption: Interruption,
 ) -> list[dict[str, Any]]:
     team = around.team
+    if len({repr(one) for one in team.gather((dataset.split_sha256, runs.plain(config)))}) > 1:
+        raise PoseTopoError("the processes have not the same people or settings: the same files and flags everywhere")
     state, weights = states.start(config, device, around.cache, around.say)
     saved = team.from_writer(states.read(run, config, dataset.split_sha256, team.size) if team.writer else None)
     if saved is not None:
         states.take_up(state, saved)
+        if team.writer:
+            states.mend(run, saved)
         around.say(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
     if _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
         around.say(f"{run}: trained already, epoch {state.epoch}")
@@ -103,18 +109,21 @@ def _train(
     )
     around.say(setting.announcement())
     session = provenance.collect(device, precision, dataset.sha256, config.seed)
+    for key in ("device", "precision", "threads"):
+        if state.sessions and state.sessions[-1][key] != session[key]:
+            around.say(f"warning: {key} {session[key]} now, {state.sessions[-1][key]} before: not the same to the bit")
     state.sessions.append(session | {"weights": weights, "processes": team.size})
-    _epochs(state, setting, around.hooks)
+    _epochs(state, setting, around)
     if team.writer:
         # written last: whoever finds it knows that the run is whole
         write_json(run / "provenance.json", {"sessions": state.sessions})
     return state.history
 
 
-def _epochs(state: State, setting: Setting, hooks: tuple[EpochHook, ...]) -> None:
+def _epochs(state: State, setting: Setting, around: Surroundings) -> None:
     """Train what is left, saving after every epoch, and in the middle of one if asked to stop."""
     config, team, started = setting.config, setting.team, time.perf_counter()
-    if should_compile(config.compile, setting.device):
+    if should_compile(config.compile):
         state.model.compile()
     forward = team.wrapped(state.model, setting.device)
 
@@ -133,8 +142,16 @@ def _epochs(state: State, setting: Setting, hooks: tuple[EpochHook, ...]) -> Non
             save(better=False)
             raise
         save(state.stopping.update(-row["val_pckh"] if config.recipe.select == "pckh" else row["val_loss"]))
-        for hook in hooks if team.writer else ():
-            hook(state.model, row)
+        for hook in around.hooks if team.writer else ():
+            _guarded(hook, state.model, row, around.say)
+
+
+def _guarded(hook: EpochHook, model: SimpleBaseline, row: dict[str, Any], say: Callable[[str], None]) -> None:
+    """A picture or a log that fails costs itself, never the training."""
+    try:
+        hook(model, row)
+    except Exception as error:  # whatever drawing or a log's client does
+        say(f"warning: epoch {row['epoch']} has no picture or log ({' '.join(str(error).split())[:120]})")
 
 
 def _finished(state: State, config: RunConfig) -> bool:

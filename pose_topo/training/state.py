@@ -39,6 +39,7 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance of each leg, interrupted ones too
     step: int = 0  # taken in all
+    best_epoch: int = 0
     begun: Begun | None = None
 
     @property
@@ -83,14 +84,13 @@ def read(run: Path, config: RunConfig, split_sha256: str, processes: int) -> run
 
 def take_up(state: State, checkpoint: runs.Checkpoint) -> None:
     """Go on from what `save` wrote."""
-    for leftover in checkpoint.path.parent.glob(".*.pt"):  # a kill came while one was being written
-        leftover.unlink(missing_ok=True)
     saved = checkpoint.training
     assert saved is not None
     state.model.load_state_dict(checkpoint.model)
     state.optimizer.load_state_dict(saved["optimizer"])
     state.stopping = EarlyStopping(state.stopping.patience, saved["best"], saved["waited"])
     state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
+    state.best_epoch = saved["best_epoch"]
     begun = saved["begun"]
     state.begun = begun and Begun(Reading(**begun["sums"]), begun["seconds"])
     torch.set_rng_state(saved["generator"])
@@ -99,11 +99,30 @@ def take_up(state: State, checkpoint: runs.Checkpoint) -> None:
         torch.cuda.set_rng_state(saved["cuda_generator"], device)
 
 
+def mend(run: Path, checkpoint: runs.Checkpoint) -> None:
+    """Make whole what a kill left undone after `last.pt` was written: metrics.csv, and best.pt if it is that epoch."""
+    saved = checkpoint.training
+    assert saved is not None
+    runs.write_metrics(run / "metrics.csv", saved["history"])
+    best = run / "best.pt"
+    if saved["best_epoch"] == checkpoint.epoch > 0 and saved["begun"] is None:
+        runs.save_checkpoint(best, checkpoint.config, checkpoint.epoch, checkpoint.model, checkpoint.split_sha256)
+
+
 def save(state: State, config: RunConfig, run: Path, split_sha256: str, processes: int, *, better: bool) -> None:
-    """Write last.pt and metrics.csv, and best.pt if this epoch is `better` than all before it."""
+    """Write last.pt, metrics.csv, and best.pt if this epoch is `better` than all before it; last.pt first, since `mend`
+    can make the others from it.
+
+    Raises:
+        PoseTopoError: the weights are not finite, or the disk is full; what was there before stays.
+    """
     weights = state.model.state_dict()
+    if not all(bool(value.isfinite().all()) for value in weights.values()):
+        raise PoseTopoError(
+            f"the weights are not finite after step {state.step}: lower --lr; last.pt holds what was trained before"
+        )
     if better:
-        runs.save_checkpoint(run / "best.pt", config, state.epoch, weights, split_sha256)
+        state.best_epoch = state.epoch
     device = next(state.model.parameters()).device
     begun = state.begun
     training = {
@@ -111,6 +130,7 @@ def save(state: State, config: RunConfig, run: Path, split_sha256: str, processe
         "history": state.history,
         "best": state.stopping.best,
         "waited": state.stopping.waited,
+        "best_epoch": state.best_epoch,
         "step": state.step,
         "sessions": state.sessions,
         "processes": processes,
@@ -121,3 +141,5 @@ def save(state: State, config: RunConfig, run: Path, split_sha256: str, processe
     }
     runs.save_checkpoint(run / "last.pt", config, state.epoch, weights, split_sha256, training)
     runs.write_metrics(run / "metrics.csv", state.history)
+    if better:
+        runs.save_checkpoint(run / "best.pt", config, state.epoch, weights, split_sha256)

@@ -31,34 +31,34 @@ def train_epoch(
     first_step: int,
     meter: Meter,
     forward: nn.Module | None = None,
+    together: Callable[[Reading], Reading] = lambda own: own,
     report: Callable[[Reading], None] = lambda _: None,
-    after_step: Callable[[int], None] = lambda _: None,
-) -> None:
-    """Train on every batch once; the losses are added to `meter`.
+    after_step: Callable[[int, int], None] = lambda _step, _people: None,
+) -> Reading:
+    """Train on every batch once; the losses are added to `meter`. Returns their sums.
 
     Args:
         strength: lambda of this epoch; 0 leaves the spatial loss out of the gradient but still measures it.
         rate: step -> learning rate.
         first_step: steps taken before the first batch.
         forward: `model` as it is to be called, where that is not `model` itself (wrapped for several processes).
+        together: own sums -> those of all processes, which ask at the same steps, so that all of them stop or none.
         report: called every few steps with the sums so far.
-        after_step: called with the number of steps taken, once each is whole; what it raises ends the epoch.
+        after_step: called with the number of steps taken and the people of the last, once it is whole; what it raises
+            ends the epoch.
 
     Raises:
         PoseTopoError: the loss is no longer finite.
     """
     model.train()
-    lr = optimizer.param_groups[0]["lr"]
     for number, batch in enumerate(batches, start=first_step):
-        lr = rate(number)
-        set_learning_rate(optimizer, lr)
+        set_learning_rate(optimizer, rate(number))
         heatmap, topo = _step(model, forward or model, optimizer, batch, recipe, precision, strength)
         meter.add(heatmap, topo, len(batch.index), number + 1)
         if (number + 1) % READ_EVERY == 0 and (reading := meter.poll()) is not None:
-            guard(reading, lr)
-            report(reading)
-        after_step(number + 1)
-    guard(meter.read(), lr)
+            report(guard(together(reading), rate))
+        after_step(number + 1, len(batch.index))
+    return guard(together(meter.read()), rate)
 
 
 def _step(
@@ -86,14 +86,15 @@ def _step(
     return heatmap, topo
 
 
-def guard(reading: Reading, lr: float) -> None:
-    """Refuse to go on from a loss that was not finite.
+def guard(reading: Reading, rate: Callable[[int], float]) -> Reading:
+    """The same reading, if every loss in it was finite.
 
     Raises:
-        PoseTopoError: with the first such step.
+        PoseTopoError: with the first step that was not.
     """
     if reading.bad_step is not None:
         raise PoseTopoError(
-            f"the loss is not finite at step {reading.bad_step} (learning rate {lr:g}): lower --lr; "
-            "last.pt holds what was trained before"
+            f"the loss is not finite at step {reading.bad_step} (learning rate {rate(reading.bad_step - 1):g}): "
+            "lower --lr; last.pt holds what was trained before"
         )
+    return reading

@@ -26,7 +26,7 @@ def first_step(config, dataset, team) -> dict[str, torch.Tensor]:
     model = fresh_model(config)
     batches = Batches(dataset.store, dataset.people, dataset.split.train, config.recipe, CPU)
 
-    def stop(_step: int) -> None:
+    def stop(_step: int, _people: int) -> None:
         raise FirstStepOnly
 
     with suppress(FirstStepOnly):

@@ -20,6 +20,8 @@ from pose_topo.models.pose import build_model
 from pose_topo.protocols import DEMO
 from pose_topo.training.distributed import Team, team_from_environment
 from pose_topo.training.losses import heatmap_loss
+from pose_topo.training.optimisation import make_optimizer, set_learning_rate
+from pose_topo.training.schedules import learning_rate
 from pose_topo.training.validation import validate
 
 CPU = torch.device("cpu")
@@ -102,13 +104,23 @@ def test_one_writer_and_every_person_counted_once(together, alone):
     assert checkpoint.training["step"] == 2 * -(-len(dataset.split.train) // 6)
 
 
+def test_the_scores_of_an_epoch_are_those_of_the_saved_network(together, alone):
+    """Each process's BatchNorm saw its own people; all must score the network that the writer saves."""
+    config, dataset = alone
+    torch.set_num_threads(1)
+    checkpoint = runs.load_checkpoint(together[1] / "run" / "last.pt")
+    model = fresh_model(config)
+    model.load_state_dict(checkpoint.model)
+    val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, CPU)
+    own = validate(model, val, dataset.people, "fp32", config.recipe.batch_size)
+    row = checkpoint.training["history"][-1]  # type: ignore[index]
+    assert {key: row[key] for key in own} == pytest.approx(own, rel=1e-6)
+
+
 def test_the_loss_over_an_epoch_is_that_of_one_process(together, alone):
     """One process takes the same two micro-batches a step; running statistics apart, it is the same training."""
     config, dataset = alone
     torch.set_num_threads(1)
-    from pose_topo.training.optimisation import make_optimizer, set_learning_rate
-    from pose_topo.training.schedules import learning_rate
-
     model = fresh_model(config).train()
     optimizer = make_optimizer(model, config.recipe)
     batches = Batches(dataset.store, dataset.people, dataset.split.train, config.recipe, CPU)

@@ -70,7 +70,7 @@ def test_equal_seeds_train_equal_networks_and_others_do_not(config, dataset, und
 
 
 def test_a_run_cut_after_an_epoch_and_continued_equals_an_undisturbed_one(config, dataset, undisturbed, tmp_path):
-    class Killed(Exception):
+    class Killed(BaseException):  # what a hook may not swallow
         pass
 
     def kill(_model, row):
@@ -94,8 +94,11 @@ def test_a_run_is_not_continued_on_other_people(config, dataset, undisturbed):
 def test_a_finished_run_is_left_alone(config, dataset, undisturbed):
     before = {path: path.stat().st_mtime_ns for path in undisturbed[0].iterdir()}
     assert fit(config, dataset, undisturbed[0])[-1]["epoch"] == 2
-    after = {path: path.stat().st_mtime_ns for path in undisturbed[0].iterdir() if path.name != "metrics.csv"}
-    assert all(before[path] == stamp for path, stamp in after.items())
+    after = {path: path.stat().st_mtime_ns for path in undisturbed[0].iterdir()}
+    made_again = {"metrics.csv", "best.pt"}  # from last.pt, in case a kill came between
+    assert {path: after[path] for path in after if path.name not in made_again} == {
+        path: before[path] for path in before if path.name not in made_again
+    }
 
 
 def test_a_setting_that_an_older_run_did_not_know_has_its_default(config, tmp_path):
@@ -202,6 +205,35 @@ def test_the_first_step_that_is_not_finite_is_named(config, dataset, tmp_path, m
     with pytest.raises(PoseTopoError, match="not finite at step 2 "):
         fit(config, dataset, tmp_path / "run")
     assert not (tmp_path / "run" / "last.pt").exists()
+
+
+def test_weights_that_the_last_step_spoiled_are_not_saved(config, dataset, tmp_path, monkeypatch):
+    """The loss of that step was finite, so only the weights tell."""
+    honest = epoch.train_epoch
+
+    def spoiled(model, *args, **options):
+        sums = honest(model, *args, **options)
+        if options["first_step"] > 0:
+            with torch.no_grad():
+                model.head.weight.fill_(float("nan"))
+        return sums
+
+    monkeypatch.setattr(epoch, "train_epoch", spoiled)
+    with pytest.raises(PoseTopoError, match="weights are not finite after step"):
+        fit(config, dataset, tmp_path / "run")
+    kept = runs.load_checkpoint(tmp_path / "run" / "last.pt")
+    assert kept.epoch == 1 and torch.isfinite(kept.model["head.weight"]).all()
+    assert not (tmp_path / "run" / "provenance.json").exists()
+
+
+def test_a_picture_that_fails_costs_itself(config, dataset, tmp_path):
+    def broken(_model, _row):
+        raise OSError("disk full")
+
+    said = []
+    around = Surroundings(progress=False, hooks=(broken,), say=said.append)
+    assert len(train(config, dataset, tmp_path / "run", around)) == 2
+    assert sum("has no picture or log (disk full)" in line for line in said) == 2
 
 
 def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pose_topo.config import Data, RunConfig, Topography
 from pose_topo.data.dataset import prepare
 from pose_topo.errors import PoseTopoError
 from pose_topo.protocols import DEMO
-from pose_topo.training import steps, validation
+from pose_topo.training import epoch, steps, validation
 from pose_topo.training.interruption import Interrupted, Interruption
 from pose_topo.training.loop import Surroundings, train
 
@@ -46,7 +47,10 @@ def fit(config, dataset, run):
 
 
 def assert_same_run(one, other):
-    """Weights, optimiser and metrics, to the bit."""
+    """Weights, optimiser, the best epoch and metrics, to the bit."""
+    bests = [runs.load_checkpoint(run / "best.pt") for run in (one, other)]
+    assert bests[0].epoch == bests[1].epoch
+    assert all(torch.equal(value, bests[1].model[key]) for key, value in bests[0].model.items())
     mine, theirs = (runs.load_checkpoint(run / "last.pt") for run in (one, other))
     assert mine.epoch == theirs.epoch
     assert all(torch.equal(value, theirs.model[key]) for key, value in mine.model.items())
@@ -87,7 +91,7 @@ def test_a_signal_in_a_step_saves_after_that_step(undisturbed, dataset, tmp_path
     config, whole = undisturbed
     with monkeypatch.context() as patch:
         signal_at(patch, steps, "heatmap_loss", 2, signum)
-        with pytest.raises(Interrupted, match="the same command goes on") as stopped:
+        with pytest.raises(Interrupted, match="the same settings and --run-name go on") as stopped:
             fit(config, dataset, tmp_path / "run")
     assert stopped.value.exit_code == 128 + signum
     saved = runs.load_checkpoint(tmp_path / "run" / "last.pt")
@@ -111,7 +115,35 @@ def test_a_signal_in_the_validation_loses_no_step(undisturbed, dataset, tmp_path
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_a_run_is_not_continued_by_another_number_of_processes(undisturbed, dataset, small_data, tmp_path, monkeypatch):
+def test_what_a_kill_left_undone_after_the_last_epoch_is_made_whole(undisturbed, dataset, tmp_path):
+    config, whole = undisturbed
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    best = runs.load_checkpoint(run / "best.pt")
+    lines = (run / "metrics.csv").read_text().splitlines()
+    (run / "metrics.csv").write_text("\n".join(lines[:-1]) + "\n")
+    (run / "provenance.json").unlink()
+    (run / ".last.abc.pt").write_bytes(b"half a")
+    if best.epoch == 2:
+        (run / "best.pt").unlink()
+    fit(config, dataset, run)
+    assert_same_run(run, whole)
+    assert (run / "provenance.json").is_file() and not (run / ".last.abc.pt").exists()
+
+
+def test_patience_is_counted_over_a_resume(undisturbed, dataset, tmp_path, monkeypatch):
+    config = replace(undisturbed[0], recipe=replace(RECIPE, epochs=6, patience=2))
+    scores = iter([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+    monkeypatch.setattr(epoch, "validate", lambda *_, **__: {"val_loss": 0.0, "val_pckh": next(scores)})
+    with monkeypatch.context() as patch:
+        first = -(-len(dataset.split.train) // 4)
+        signal_at(patch, steps, "heatmap_loss", 2 * first + 1, signal.SIGTERM)  # in the third epoch
+        with pytest.raises(Interrupted):
+            fit(config, dataset, tmp_path / "run")
+    assert len(fit(config, dataset, tmp_path / "run")) == 3
+
+
+def test_a_run_is_not_continued_by_another_number_of_processes(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
     saved = torch.load(whole / "last.pt", weights_only=True)
     saved["training"]["processes"] = 2
@@ -142,8 +174,8 @@ def command(data, folder, name, precision):
 
 
 def killed(arguments, after, signum):
-    """Start a training, send it a signal some seconds after it began its work; returns its exit code and how long it
-    worked."""
+    """Start a training, send it a signal some seconds after it began its work; returns its exit code, what it said
+    since then, and how long it worked."""
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
@@ -155,12 +187,14 @@ def killed(arguments, after, signum):
     except subprocess.TimeoutExpired:
         process.send_signal(signum)
         process.wait(timeout=60)
+    seconds = time.perf_counter() - began
+    said = process.stderr.read().splitlines()
     process.stderr.close()
-    return process.returncode, time.perf_counter() - began
+    return process.returncode, said, seconds
 
 
 def kill_often(data, folder, precision, kills):
-    code, seconds = killed(command(data, folder, "whole", precision), 300, signal.SIGKILL)
+    code, _, seconds = killed(command(data, folder, "whole", precision), 300, signal.SIGKILL)
     assert code == 0
     draw = random.Random(kills)
     codes = []
@@ -184,5 +218,7 @@ def test_twenty_kills_change_nothing(small_data, tmp_path, precision):
 
 def test_the_command_leaves_by_sigterm_with_143_and_one_line(small_data, tmp_path):
     arguments = command(small_data, tmp_path, "run", "fp32")
-    assert killed([*arguments, "--epochs", "500"], 1.5, signal.SIGTERM)[0] == 143
+    code, said, _ = killed([*arguments, "--epochs", "500"], 1.5, signal.SIGTERM)
+    assert code == 143
+    assert len(said) == 1 and said[0].startswith("pose-topo: error: stopped by SIGTERM")
     assert runs.load_checkpoint(tmp_path / "run" / "last.pt").training is not None
