@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from paper_figures.style import arm_order
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import read_json
+from pose_topo.schemas import OF_RUN
 
-SCHEMA = {"evaluation": 2, "analysis": 1}
 IDENTITY = ("arm", "seed", "arch", "protocol")
 FILES = {
     "evaluation": "evaluation.json",
@@ -173,8 +173,8 @@ def _read(folder: Path) -> Run | None:
 
 def _document(folder: Path, kind: str) -> dict[str, Any]:
     content = read_json(folder / FILES[kind])
-    if not isinstance(content, dict) or content.get("kind") != kind or content.get("schema") != SCHEMA[kind]:
-        raise PoseTopoError(f"{folder / FILES[kind]} is not a schema {SCHEMA[kind]} {kind} file: make it anew")
+    if not isinstance(content, dict) or content.get("kind") != kind or content.get("schema") != OF_RUN[kind]:
+        raise PoseTopoError(f"{folder / FILES[kind]} is not a schema {OF_RUN[kind]} {kind} file: make it anew")
     return content
 
 

@@ -102,6 +102,7 @@ class Topography:
     init: Literal["orthogonal", "kaiming", "equal-norm"] = "orthogonal"
     loss: str = "weight-similarity"
     weight: float = 0.5  # the study's lambda; 0 is the control
+    permuted: bool = False  # the loss sees the channels on other places, drawn by the run's seed: a control
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The three protocols, and what departs from them. docs/protocols.md sets them side by side."""
+"""The protocols, and what departs from them. docs/protocols.md sets them side by side."""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 from pose_topo.config import Recipe, RunConfig, Topography
 
@@ -61,6 +62,15 @@ PAPER = Recipe(  # the original study's own recipe
     min_labelled=12,
 )
 
+SYNTHETIC = replace(  # the standard recipe where there is no MPII: rendered people, random weights, fewer epochs
+    STANDARD,
+    protocol="synthetic",
+    epochs=20,
+    pretrained=False,
+    split="random",
+    deviations=("synthetic protocol: 20 epochs from random weights, random split",),
+)
+
 DEMO = Recipe(  # minutes on two CPU cores
     protocol="demo",
     framing="person",
@@ -92,7 +102,7 @@ DEMO = Recipe(  # minutes on two CPU cores
     ),
 )
 
-PROTOCOLS: dict[str, Recipe] = {recipe.protocol: recipe for recipe in (STANDARD, PAPER, DEMO)}
+PROTOCOLS: dict[str, Recipe] = {recipe.protocol: recipe for recipe in (STANDARD, PAPER, SYNTHETIC, DEMO)}
 
 
 def deviations(config: RunConfig) -> list[str]:
@@ -109,7 +119,34 @@ def deviations(config: RunConfig) -> list[str]:
     return found
 
 
+def arm_of(config: RunConfig) -> str:
+    """What the study calls a network that is trained so: baseline, control (lambda 0), topo (the study's spatial loss),
+    else with all that is set otherwise: topo-l5 (lambda), topo-m10 (multiplier), topo-permuted, topoloss-l0.5."""
+    topography, usual = config.topography, Topography()
+    if topography is None:
+        return "baseline"
+    silent = topography.weight == 0
+    is_usual = topography.loss == usual.loss
+    parts = ["control" if silent else "topo" if is_usual else topography.loss]
+    if not silent and (topography.weight != usual.weight or not is_usual):
+        parts.append(f"l{topography.weight:g}")
+    if config.recipe.topo_lr_mult != PROTOCOLS[config.recipe.protocol].topo_lr_mult:
+        parts.append(f"m{config.recipe.topo_lr_mult:g}")
+    if (topography.height, topography.width) != (usual.height, usual.width):
+        parts.append(f"{topography.height}x{topography.width}")
+    switches = {
+        "rook": topography.neighbours == 4,
+        "torus": topography.torus,
+        "permuted": topography.permuted and not silent,
+        "norm": topography.batch_norm,
+        topography.init: topography.init != usual.init,
+    }
+    return "-".join([*parts, *(name for name, on in switches.items() if on)])
+
+
 def as_protocol(config: RunConfig) -> bool:
-    """Whether a run is one of its protocol's own arms, with nothing set otherwise."""
-    arms = (None, Topography(), Topography(weight=0.0))
-    return config.recipe == PROTOCOLS[config.recipe.protocol] and config.topography in arms
+    """Whether a run's arm says all that it sets otherwise than its protocol does; if not (it was shortened, say), it
+    proves and refutes no claim."""
+    usual = PROTOCOLS[config.recipe.protocol]
+    recipe = replace(config.recipe, topo_lr_mult=usual.topo_lr_mult)
+    return recipe == usual and config.arm == arm_of(config)

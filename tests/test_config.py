@@ -9,11 +9,11 @@ import pytest
 from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography, from_dict, to_dict
 from pose_topo.errors import PoseTopoError
 from pose_topo.options import TopoOptions, TrainOptions
-from pose_topo.protocols import DEMO, PAPER, STANDARD, as_protocol, deviations
+from pose_topo.protocols import DEMO, PAPER, STANDARD, SYNTHETIC, arm_of, as_protocol, deviations
 
 
 def test_a_config_survives_its_json():
-    for recipe in (STANDARD, PAPER, DEMO):
+    for recipe in (STANDARD, PAPER, SYNTHETIC, DEMO):
         config = RunConfig("topo", "resnet18", recipe, Data.at("mpii"), Topography(3, 5, torus=True), seed=4)
         assert from_dict(RunConfig, json.loads(json.dumps(to_dict(config)))) == config
     baseline = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"))
@@ -39,8 +39,9 @@ def test_what_departs_from_the_protocol_is_named():
         "the topographic layer's learning rate is 3 times that of the rest (the study: 1)",
     ]
     assert not as_protocol(changed)
-    assert not as_protocol(TopoOptions(spatial_lambda=5.0).config())
     assert as_protocol(TopoOptions(spatial_lambda=0.0).config())  # the control
+    assert as_protocol(TopoOptions(spatial_lambda=5.0).config())  # its arm says so
+    assert not as_protocol(TopoOptions(spatial_lambda=5.0, arm="topo").config())  # its arm is not what it says
 
 
 def test_the_demo_names_its_deviations_and_the_baseline_has_no_multiplier():
@@ -63,3 +64,30 @@ def test_the_help_of_topo_loss_lists_every_loss():
     (option,) = typing.get_type_hints(TopoOptions, include_extras=True)["topo_loss"].__metadata__
     assert all(name in option.help for name in TOPO_LOSSES)
     assert next(iter(TOPO_LOSSES)) == TopoOptions.topo_loss == Topography().loss == "weight-similarity"
+
+
+@pytest.mark.parametrize(
+    ("arm", "settings"),
+    [
+        ("topo", {}),
+        ("control", {"spatial_lambda": 0.0}),
+        ("control", {"spatial_lambda": 0.0, "topo_permuted": True}),
+        ("topo-l0.005", {"spatial_lambda": 0.005}),
+        ("topo-m10", {"topo_lr_mult": 10.0}),
+        ("topo-permuted", {"topo_permuted": True}),
+        ("topoloss-l0.5", {"topo_loss": "topoloss"}),
+        ("topographic-l5-m10-8x4-rook-torus-norm-kaiming", {
+            "topo_loss": "topographic", "spatial_lambda": 5.0, "topo_lr_mult": 10.0, "topo_grid": (8, 4),
+            "topo_neighbours": 4, "topo_torus": True, "topo_norm": True, "topo_init": "kaiming",
+        }),
+    ],
+)  # fmt: skip
+def test_an_arm_is_named_by_what_it_sets(arm, settings):
+    config = TopoOptions(**settings).config()
+    assert config.arm == arm_of(config) == arm
+
+
+def test_the_multiplier_is_named_where_it_is_not_the_protocols():
+    assert TopoOptions(protocol="demo").config().arm == "topo"
+    assert TopoOptions(protocol="demo", topo_lr_mult=1.0).config().arm == "topo-m1"
+    assert TrainOptions(protocol="demo").config().arm == "baseline"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pose_topo import schemas
 from pose_topo.analysis import controls, health
 from pose_topo.analysis.activations import mean_activations
 from pose_topo.analysis.against import best_of
@@ -28,9 +29,8 @@ from pose_topo.evaluation.checkpoints import identity, open_checkpoint, open_dat
 from pose_topo.evaluation.evaluate import BATCH
 from pose_topo.files import atomic_path, sha256_file, write_json
 from pose_topo.lattice import Lattice
-from pose_topo.models.pose import SimpleBaseline
+from pose_topo.models.pose import SimpleBaseline, trained_order
 
-SCHEMA = 1
 Array = NDArray[np.float64]
 
 
@@ -77,7 +77,7 @@ def analyze_checkpoint(
     seen = dataset.people.take(dataset.split.val)
     result = plain(
         {
-            "schema": SCHEMA,
+            "schema": schemas.ANALYSIS,
             "kind": "analysis",
             "checkpoint_sha256": sha256_file(opened.path),
             "data_sha256": dataset.sha256,
@@ -104,7 +104,7 @@ class _Network:
         self, model: SimpleBaseline, dataset: Dataset, config: RunConfig, precision: str, device: torch.device
     ) -> None:
         self.model, self.people, self.precision = model, dataset.people, precision
-        self.lattice = grid_of(model)
+        self.lattice, self.loss_order = grid_of(model), trained_order(config)
         self.val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, device)
 
     def respond(self, model: SimpleBaseline) -> Array:
@@ -118,12 +118,17 @@ class _Network:
         head, activations = head_weight(self.model), self.respond(self.model)
         numbers, maps = measure(head, activations, self.lattice, permutations)
         best, maps["arrangement"] = controls.rearranged(head, self.lattice)
-        start = None
+        start = trained = None
+        if self.loss_order is not None:
+            order = self.loss_order
+            trained = controls.brief(head[:, order], activations[:, order], self.lattice, permutations)
         if fresh is not None:
             start = controls.brief(head_weight(fresh), self.respond(fresh), self.lattice, permutations)
         numbers["health"] = health.summary(layer_weight(self.model), self.lattice)
         numbers["controls"] = {
             "permuted_grid": controls.permuted_grid(head, activations, self.lattice, permutations),
+            "trained_grid": trained,
+            "trained_grid_reason": None if trained else "the loss saw the grid as it is, or there was none",
             "rearranged": best,
             "untrained": start,
             "untrained_reason": None if start else "not asked for: --untrained",
@@ -164,6 +169,8 @@ def _settings(config: RunConfig, lattice: Lattice, *, known: bool) -> dict[str, 
         },
         "topo_lr_mult": config.recipe.topo_lr_mult if topography else None,
         "lambda": topography.weight if topography else None,
+        "topo_loss": topography.loss if topography else None,
+        "permuted": topography.permuted if topography else None,
     }
 
 

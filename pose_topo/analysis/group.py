@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pose_topo import schemas
 from pose_topo.analysis.paired import LEVEL, compare
 from pose_topo.analysis.summary import show
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.files import read_json, write_json
 
-SCHEMA = 1
 CONTROL = "control"
 
 # name -> file and the keys of the number in it
@@ -56,7 +56,7 @@ def analyze_group(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         )
     first = found[0]["analysis"]
     result = {
-        "schema": SCHEMA,
+        "schema": schemas.GROUP,
         "kind": "group",
         "arch": first["arch"],
         "protocol": first["protocol"],
@@ -82,8 +82,9 @@ def _read(folder: Path) -> dict[str, Any]:
         if not path.is_file():
             continue
         run[kind] = content = read_json(path)
-        if not isinstance(content, dict) or content.get("kind") != kind or content.get("schema") != SCHEMA:
-            raise PoseTopoError(f"{path} is not a schema {SCHEMA} {kind} file")
+        schema = schemas.OF_RUN[kind]
+        if not isinstance(content, dict) or (content.get("kind"), content.get("schema")) != (kind, schema):
+            raise PoseTopoError(f"{path} is not a schema {schema} {kind} file: make it anew")
     for key in ("arm", "seed", "arch", "protocol", "checkpoint_sha256", "data_sha256"):
         if len({content.get(key) for kind, content in run.items() if kind != "folder"}) > 1:
             raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both anew")

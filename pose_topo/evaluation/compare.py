@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo import joints
+from pose_topo import joints, schemas
 from pose_topo.errors import PoseTopoError
 from pose_topo.evaluation import intervals
 from pose_topo.evaluation.pckh import hits, normalised_errors, pckh
 from pose_topo.evaluation.records import Record, read_record
 from pose_topo.files import read_json, sha256_file, write_json
 
-SCHEMA = 1
 THRESHOLDS = (0.5, 0.1)
 WON_AT = 0.5
 SAME = 1e-6  # pixels: the same annotation read by the same code
@@ -30,7 +29,7 @@ def compare_results(first: Path, second: Path, out: Path | None = None) -> dict[
     """
     mine, other = (read_record(_predictions(folder)) for folder in (first, second))
     result = {
-        "schema": SCHEMA,
+        "schema": schemas.COMPARISON,
         "kind": "comparison",
         "a": _identity(first),
         "b": _identity(second),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_topo import schemas
 from pose_topo.config import Data, Recipe
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
@@ -35,7 +36,6 @@ from pose_topo.evaluation.predictions import (
 from pose_topo.evaluation.records import read_fields
 from pose_topo.files import atomic_path, sha256_file, write_json
 
-SCHEMA = 2
 EXAMPLES = 8  # held-out people kept for overlays
 BATCH = 32
 
@@ -83,7 +83,7 @@ def evaluate_checkpoint(
     unit = head_size(people.head_box)
     sizes = photo_sizes(Path((data or config.data).img_dir), people.names)
     result = {
-        "schema": SCHEMA,
+        "schema": schemas.EVALUATION,
         "kind": "evaluation",
         "checkpoint_sha256": sha256_file(opened.path),
         "data_sha256": dataset.sha256,
@@ -161,7 +161,7 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
     known = read_fields(ground_truth, ("image_size", "annolist_index", "person", "image"))
     scored = (found, truth.joints, truth.labelled, truth.head_size)
     result = {
-        "schema": SCHEMA,
+        "schema": schemas.EVALUATION,
         "kind": "evaluation",
         "checkpoint_sha256": None,
         "predictions_sha256": sha256_file(predictions),

@@ -3,8 +3,10 @@ layer."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torchvision
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_topo import joints
@@ -75,14 +77,21 @@ class TopoModel(SimpleBaseline):
         topo_init: str = "orthogonal",
         batch_norm: bool = False,
         loss: str = "weight-similarity",
+        loss_order: NDArray[np.int64] | None = None,
         num_keypoints: int = joints.K,
     ) -> None:
+        """Args:
+        loss: a key of `config.TOPO_LOSSES`.
+        loss_order: (C,), the channel that the loss finds at each place of the grid; None: each at its own.
+        """
         super().__init__(arch, init=init, num_keypoints=num_keypoints)
         check(loss, lattice)  # refuses what makes no sense here and now, not in the first step
         self.loss = loss
         self.topo = TopographicConv2d(DECONV_CHANNELS, lattice, batch_norm=batch_norm, init=topo_init)
         self.head = nn.Conv2d(lattice.channels, num_keypoints, 1)
         init_head(self.head)
+        order = None if loss_order is None else torch.from_numpy(loss_order)
+        self.register_buffer("loss_order", order, persistent=False)  # it follows from the config
 
     def features(self, x: Tensor) -> Tensor:
         return self.topo(super().features(x))
@@ -101,7 +110,10 @@ class TopoModel(SimpleBaseline):
                 (DistributedDataParallel) they are those of the own process: the loss is the mean of the processes'
                 losses, not the loss of the whole batch, and correlations see B / processes pictures.
         """
-        return spatial_loss(self.loss, self.topo.lattice, self.topo.conv.weight, features)
+        weight, order = self.topo.conv.weight, self.loss_order
+        if isinstance(order, Tensor):
+            weight, features = weight[order], None if features is None else features[:, order]
+        return spatial_loss(self.loss, self.topo.lattice, weight, features)
 
 
 def init_head(head: nn.Conv2d) -> None:
@@ -145,5 +157,16 @@ def build_model(config: RunConfig) -> SimpleBaseline:
         topo_init=topography.init,
         batch_norm=topography.batch_norm,
         loss=topography.loss,
+        loss_order=trained_order(config),
         num_keypoints=config.num_keypoints,
     )
+
+
+def trained_order(config: RunConfig) -> NDArray[np.int64] | None:
+    """The channel at each place of the grid as the spatial loss sees it, (C,): a permutation that belongs to the run's
+    seed where the grid is `permuted`, else None (each channel at its own place)."""
+    topography = config.topography
+    if topography is None or not topography.permuted:
+        return None
+    # a stream of its own: neither that of the weights nor that of the analysis's permutations
+    return np.random.default_rng((2, config.seed)).permutation(topography.height * topography.width)

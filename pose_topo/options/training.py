@@ -11,16 +11,16 @@ from typer import Option
 from pose_topo.config import TOPO_LOSSES, Recipe, RunConfig, Topography
 from pose_topo.errors import UsageError
 from pose_topo.options.data import DataOptions
-from pose_topo.protocols import PROTOCOLS
+from pose_topo.protocols import PROTOCOLS, arm_of
 
 
 @dataclass(frozen=True)
 class TrainOptions(DataOptions):
     """What both training commands take. None means: as the protocol says."""
 
-    protocol: Annotated[str, Option(help="standard (the MPII benchmark), paper (the original study) or demo.")] = (
-        "standard"
-    )
+    protocol: Annotated[
+        str, Option(help="standard (the MPII benchmark), paper (the original study), synthetic or demo.")
+    ] = "standard"
     arch: Annotated[str, Option(help="resnet18, resnet34, resnet50, resnet101 or resnet152.")] = "resnet50"
     epochs: Annotated[int | None, Option(help="Epochs.")] = None
     batch_size: Annotated[int | None, Option(help="People a step, of each process.")] = None
@@ -63,7 +63,10 @@ class TrainOptions(DataOptions):
     run_name: Annotated[str | None, Option(help="Folder of this run [default: <ARCH>_<Model>_time_<timestamp>].")] = (
         None
     )
-    arm: Annotated[str | None, Option(help="What results call this run [default: baseline, control or topo].")] = None
+    arm: Annotated[
+        str | None,
+        Option(help="What results call this run [default: by its settings, e.g. baseline, control, topo, topo-l5]."),
+    ] = None
     resume: Annotated[str, Option(help="auto: go on with an interrupted run of the same name; never: refuse it.")] = (
         "auto"
     )
@@ -150,6 +153,9 @@ class TopoOptions(TrainOptions):
     topo_grid: Annotated[tuple[int, int], Option(help="Height and width of the channel grid.")] = (16, 16)
     topo_neighbours: Annotated[int, Option(help="4 (rook) or 8 (queen).")] = 8
     topo_torus: Annotated[bool, Option("--topo-torus", help="Join the grid's opposite borders.")] = False
+    topo_permuted: Annotated[
+        bool, Option("--topo-permuted", help="A control: the spatial loss sees the channels on permuted places.")
+    ] = False
     topo_norm: Annotated[bool, Option("--topo-norm", help="BatchNorm in the topographic layer.")] = False
     topo_init: Annotated[str, Option(help="orthogonal, kaiming or equal-norm.")] = "orthogonal"
     topo_lr_mult: Annotated[
@@ -179,6 +185,7 @@ class TopoOptions(TrainOptions):
             init=self.topo_init,  # type: ignore[arg-type]
             loss=self.topo_loss,
             weight=self.spatial_lambda,
+            permuted=self.topo_permuted,
         )
-        arm = self.arm or ("topo" if self.spatial_lambda > 0 else "control")
-        return replace(super().config(), model="topo", topography=topography, arm=arm)
+        config = replace(super().config(), model="topo", topography=topography)
+        return replace(config, arm=self.arm or arm_of(config))

@@ -23,7 +23,7 @@ from pose_topo.data.dataset import prepare
 from pose_topo.devices import seed_everything
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.lattice import Lattice
-from pose_topo.models.pose import build_model
+from pose_topo.models.pose import build_model, trained_order
 from pose_topo.protocols import PROTOCOLS
 
 
@@ -67,11 +67,24 @@ def test_what_is_not_asked_for_is_null_with_its_reason(run: Path, tmp_path: Path
     result = analyzed(run, tmp_path)
     assert result["lesions"] is None and "--lesions" in result["lesions_reason"]
     assert result["controls"]["untrained"] is None and "--untrained" in result["controls"]["untrained_reason"]
+    assert result["controls"]["trained_grid"] is None and result["controls"]["trained_grid_reason"]
     assert result["controls"]["against"] is None and "--control" in result["controls"]["against_reason"]
     assert analyzed(run, tmp_path / "again") == result
     assert (tmp_path / "again" / "analysis.json").read_bytes() == (tmp_path / "analysis.json").read_bytes()
     explained = {key: value for key, value in result.items() if key not in ("checkpoint", "controls", "lesions")}
     assert without_reason(explained) == []
+
+
+def test_a_permuted_grid_is_also_measured_as_the_loss_saw_it(small_data: Path, tmp_path: Path) -> None:
+    config = config_of(small_data, permuted=True, arm="topo-permuted")
+    result = analyzed(write(tmp_path / "run", config), tmp_path / "out")
+    model, order = build_model(config), trained_order(config)
+    model.load_state_dict(runs.load_checkpoint(tmp_path / "run" / "last.pt").model)
+    maps = np.abs(model.head.weight.detach().double().numpy()[:, order, 0, 0])
+    expected = moran.morans_i(maps, moran.weights(Lattice(4, 5))).mean()
+    assert result["controls"]["trained_grid"]["mean_I"]["strength"] == pytest.approx(expected, abs=1e-12)
+    assert result["moran"]["mean_I"] != pytest.approx(expected, abs=1e-6)
+    assert result["permuted"] is True and result["topo_loss"] == "weight-similarity"
 
 
 def test_the_pictures_are_recorded(full: Path) -> None:

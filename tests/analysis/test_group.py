@@ -11,11 +11,11 @@ import pytest
 
 from pose_topo.analysis.group import METRICS, analyze_group, table
 from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.schemas import OF_RUN
 
 
 def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float, **given: Any) -> Path:
     identity = {
-        "schema": 1,
         "arm": arm,
         "seed": seed,
         "arch": "resnet18",
@@ -30,7 +30,7 @@ def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float
     where = folder / f"{arm}-s{seed}"
     where.mkdir(parents=True)
     for kind, content in (("analysis", analysis), ("evaluation", {"pckh": {"0.5": {"mean": pckh}}})):
-        (where / f"{kind}.json").write_text(json.dumps({**identity, **content, "kind": kind}))
+        (where / f"{kind}.json").write_text(json.dumps({**identity, **content, "kind": kind, "schema": OF_RUN[kind]}))
     return where
 
 
@@ -95,5 +95,5 @@ def test_broken_folders_are_one_line(study: list[Path], tmp_path: Path) -> None:
     with pytest.raises(PoseTopoError, match=r"no analysis\.json"):
         analyze_group([tmp_path], tmp_path)
     (study[0] / "evaluation.json").write_text('{"kind": "evaluation", "schema": 9}')
-    with pytest.raises(PoseTopoError, match="schema 1"):
+    with pytest.raises(PoseTopoError, match=f"schema {OF_RUN['evaluation']}"):
         analyze_group(study, tmp_path)

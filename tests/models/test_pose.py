@@ -8,7 +8,8 @@ import torch
 from pose_topo.config import ARCHS, TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.lattice import Lattice
-from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, trained_order
+from pose_topo.models.regularizers import spatial_loss
 from pose_topo.models.weights import load_imagenet
 from pose_topo.protocols import DEMO, PAPER, STANDARD
 
@@ -174,3 +175,29 @@ def test_weights_of_another_resnet_are_refused(tmp_path):
 def test_an_unknown_backbone_is_refused():
     with pytest.raises(UsageError, match="resnet50"):
         RunConfig("baseline", "resnet20", PAPER, Data.at("mpii"))
+
+
+def permuted(loss: str, **given) -> RunConfig:
+    topography = Topography(4, 5, loss=loss, permuted=True)
+    return RunConfig("topo", "resnet18", DEMO, Data.at("mpii"), topography, **given)
+
+
+@pytest.mark.parametrize("loss", ["weight-similarity", "activation-similarity"])
+def test_on_a_permuted_grid_the_loss_sees_each_channel_at_another_place(loss):
+    config = permuted(loss, seed=3)
+    model, order = build_model(config), trained_order(config)
+    assert isinstance(model, TopoModel) and order is not None
+    assert sorted(order) == list(range(20)) and list(order) != list(range(20))
+    features = torch.randn(2, 20, 3, 3)
+    moved = [model.topo.conv.weight[[*order]], features[:, [*order]]]
+    assert torch.equal(model.topo_reg_loss(features), spatial_loss(loss, model.topo.lattice, *moved))
+    assert not torch.equal(
+        model.topo_reg_loss(features), spatial_loss(loss, model.topo.lattice, model.topo.conv.weight, features)
+    )
+    assert not any("order" in key for key in model.state_dict())
+
+
+def test_each_seed_has_a_permuted_grid_of_its_own():
+    orders = [tuple(trained_order(permuted("topoloss", seed=seed))) for seed in range(3)]
+    assert len(set(orders)) == 3
+    assert trained_order(RunConfig("topo", "resnet18", DEMO, Data.at("mpii"), Topography())) is None

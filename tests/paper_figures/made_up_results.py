@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
 from pose_topo import joints
+from pose_topo.schemas import OF_RUN
 
 SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
 SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}
@@ -41,7 +42,7 @@ def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", pro
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *arm.encode()])
     identity: dict[str, Any] = {
-        "schema": 1,
+        "schema": OF_RUN["analysis"],
         "checkpoint_sha256": f"{arm}{seed}",
         "data_sha256": f"data{seed}",
         "arm": arm,
@@ -52,7 +53,9 @@ def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", pro
         "as_protocol": True,
         "deviations": [DEMO] if arm == "baseline" else [DEMO, FASTER],
     }
-    evaluation: dict[str, Any] = _evaluation(arm, rng) | identity | {"kind": "evaluation", "schema": 2, "data": data}
+    evaluation: dict[str, Any] = (
+        _evaluation(arm, rng) | identity | {"kind": "evaluation", "schema": OF_RUN["evaluation"], "data": data}
+    )
     evaluation["settings"]["split"] = "tompson" if data == "mpii" else "random"
     numbers, maps = _analysis(arm, rng)
     dump(folder / "evaluation.json", evaluation)
