@@ -188,12 +188,10 @@ def test_on_a_permuted_grid_the_loss_sees_each_channel_at_another_place(loss):
     model, order = build_model(config), trained_order(config)
     assert isinstance(model, TopoModel) and order is not None
     assert sorted(order) == list(range(20)) and list(order) != list(range(20))
-    features = torch.randn(2, 20, 3, 3)
-    moved = [model.topo.conv.weight[[*order]], features[:, [*order]]]
-    assert torch.equal(model.topo_reg_loss(features), spatial_loss(loss, model.topo.lattice, *moved))
-    assert not torch.equal(
-        model.topo_reg_loss(features), spatial_loss(loss, model.topo.lattice, model.topo.conv.weight, features)
-    )
+    weight, features = torch.nn.init.normal_(model.topo.conv.weight), torch.randn(2, 20, 3, 3)
+    found, lattice = model.topo_reg_loss(features), model.topo.lattice
+    assert torch.equal(found, spatial_loss(loss, lattice, weight[[*order]], features[:, [*order]]))
+    assert not torch.equal(found, spatial_loss(loss, lattice, weight, features))
     assert not any("order" in key for key in model.state_dict())
 
 
