@@ -1,7 +1,7 @@
 # pose_topo: every step of the study as a file. `make` alone prints help.
 #
-# The graph: data -> run (checkpoint) -> evaluation.json, analysis.json -> figures and tables -> verdict.
-# `demo` and `all` are the same graph; they differ only in the variables below.
+# The graph: data -> run (checkpoint) -> evaluation.json, analysis.json -> group.json -> figures, tables -> claims, report.
+# `demo`, `quick`, `synthetic` and `all` are the same graph; they differ only in the variables below.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,98 +15,152 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON   ?= python3
 TORCH    ?= lock#            lock: as locked; cpu: the CPU wheels of PyTorch's own index
 DATA     ?= mpii#            folder of the data set
-PROTOCOL ?= standard#        standard, paper or demo
+PROTOCOL ?= standard#        standard, paper, synthetic or demo
 ARCHS    ?= resnet18 resnet34 resnet50
 ARMS     ?= baseline control topo
 SEEDS    ?= 0 1 2 3 4 5
-LAMBDA   ?= 0.5#             weight of the spatial loss in the topo arm
 EPOCHS   ?=#                 default: the protocol's
 DEVICE   ?= auto
 TRAIN    ?=#                 further options of the training commands
 OUT      ?= out#             everything derived
 RUNS     ?= runs#            checkpoints
 CACHE    ?=#                 crops and ImageNet weights [~/.cache/pose_topo]
+CHECKPOINTS ?=#              figures: the folder of given runs, laid out as RUNS; their results go to OUT/given
+RESULTS  ?=#                 figures: "reference" draws the committed reference results
 
-# ---- the demo: the same graph, small; what is given on the command line stands ----
-DEMO_PEOPLE ?= 2400
-DEMO_DATA   := data/synthetic-$(strip $(DEMO_PEOPLE))
-DEMO := DATA=$(DEMO_DATA) PROTOCOL=demo $(if $(filter command%,$(origin ARCHS)),,ARCHS=resnet18) \
-    $(if $(filter command%,$(origin SEEDS)),,SEEDS=0)
+# what stands beside the main arms, on one backbone with fewer seeds; none of it outside `standard` unless asked for
+LAMBDAS     ?= 0 0.005 0.05 0.5 5
+LOSSES      ?= neighbour-cosine topoloss activation-similarity spatial-correlation topographic
+FACTORS     ?= 1 10#         multipliers of the topographic layer's learning rate
+SWEEP_ARCHS ?= $(if $(filter standard,$(strip $(PROTOCOL))),resnet18)
+SWEEP_SEEDS ?= 0 1 2
+PAPER_ARCHS ?= $(if $(filter standard,$(strip $(PROTOCOL))),resnet18)#  trained by the study's own recipe, too
+# their values are not on one scale: each loss has its own three lambdas (docs/regularizers.md)
+LAMBDAS_neighbour-cosine      := 0.05 0.5 5
+LAMBDAS_topoloss              := 0.05 0.5 5
+LAMBDAS_activation-similarity := 0.005 0.05 0.5
+LAMBDAS_spatial-correlation   := 0.05 0.5 5
+LAMBDAS_topographic           := 0.05 0.5 5
 
 # comments after a value leave blanks behind it
-$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN OUT RUNS CACHE,$(eval override $v := $(strip $($v))))
-
-BIN := .venv/bin
-CLI := $(BIN)/pose-topo
-READY := .venv/.ready
+$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS EPOCHS DEVICE TRAIN OUT RUNS CACHE CHECKPOINTS RESULTS LAMBDAS LOSSES \
+    FACTORS SWEEP_ARCHS SWEEP_SEEDS PAPER_ARCHS,$(eval override $v := $(strip $($v))))
+DATA := $(patsubst %/,%,$(DATA))
+NAME := $(notdir $(DATA))
+ifneq ($(CHECKPOINTS),)
+RUNS := $(CHECKPOINTS)
+OUT  := $(OUT)/given
+endif
 ifneq ($(CACHE),)
 export POSE_TOPO_CACHE := $(if $(filter /%,$(CACHE)),$(CACHE),$(CURDIR)/$(CACHE))
 endif
-DATA := $(patsubst %/,%,$(DATA))
 
-# every setting that changes a result is part of its path
+VENV  ?= .venv
+BIN   := $(VENV)/bin
+CLI   := $(BIN)/pose-topo
+READY := $(VENV)/.ready
+PAPER := $(BIN)/python -m paper_figures
+
+# ---- the runs of the study: <variant>/<arch>/<arm>-s<seed>; every setting that changes a result is part of the path ----
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
-VARIANT := $(PROTOCOL)$(if $(EPOCHS),-e$(EPOCHS))$(if $(filter-out 0.5,$(LAMBDA)),-l$(LAMBDA))$(subst =,,$(subst $(SPACE),,$(TRAIN)))
-TREE    := $(notdir $(DATA))/$(VARIANT)
-NAMES   := $(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$a/$m-s$s)))
-ifneq ($(filter figures,$(MAKECMDGOALS)),)
-# figures never trains: it takes the finished runs that are there
-NAMES := $(sort $(patsubst $(RUNS)/$(TREE)/%/provenance.json,%,$(wildcard $(RUNS)/$(TREE)/*/*/provenance.json)))
-ARCHS := $(sort $(foreach n,$(NAMES),$(firstword $(subst /, ,$n))))
-ifeq ($(NAMES),)
-$(error no finished run in $(RUNS)/$(TREE): `make all` trains them; for the demo's figures give $(DEMO))
-endif
-endif
+SET     := $(if $(EPOCHS),-e$(EPOCHS))$(subst =,,$(subst $(SPACE),,$(TRAIN)))
+VARIANT := $(PROTOCOL)$(SET)
+# an arm is named as pose_topo/protocols.py names it; here is how it is trained
+ARM_baseline      := train-baseline
+ARM_control       := train-topo --spatial-lambda 0
+ARM_topo          := train-topo
+ARM_topo-permuted := train-topo --topo-permuted
+lambda_arm = $(foreach f,$1,$(patsubst $f-l%,train-topo $(if $(filter-out topo,$f),--topo-loss $f )--spatial-lambda %,$(filter $f-l%,$2)))
+factor_arm = $(patsubst topo-m%,train-topo --topo-lr-mult %,$(filter topo-m%,$1))
+arm = $(strip $(or $(ARM_$1),$(call lambda_arm,topo $(LOSSES),$1),$(call factor_arm,$1),$(error ARMS: no arm $1)))
 
-FIGURES := training_curves parcellation strength_maps neighbour_correlation moran correlation_distance coactivation overlays
-TABLES  := table_pckh table_topography
-STYLE   := $(filter-out $(FIGURES:%=paper_figures/%.py) $(TABLES:%=paper_figures/%.py),$(wildcard paper_figures/*.py))
+# lambda 0 is the control, 0.5 topo; so is the multiplier that the protocol has
+OWN_FACTOR := $(if $(filter demo,$(PROTOCOL)),10,1)
+SWEEP := control topo topo-permuted \
+    $(patsubst %,topo-l%,$(filter-out 0 0.5,$(LAMBDAS))) \
+    $(patsubst %,topo-m%,$(filter-out $(OWN_FACTOR),$(FACTORS))) \
+    $(foreach f,$(LOSSES),$(patsubst %,$f-l%,$(LAMBDAS_$f)))
+cells  = $(foreach a,$2,$(foreach m,$3,$(foreach s,$4,$1/$a/$m-s$s)))
+CELLS := $(call cells,$(VARIANT),$(ARCHS),$(ARMS),$(SEEDS)) $(call cells,$(VARIANT),$(SWEEP_ARCHS),$(SWEEP),$(SWEEP_SEEDS)) \
+    $(if $(filter paper,$(PROTOCOL)),,$(call cells,paper$(SET),$(PAPER_ARCHS),$(ARMS),$(SEEDS)))
+ifneq ($(filter figures check,$(MAKECMDGOALS)),)
+# these never train: they take the finished runs that are there
+CELLS := $(patsubst $(RUNS)/$(NAME)/%/provenance.json,%,$(wildcard $(RUNS)/$(NAME)/*/*/*/provenance.json))
+endif
+CELLS := $(sort $(CELLS))
+
+# of a cell: its folders and its words
+result    = $(OUT)/$(NAME)/$1
+run       = $(RUNS)/$(NAME)/$1
+words_of  = $(subst /, ,$1)
+variant_of = $(word 1,$(call words_of,$1))
+arch_of   = $(word 2,$(call words_of,$1))
+seed_of   = $(lastword $(subst -s, ,$(call words_of,$1)))
+arm_of    = $(patsubst %-s$(call seed_of,$1),%,$(word 3,$(call words_of,$1)))
+protocol_of = $(firstword $(subst -, ,$(call variant_of,$1)))
+# a part of the study: the cells of one variant and backbone, which figures show together
+PARTS    := $(sort $(foreach c,$(CELLS),$(call variant_of,$c)/$(call arch_of,$c)))
+in_part   = $(filter $1/%,$(CELLS))
+results_of = $(foreach c,$(call in_part,$1),$(call result,$c))
+files_of  = $(foreach r,$1,$r/evaluation.json $r/analysis.json)
+
+FIGURES := schematic training_curves parcellation strength_maps neighbour_correlation moran correlation_distance \
+    coactivation tradeoff lesions overlays
+TABLES  := table_pckh table_topography table_losses table_metrics
+DRAWN   := $(FIGURES:%=%.pdf) $(TABLES:%=%.tex)
+STYLE   := $(filter-out $(FIGURES:%=paper_figures/%.py) $(TABLES:%=paper_figures/%.py) $(addprefix paper_figures/,\
+    table_seeds.py check.py claims.py report.py),$(wildcard paper_figures/*.py))
 # newer code evaluates and analyzes again; it never trains again
 EVALUATION := $(wildcard pose_topo/*.py pose_topo/data/*.py pose_topo/models/*.py pose_topo/evaluation/*.py)
 ANALYSIS   := $(EVALUATION) $(wildcard pose_topo/analysis/*.py)
-# of one backbone: its result folders, where its figures go, and which reference runs stand beside them
-results_of   = $(patsubst %,$(OUT)/$(TREE)/%,$(filter $1/%,$(NAMES)))
-paper_of     = $(OUT)/$(TREE)/$1/paper
-reference_of = $(wildcard paper_figures/reference/$(TREE)/$1/*)
-drawn_of     = $(FIGURES:%=$(call paper_of,$1)/%.pdf) $(TABLES:%=$(call paper_of,$1)/%.tex)
 
-TRAIN_OPTIONS = --data $(DATA) --protocol $(PROTOCOL) --device $(DEVICE) $(if $(EPOCHS),--epochs $(EPOCHS)) --no-wandb $(TRAIN)
-# arms: baseline; control (lambda 0); topo; topo-m1 (topo with the study's learning rate in its layer)
-ARM_baseline := train-baseline
-ARM_control  := train-topo --spatial-lambda 0
-ARM_topo     := train-topo --spatial-lambda $(LAMBDA)
-ARM_topo-m1  := $(ARM_topo) --topo-lr-mult 1
+# ---- the demo and its kin; what is given on the command line stands ----
+DEMO_PEOPLE ?= 2400
+DEMO_DATA   := data/synthetic-$(strip $(DEMO_PEOPLE))
+given = $(if $(filter command%,$(origin $1)),,$1="$2")
+DEMO := DATA=$(DEMO_DATA) PROTOCOL=demo $(call given,ARCHS,resnet18) $(call given,SEEDS,0)
+RENDERED := DATA=data/synthetic-6000 PROTOCOL=synthetic $(call given,ARCHS,resnet18)
+QUICK := ARCHS=resnet18 $(call given,SEEDS,0 1 2) SWEEP_ARCHS= PAPER_ARCHS=
 
-TRAIN_TIME := $(if $(filter demo,$(VARIANT)),about 8 minutes on 2 cores without bf16,the bar says how long)
-
+TRAIN_TIME := $(if $(filter demo,$(VARIANT)),3 minutes on 2 cores with bf16$(COMMA) 8 without,the bar says how long)
 # one training at a time, also under -j: two on one device only slow each other
 ALONE := flock $(RUNS)/.lock
 
-.PHONY: help setup demo all figures test bench lint clean lock FORCE
+.PHONY: help setup demo quick synthetic all plan figures check test bench lint clean lock FORCE
 
 help: ## print this help
 	@echo "pose_topo: make TARGET [VARIABLE=value ...]"; echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-9s %s\n", $$1, $$2}'
-	@echo; echo "Variables: DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN OUT RUNS CACHE (see the top of the Makefile)"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+	@echo; echo "Variables: DATA PROTOCOL ARCHS ARMS SEEDS EPOCHS LAMBDAS LOSSES DEVICE TRAIN OUT RUNS CACHE ... (see the top of the Makefile)"
 
 # ---- set-up ----
 setup: $(READY) ## make .venv from requirements.lock (TORCH=cpu: PyTorch's CPU wheels)
 
 $(READY): requirements.lock pyproject.toml
-	@echo "== set-up: .venv from requirements.lock (about 2 minutes, 5 GB on Linux: torch is the CUDA build)"
+	@echo "== set-up: $(VENV) from requirements.lock (about 2 minutes, 5 GB on Linux: torch is the CUDA build)"
 	@bash tools/setup.sh $(PYTHON) $(TORCH)
 	@touch $@
 
 lock: ## make requirements.lock anew from pyproject.toml
 	bash tools/lock.sh $(PYTHON)
 
-# ---- the two doors ----
-demo: $(READY) $(DEMO_DATA)/manifest.json ## the whole chain on rendered people, on a CPU
+# ---- the doors ----
+demo: $(READY) ## the whole chain on rendered people, on a CPU, in about ten minutes
 	@$(MAKE) --no-print-directory $(DEMO) all
 
-all: $(foreach a,$(ARCHS),$(call paper_of,$a)/verdict.md) ## the study: train, evaluate, analyze, draw, judge
-	@$(foreach a,$(ARCHS),echo; echo "== done: figures and tables are in $(call paper_of,$a)"; cat $(call paper_of,$a)/verdict.md;)
+quick: $(READY) ## the least part of `all` that settles the main claim: resnet18, three arms, three seeds
+	@$(MAKE) --no-print-directory $(QUICK) all
+
+synthetic: $(READY) ## the standard recipe on 6,000 rendered people (a GPU; needs no MPII)
+	@$(MAKE) --no-print-directory $(RENDERED) all
+
+all: $(OUT)/$(NAME)/report.html ## the study: train, evaluate, analyze, draw, judge, report
+	@bash tools/older_checkpoints.sh $(foreach c,$(CELLS),$(call run,$c))
+	@echo "== done: $< (claims: $(OUT)/$(NAME)/claims.md)"
+
+plan: $(READY) ## how many runs `make all` means, and their hours, disk and memory
+	@$(BIN)/python tools/plan.py $(DATA) $(CELLS)
 
 # ---- data ----
 data/synthetic-%/manifest.json: | $(READY)
@@ -115,48 +169,97 @@ data/synthetic-%/manifest.json: | $(READY)
 
 # ---- runs. provenance.json is written last: who finds it has a whole run. It depends on nothing, so newer code never
 # retrains; an interrupted run goes on where it stopped.
-define train_rule
-$(RUNS)/$(TREE)/$1/$2-s$3/provenance.json: | $(READY)
-	@echo "== train: $1 $2, seed $3 ($(VARIANT), $(notdir $(DATA))): $(TRAIN_TIME)"
+define cell_rules
+$(call run,$1)/provenance.json: | $(READY) $(if $(filter data/synthetic-%,$(DATA)),$(DATA)/manifest.json)
+	@echo "== train: $1 ($(NAME)): $(TRAIN_TIME)"
 	@mkdir -p $(RUNS)
-	@$(ALONE) $(CLI) $$(or $(ARM_$2),$$(error ARMS: no arm $2)) --arch $1 --seed $3 --arm $2 \
-	    --save-dir $(RUNS)/$(TREE)/$1 --run-name $2-s$3 $(TRAIN_OPTIONS)
+	@$(ALONE) $(CLI) $(call arm,$(call arm_of,$1)) --arch $(call arch_of,$1) --seed $(call seed_of,$1) --data $(DATA) \
+	    --protocol $(call protocol_of,$1) --save-dir $(patsubst %/,%,$(dir $(call run,$1))) --run-name $(notdir $1) \
+	    --device $(DEVICE) $(if $(EPOCHS),--epochs $(EPOCHS) )--no-wandb $(TRAIN)
+
+$(call result,$1)/evaluation.json: $(call run,$1)/provenance.json $(EVALUATION)
+	@echo "== evaluate: $1 (the demo: seconds)"
+	@$(ALONE) $(CLI) evaluate $(call run,$1) --out $(call result,$1) --device $(DEVICE)
+
+$(call result,$1)/analysis.json: $(call run,$1)/provenance.json $(ANALYSIS) $(call control_of,$1)
+	@echo "== analyze: $1 (the demo: half a minute)"
+	@$(ALONE) $(CLI) analyze $(call run,$1) --out $(call result,$1) --device $(DEVICE) \
+	    $(if $(filter $(ARMS) topo-permuted,$(call arm_of,$1)),--lesions --untrained) $(addprefix --control ,$(call control_of,$1))
 endef
-$(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$(eval $(call train_rule,$a,$m,$s)))))
+# the control of a cell's seed, where it is among the runs: I is also given as a share of its best
+control_of = $(if $(filter baseline control,$(call arm_of,$1)),,$(patsubst %,$(OUT)/$(NAME)/%/analysis.json,\
+    $(filter $(call variant_of,$1)/$(call arch_of,$1)/control-s$(call seed_of,$1),$(CELLS))))
+ifeq ($(RESULTS),)
+$(foreach c,$(CELLS),$(eval $(call cell_rules,$c)))
+endif
 
-$(OUT)/$(TREE)/%/evaluation.json: $(RUNS)/$(TREE)/%/provenance.json $(EVALUATION)
-	@echo "== evaluate: $* (the demo: seconds)"
-	@$(ALONE) $(CLI) evaluate $(<D) --out $(@D) --device $(DEVICE)
-
-$(OUT)/$(TREE)/%/analysis.json: $(RUNS)/$(TREE)/%/provenance.json $(ANALYSIS)
-	@echo "== analyze: $* (the demo: seconds)"
-	@$(ALONE) $(CLI) analyze $(<D) --out $(@D) --device $(DEVICE)
-
-# ---- paper ----
-figures: $(foreach a,$(ARCHS),$(call drawn_of,$a)) ## figures and tables of the runs that exist, without training
-
+# ---- paper: of a folder of results, its figures, its tables and, of several seeds, their comparison ----
+# $1 where it goes, $2 the results folders
 define paper_rules
 # which runs a figure shows: rewritten only when that changes
-$(call paper_of,$1)/.runs: FORCE
-	@mkdir -p $$(@D) && echo $(call results_of,$1) $(call reference_of,$1) >$$@.new && \
-	    if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
+$1/.runs: FORCE | $(READY)
+	@mkdir -p $$(@D) && echo $2 >$$@.new && if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
 
-$(call drawn_of,$1): $(call paper_of,$1)/.runs $(STYLE) $(patsubst %,%/evaluation.json,$(call results_of,$1)) $(patsubst %,%/analysis.json,$(call results_of,$1))
+$(DRAWN:%=$1/%): $1/.runs $(STYLE) $(call files_of,$2)
 
-$(call paper_of,$1)/%.pdf: paper_figures/%.py
-	@echo "== figure: $1 $$* (seconds)"
-	@$(BIN)/python -m paper_figures.$$* --results $(call results_of,$1) --out $$(@D)
+$1/%.pdf: paper_figures/%.py
+	@echo "== figure: $1/$$* (seconds)"
+	@$(PAPER).$$* --results $2 --out $1
 
-$(call paper_of,$1)/%.tex: paper_figures/%.py
-	@echo "== table: $1 $$* (seconds)"
-	@$(BIN)/python -m paper_figures.$$* --results $(call results_of,$1) --out $$(@D) \
-	    $(if $(call reference_of,$1),$$(if $$(filter table_topography,$$*),--reference $(call reference_of,$1)))
+$1/%.tex: paper_figures/%.py
+	@echo "== table: $1/$$* (seconds)"
+	@$(PAPER).$$* --results $2 --out $1
 
-$(call paper_of,$1)/verdict.md: $(call drawn_of,$1) paper_figures/claims.toml
-	@echo "== verdict: $1 (seconds)"
-	@$(BIN)/python -m paper_figures.verdict --results $(call results_of,$1) --out $$(@D)
+$1/group/group.json: $1/.runs pose_topo/analysis/group.py pose_topo/analysis/paired.py $(call files_of,$2)
+	@echo "== group: $1 (seconds)"
+	@$(CLI) analyze --group $2 --out $$(@D)
+
+$1/table_seeds.tex: $1/group/group.json paper_figures/table_seeds.py $(STYLE)
+	@echo "== table: $1/table_seeds (seconds)"
+	@$(PAPER).table_seeds --group $$< --out $1
 endef
-$(foreach a,$(ARCHS),$(eval $(call paper_rules,$a)))
+
+# whether runs can be compared over seeds: a control and another arm with two seeds in common
+seeds_of_arm = $(patsubst control-s%,%,$(filter control-s%,$(notdir $1)))
+grouped = $(filter-out 0 1,$(words $(call seeds_of_arm,$1)))
+paper_of = $(DRAWN:%=$1/%) $(if $(call grouped,$2),$1/table_seeds.tex)
+
+# $1 where the report goes, $2 the folders of figures and tables, $3 the results folders, $4 their provenance
+define report_rules
+$1/claims.json: $(wildcard paper_figures/claims.*) paper_figures/check.py $(STYLE) $(call files_of,$3)
+	@echo "== claims: $1 (seconds)"
+	@$(PAPER).check --results $3 --out $1 --no-fail
+
+$1/report.html: $1/claims.json paper_figures/report.py $(wildcard paper_figures/*.jinja) $5
+	@echo "== report: $1/report.html (seconds)"
+	@$(PAPER).report --claims $1/claims.json --papers $2 --results $3 --provenance $4 --out $$@
+endef
+
+ifeq ($(RESULTS),reference)
+HERE    := $(OUT)/reference
+PAPERS  := $(patsubst paper_figures/reference/%/,$(HERE)/%,$(sort $(dir $(wildcard paper_figures/reference/*/*/))))
+shown    = $(sort $(patsubst %/,%,$(dir $(wildcard paper_figures/reference/$(notdir $1)/*/analysis.json))))
+else
+HERE    := $(OUT)/$(NAME)
+PAPERS  := $(foreach p,$(PARTS),$(HERE)/$p/paper)
+shown    = $(call results_of,$(patsubst $(HERE)/%/paper,%,$1))
+endif
+ALL_RESULTS := $(foreach p,$(PAPERS),$(call shown,$p))
+RECORDS     := $(if $(RESULTS),$(ALL_RESULTS:%=%/provenance.json),$(foreach c,$(CELLS),$(call run,$c)/provenance.json))
+$(foreach p,$(PAPERS),$(eval $(call paper_rules,$p,$(call shown,$p))))
+$(eval $(call report_rules,$(HERE),$(PAPERS),$(ALL_RESULTS),$(RECORDS),$(foreach p,$(PAPERS),$(call paper_of,$p,$(call shown,$p)))))
+
+figures: $(HERE)/report.html ## figures, tables and report of the runs that exist, without training (RESULTS=reference: of ours)
+	@echo "== done: $<"
+
+check: $(HERE)/claims.json ## the claims against the runs that exist; fails if one is contradicted
+	@$(PAPER).check --results $(ALL_RESULTS) --out $(HERE)
+
+ifneq ($(filter figures check,$(MAKECMDGOALS)),)
+ifeq ($(ALL_RESULTS),)
+$(error no finished run in $(RUNS)/$(NAME): `make all` trains them; for the demo's give $(DEMO))
+endif
+endif
 
 # ---- the project itself ----
 test: $(READY) ## the tests (a few minutes on 2 cores)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -22,8 +23,7 @@ def collect(device: torch.device, precision: str, data_sha256: str, seed: int) -
     lock = ROOT / "requirements.lock"
     return {
         "pose_topo": __version__,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **_code(),
         "lock_sha256": sha256_file(lock) if lock.is_file() else None,
         "data_sha256": data_sha256,
         "seed": seed,
@@ -62,6 +62,15 @@ def _cpu_name() -> str:
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _code() -> dict[str, Any]:
+    """The commit and whether files differ from it; without git (an image, an unpacked archive) what whoever copied the
+    code wrote into POSE_TOPO_COMMIT, and nobody knows what was changed since."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return {"commit": os.environ.get("POSE_TOPO_COMMIT"), "dirty": None}
+    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
 
 
 def _git(*arguments: str) -> str | None:

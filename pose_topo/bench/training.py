@@ -35,7 +35,7 @@ def step_cost(
     batches = Batches(store, people, np.arange(len(people)), recipe, device)
     steps = min(STEPS, batches.steps(recipe.batch_size))
     fixed = next(batches.epoch(0, 1, recipe.batch_size))
-    ours = _trainer(config, device)
+    ours = trainer(config, device)
     ours(islice(batches.epoch(0, 1, recipe.batch_size), steps))
     peak = provenance.peak_memory(device)  # before there is a second network
     plain = PlainLoop(people, img_dir, config, device)
@@ -45,7 +45,7 @@ def step_cost(
         "plain": lambda: plain.run(steps),
     }
     if compiled:
-        faster = _trainer(config, device, compiled=True)
+        faster = trainer(config, device, compiled=True)
         actions["compiled"] = lambda: faster([fixed] * steps)
     spent = {name: time / steps for name, time in side_by_side(actions, device).items()}
     cost = {f"step_{name}_ms": time for name, time in spent.items()}
@@ -59,7 +59,7 @@ def step_cost(
     return cost | {f"peak_{kind}_mb": size / 1e6 for kind, size in peak.items()}
 
 
-def _trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> Callable[[Iterable[Batch]], None]:
+def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> Callable[[Iterable[Batch]], None]:
     """What trains a new network on batches, as the training loop does."""
     seed_everything(0)
     model = build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

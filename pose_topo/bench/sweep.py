@@ -1,0 +1,136 @@
+"""`python -m pose_topo.bench.sweep`: training steps of several backbones and batch sizes, on a GPU above all.
+
+For each: the network alone on a batch that is there (the ceiling), the whole loop, their ratio, peak memory and, on
+CUDA, how busy the GPU was during the whole loop. JSON on stdout, a table on stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain, count, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pose_topo import provenance
+from pose_topo.bench.timing import quiet, side_by_side
+from pose_topo.bench.training import trainer
+from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.data.batches import Batches
+from pose_topo.data.crop_store import CropStore, open_or_build
+from pose_topo.data.crops import CropSettings
+from pose_topo.data.dataset import present_people
+from pose_topo.data.people import People
+from pose_topo.devices import pick_device, pick_precision, prepare_device
+from pose_topo.protocols import PROTOCOLS
+
+IMAGES = 2048  # a timed pass takes at least so many
+FEWEST_STEPS = 12
+
+
+def row(store: CropStore, people: People, config: RunConfig, device: torch.device, *, compiled: bool) -> dict[str, Any]:
+    """One backbone and batch size."""
+    size = config.recipe.batch_size
+    steps = max(FEWEST_STEPS, IMAGES // size)
+    run = trainer(config, device, compiled=compiled)
+    batches = Batches(store, people, np.arange(len(people)), config.recipe, device)
+    endless = chain.from_iterable(batches.epoch(0, epoch, size) for epoch in count(1))
+    fixed = next(endless)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    actions: dict[str, Callable[[], None]] = {
+        "ceiling": lambda: run([fixed] * steps),
+        "full": lambda: run(islice(endless, steps)),
+    }
+    spent = side_by_side(actions, device)
+    with busy_share(device) as share:
+        actions["full"]()
+    return {
+        "arch": config.arch,
+        "protocol": config.recipe.protocol,
+        "input": config.recipe.input_size,
+        "batch": size,
+        "compiled": compiled,
+        "images_per_s": 1e3 * steps * size / spent["full"],
+        "images_per_s_ceiling": 1e3 * steps * size / spent["ceiling"],
+        "full_over_ceiling": spent["ceiling"] / spent["full"],
+        "gpu_busy_percent": statistics.median(share) if share else None,
+        "peak_memory_mb": {kind: size / 1e6 for kind, size in provenance.peak_memory(device).items()},
+    }
+
+
+@contextmanager
+def busy_share(device: torch.device) -> Iterator[list[float]]:
+    """Percent of the time in which a kernel ran, as nvidia-smi samples it while the block runs; empty without CUDA."""
+    seen: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        what = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+        command = ["nvidia-smi", f"--id={device.index or 0}", *what]
+        while not done.wait(0.1):
+            try:
+                seen.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+            except (OSError, ValueError, subprocess.SubprocessError):
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    if device.type == "cuda":
+        thread.start()
+    try:
+        yield seen
+    finally:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+            done.set()
+            thread.join()
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m pose_topo.bench.sweep", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="standard")
+    parser.add_argument("--archs", nargs="+", default=["resnet18", "resnet50"])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--people", type=int, default=2048)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--compiled", action="store_true", help="under torch.compile")
+    options = parser.parse_args()
+    recipe, data = PROTOCOLS[options.protocol], Data.at(options.data)
+    device = pick_device(options.device, quiet)
+    prepare_device(device, None, deterministic=False)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="pose_topo_bench") as work:
+        people, _ = present_people(data, quiet, Path(work))
+        people = people.take(slice(0, options.people))  # type: ignore[arg-type]
+        settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
+        store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False, say=quiet)
+        for arch in options.archs:
+            for size in options.batch_sizes:
+                config = RunConfig("topo", arch, replace(recipe, batch_size=size), data, Topography())
+                rows.append(row(store, people, config, device, compiled=options.compiled))
+                line = "  ".join(f"{key} {_short(value)}" for key, value in rows[-1].items())
+                print(line, file=sys.stderr, flush=True)
+    origin = provenance.collect(device, pick_precision("auto", device), "", 0)
+    kept = ("device", "cuda", "driver", "torch", "python", "threads", "precision", "tf32", "commit")
+    print(json.dumps({"machine": {key: origin[key] for key in kept}, "rows": rows}, indent=2, sort_keys=True))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
