@@ -123,7 +123,7 @@ DEMO := DATA=$(DEMO_DATA) PROTOCOL=demo $(call given,ARCHS,resnet18) $(call give
 RENDERED := DATA=data/synthetic-6000 PROTOCOL=synthetic $(call given,ARCHS,resnet18)
 QUICK := ARCHS=resnet18 $(call given,SEEDS,0 1 2) SWEEP_ARCHS= PAPER_ARCHS=
 
-TRAIN_TIME := $(if $(filter demo,$(VARIANT)),3 minutes on 2 cores with bf16$(COMMA) 8 without,the bar says how long)
+TRAIN_TIME := $(if $(filter demo,$(VARIANT)),3 minutes on 2 cores that have bf16 and 8 on others,the bar says how long)
 # one training at a time, also under -j: two on one device only slow each other
 ALONE := flock $(RUNS)/.lock
 
@@ -156,7 +156,7 @@ synthetic: $(READY) ## the standard recipe on 6,000 rendered people (a GPU; need
 	@$(MAKE) --no-print-directory $(RENDERED) all
 
 all: $(OUT)/$(NAME)/report.html ## the study: train, evaluate, analyze, draw, judge, report
-	@bash tools/older_checkpoints.sh $(foreach c,$(CELLS),$(call run,$c))
+	@bash tools/older_checkpoints.sh $(RUNS)/$(NAME)
 	@echo "== done: $< (claims: $(OUT)/$(NAME)/claims.md)"
 
 plan: $(READY) ## how many runs `make all` means, and their hours, disk and memory
@@ -196,23 +196,23 @@ endif
 # ---- paper: of a folder of results, its figures, its tables and, of several seeds, their comparison ----
 # $1 where it goes, $2 the results folders
 define paper_rules
-# which runs a figure shows: rewritten only when that changes
+# the results folders that are shown, one a line (a script takes them as --results @FILE): rewritten only when they change
 $1/.runs: FORCE | $(READY)
-	@mkdir -p $$(@D) && echo $2 >$$@.new && if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
+	@mkdir -p $$(@D) && printf '%s\n' $2 >$$@.new && if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
 
 $(DRAWN:%=$1/%): $1/.runs $(STYLE) $(call files_of,$2)
 
 $1/%.pdf: paper_figures/%.py
 	@echo "== figure: $1/$$* (seconds)"
-	@$(PAPER).$$* --results $2 --out $1
+	@$(PAPER).$$* --results @$1/.runs --out $1
 
 $1/%.tex: paper_figures/%.py
 	@echo "== table: $1/$$* (seconds)"
-	@$(PAPER).$$* --results $2 --out $1
+	@$(PAPER).$$* --results @$1/.runs --out $1
 
 $1/group/group.json: $1/.runs pose_topo/analysis/group.py pose_topo/analysis/paired.py $(call files_of,$2)
 	@echo "== group: $1 (seconds)"
-	@$(CLI) analyze --group $2 --out $$(@D)
+	@$(CLI) analyze --group $$$$(cat $1/.runs) --out $$(@D)
 
 $1/table_seeds.tex: $1/group/group.json paper_figures/table_seeds.py $(STYLE)
 	@echo "== table: $1/table_seeds (seconds)"
@@ -224,15 +224,15 @@ seeds_of_arm = $(patsubst control-s%,%,$(filter control-s%,$(notdir $1)))
 grouped = $(filter-out 0 1,$(words $(call seeds_of_arm,$1)))
 paper_of = $(DRAWN:%=$1/%) $(if $(call grouped,$2),$1/table_seeds.tex)
 
-# $1 where the report goes, $2 the folders of figures and tables, $3 the results folders, $4 their provenance
+# $1 where the report goes, $2 the folders of figures and tables, $3 the results folders, $4 what is drawn of them
 define report_rules
-$1/claims.json: $(wildcard paper_figures/claims.*) paper_figures/check.py $(STYLE) $(call files_of,$3)
+$1/claims.json: $(2:%=%/.runs) $(wildcard paper_figures/claims.*) paper_figures/check.py $(STYLE) $(call files_of,$3)
 	@echo "== claims: $1 (seconds)"
-	@$(PAPER).check --results $3 --out $1 --no-fail
+	@$(PAPER).check --results $(2:%=@%/.runs) --out $1 --no-fail
 
-$1/report.html: $1/claims.json paper_figures/report.py $(wildcard paper_figures/*.jinja) $5
+$1/report.html: $1/claims.json paper_figures/report.py $(wildcard paper_figures/*.jinja) $4
 	@echo "== report: $1/report.html (seconds)"
-	@$(PAPER).report --claims $1/claims.json --papers $2 --results $3 --provenance $4 --out $$@
+	@$(PAPER).report --claims $1/claims.json --papers $2 --results $(2:%=@%/.runs) --out $$@
 endef
 
 ifeq ($(RESULTS),reference)
@@ -245,15 +245,14 @@ PAPERS  := $(foreach p,$(PARTS),$(HERE)/$p/paper)
 shown    = $(call results_of,$(patsubst $(HERE)/%/paper,%,$1))
 endif
 ALL_RESULTS := $(foreach p,$(PAPERS),$(call shown,$p))
-RECORDS     := $(if $(RESULTS),$(ALL_RESULTS:%=%/provenance.json),$(foreach c,$(CELLS),$(call run,$c)/provenance.json))
 $(foreach p,$(PAPERS),$(eval $(call paper_rules,$p,$(call shown,$p))))
-$(eval $(call report_rules,$(HERE),$(PAPERS),$(ALL_RESULTS),$(RECORDS),$(foreach p,$(PAPERS),$(call paper_of,$p,$(call shown,$p)))))
+$(eval $(call report_rules,$(HERE),$(PAPERS),$(ALL_RESULTS),$(foreach p,$(PAPERS),$(call paper_of,$p,$(call shown,$p)))))
 
 figures: $(HERE)/report.html ## figures, tables and report of the runs that exist, without training (RESULTS=reference: of ours)
 	@echo "== done: $<"
 
 check: $(HERE)/claims.json ## the claims against the runs that exist; fails if one is contradicted
-	@$(PAPER).check --results $(ALL_RESULTS) --out $(HERE)
+	@$(PAPER).check --results $(PAPERS:%=@%/.runs) --out $(HERE)
 
 ifneq ($(filter figures check,$(MAKECMDGOALS)),)
 ifeq ($(ALL_RESULTS),)

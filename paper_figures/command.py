@@ -21,9 +21,18 @@ REFERENCE = " (reference)"  # after the arm of a run that was not made with the 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
     """The options every script has."""
-    made = argparse.ArgumentParser(prog=f"python -m paper_figures.{name}", description=description)
+    made = argparse.ArgumentParser(
+        prog=f"python -m paper_figures.{name}",
+        description=description,
+        fromfile_prefix_chars="@",  # --results @FILE: the folders that it lists, one a line
+    )
     made.add_argument(
-        "--results", type=Path, nargs="+", required=True, metavar="DIR", help="results folders, one a run"
+        "--results",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="results folders, one a run; @FILE lists them",
     )
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the output goes")
     return made

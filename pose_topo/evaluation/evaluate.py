@@ -37,6 +37,7 @@ from pose_topo.evaluation.records import read_fields
 from pose_topo.files import atomic_path, sha256_file, write_json
 
 EXAMPLES = 8  # held-out people kept for overlays
+COPIED = ("metrics.csv", "provenance.json")  # of the run, so that one folder feeds every figure and the report
 BATCH = 32
 
 
@@ -107,10 +108,10 @@ def evaluate_checkpoint(
         **({} if sizes is None else {"image_size": sizes}),
     )
     _write_examples(out / "examples.npz", dataset, val, found, confidence)
-    metrics = opened.path.parent / "metrics.csv"
-    if opened.foreign is None and metrics.is_file():
-        with atomic_path(out / "metrics.csv") as temporary:
-            shutil.copyfile(metrics, temporary)
+    for name in COPIED if opened.foreign is None else ():
+        if (opened.path.parent / name).is_file():
+            with atomic_path(out / name) as temporary:
+                shutil.copyfile(opened.path.parent / name, temporary)
     write_json(out / "evaluation.json", result)
     return result
 
