@@ -42,14 +42,22 @@ LAMBDAS_activation-similarity := 0.005 0.05 0.5
 LAMBDAS_spatial-correlation   := 0.05 0.5 5
 LAMBDAS_topographic           := 0.05 0.5 5
 
+# ---- the demo and its kin; what is given on the command line stands ----
+DEMO_PEOPLE ?= 2400
+DEMO_DATA   := data/synthetic-$(strip $(DEMO_PEOPLE))
+given = $(if $(filter command%,$(origin $1)),,$1="$2")
+DEMO := DATA=$(DEMO_DATA) PROTOCOL=demo $(call given,ARCHS,resnet18) $(call given,SEEDS,0)
+RENDERED := DATA=data/synthetic-6000 PROTOCOL=synthetic $(call given,ARCHS,resnet18)
+QUICK := ARCHS=resnet18 $(call given,SEEDS,0 1 2) SWEEP_ARCHS= PAPER_ARCHS=
+
 # comments after a value leave blanks behind it
 $(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS EPOCHS DEVICE TRAIN OUT RUNS CACHE CHECKPOINTS RESULTS LAMBDAS LOSSES \
     FACTORS SWEEP_ARCHS SWEEP_SEEDS PAPER_ARCHS,$(eval override $v := $(strip $($v))))
-DATA := $(patsubst %/,%,$(DATA))
+override DATA := $(patsubst %/,%,$(DATA))
 NAME := $(notdir $(DATA))
 ifneq ($(CHECKPOINTS),)
-RUNS := $(CHECKPOINTS)
-OUT  := $(OUT)/given
+override RUNS := $(CHECKPOINTS)
+override OUT := $(OUT)/given
 endif
 ifneq ($(CACHE),)
 export POSE_TOPO_CACHE := $(if $(filter /%,$(CACHE)),$(CACHE),$(CURDIR)/$(CACHE))
@@ -73,7 +81,7 @@ ARM_topo          := train-topo
 ARM_topo-permuted := train-topo --topo-permuted
 lambda_arm = $(foreach f,$1,$(patsubst $f-l%,train-topo $(if $(filter-out topo,$f),--topo-loss $f )--spatial-lambda %,$(filter $f-l%,$2)))
 factor_arm = $(patsubst topo-m%,train-topo --topo-lr-mult %,$(filter topo-m%,$1))
-arm = $(strip $(or $(ARM_$1),$(call lambda_arm,topo $(LOSSES),$1),$(call factor_arm,$1),$(error ARMS: no arm $1)))
+arm = $(or $(ARM_$1),$(strip $(call lambda_arm,topo $(LOSSES),$1)),$(call factor_arm,$1),$(error ARMS: no arm $1))
 
 # lambda 0 is the control, 0.5 topo; so is the multiplier that the protocol has
 OWN_FACTOR := $(if $(filter demo,$(PROTOCOL)),10,1)
@@ -114,14 +122,6 @@ STYLE   := $(filter-out $(FIGURES:%=paper_figures/%.py) $(TABLES:%=paper_figures
 # newer code evaluates and analyzes again; it never trains again
 EVALUATION := $(wildcard pose_topo/*.py pose_topo/data/*.py pose_topo/models/*.py pose_topo/evaluation/*.py)
 ANALYSIS   := $(EVALUATION) $(wildcard pose_topo/analysis/*.py)
-
-# ---- the demo and its kin; what is given on the command line stands ----
-DEMO_PEOPLE ?= 2400
-DEMO_DATA   := data/synthetic-$(strip $(DEMO_PEOPLE))
-given = $(if $(filter command%,$(origin $1)),,$1="$2")
-DEMO := DATA=$(DEMO_DATA) PROTOCOL=demo $(call given,ARCHS,resnet18) $(call given,SEEDS,0)
-RENDERED := DATA=data/synthetic-6000 PROTOCOL=synthetic $(call given,ARCHS,resnet18)
-QUICK := ARCHS=resnet18 $(call given,SEEDS,0 1 2) SWEEP_ARCHS= PAPER_ARCHS=
 
 TRAIN_TIME := $(if $(filter demo,$(VARIANT)),3 minutes on 2 cores that have bf16 and 8 on others,the bar says how long)
 # one training at a time, also under -j: two on one device only slow each other

@@ -1,13 +1,23 @@
 """The Makefile's promises, read from what it would run (`make -n`)."""
 
+import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from pose_topo import cli
+from pose_topo.options import TrainOptions
+
 ROOT = Path(__file__).resolve().parent.parent
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+FIGURES, TABLES = (re.findall(rf"^{name} +:= (.*)$", MAKEFILE, re.M)[0].split() for name in ("FIGURES", "TABLES"))
+SWEPT = {loss: found.split() for loss, found in re.findall(r"^LAMBDAS_(\S+)\s*:= (.*)$", MAKEFILE, re.M)}
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 
 
@@ -22,69 +32,149 @@ def steps(text: str) -> list[str]:
     return [line.split('"')[1] for line in text.splitlines() if line.startswith('echo "== ')]
 
 
+def trained(text: str) -> list[str]:
+    """What would be trained, as <variant>/<arch>/<arm>-s<seed>."""
+    return [step.split()[2] for step in steps(text) if step.startswith("== train")]
+
+
 def test_make_alone_prints_help_with_every_target():
     text = make()
-    for target in ("setup", "demo", "all", "figures", "test", "lint", "clean", "lock"):
+    for target in (
+        "setup",
+        "demo",
+        "quick",
+        "synthetic",
+        "all",
+        "plan",
+        "figures",
+        "check",
+        "test",
+        "lint",
+        "clean",
+        "lock",
+    ):
         assert f"\n  {target} " in text
 
 
 def test_the_demo_is_the_graph_of_all_on_rendered_people(tmp_path):
-    found = steps(make("-n", "demo", f"OUT={tmp_path}/o", f"RUNS={tmp_path}/r", "DEMO_PEOPLE=7"))
-    trained = [step.split(",")[0] for step in found if step.startswith("== train")]
-    assert trained == ["== train: resnet18 baseline", "== train: resnet18 control", "== train: resnet18 topo"]
+    text = make("-n", "demo", f"OUT={tmp_path}/o", f"RUNS={tmp_path}/r", "DEMO_PEOPLE=7")
+    found = steps(text)
+    assert trained(text) == [f"demo/resnet18/{arm}-s0" for arm in ("baseline", "control", "topo")]
     assert any("rendering 7 people" in step for step in found)
-    assert sum(step.startswith("== evaluate") for step in found) == 3
-    assert sum(step.startswith("== analyze") for step in found) == 3
-    assert sum(step.startswith("== figure") for step in found) == 8
-    assert sum(step.startswith("== table") for step in found) == 2
-    assert found[-1].startswith("== verdict")
+    count = Counter(step.split(":")[0] for step in found)
+    assert count["== evaluate"] == count["== analyze"] == 3
+    assert count["== figure"] == len(set(FIGURES)) and count["== table"] == len(set(TABLES))
+    assert count["== claims"] == count["== report"] == 1 and found[-1].startswith("== done")
+
+
+def test_all_is_the_whole_study(tmp_path):
+    cells = trained(make("-n", "all", f"RUNS={tmp_path}"))
+    assert len(cells) == len(set(cells))
+    main = {
+        f"standard/{arch}/{arm}-s{seed}"
+        for arch in ("resnet18", "resnet34", "resnet50") for arm in ("baseline", "control", "topo") for seed in range(6)
+    }  # fmt: skip
+    paper = {cell.replace("standard", "paper") for cell in main if "/resnet18/" in cell}
+    losses = {f"{loss}-l{weight}" for loss, weights in SWEPT.items() for weight in weights}
+    assert len(losses) == 15
+    extra = {"topo-l0.005", "topo-l0.05", "topo-l5", "topo-m10", "topo-permuted"} | losses
+    swept = {f"standard/resnet18/{arm}-s{seed}" for arm in extra for seed in range(3)}
+    assert set(cells) == main | paper | swept
+
+
+def test_every_arm_is_trained_as_it_is_named(tmp_path):
+    """The path names the arm; what the options set, the run's own name for it (arm_of) must say the same."""
+    arms = ("baseline", "control", "topo", "topo-m1", "topo-l0.1", "topo-permuted", "topoloss-l5", "topographic-l0.05")
+    text = make("-n", "all", f"ARMS={' '.join(arms)}", "PROTOCOL=demo", "SEEDS=3", "ARCHS=resnet34", f"RUNS={tmp_path}")
+    commands = [line for line in text.replace("\\\n", " ").splitlines() if "pose-topo train-" in line]
+    assert len(commands) == len(arms)
+    for command in commands:
+        words = shlex.split(command.split("pose-topo ")[1])
+        given = parsed(words)
+        assert given.run_name == f"{given.config().arm}-s3"
+        assert given.save_dir == tmp_path / "mpii" / "demo" / "resnet34"
+    assert {parsed(shlex.split(c.split("pose-topo ")[1])).config().arm for c in commands} == set(arms)
+
+
+def parsed(words: list[str]) -> TrainOptions:
+    """The options of a training command, as the command line reads them."""
+    caught = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_train", caught.append)
+        cli.app(words, standalone_mode=False)
+    return caught[0]
+
+
+def test_quick_is_the_least_part(tmp_path):
+    cells = trained(make("-n", "quick", f"RUNS={tmp_path}"))
+    arms = ("baseline", "control", "topo")
+    assert cells == [f"standard/resnet18/{arm}-s{seed}" for arm in arms for seed in range(3)]
+
+
+def test_an_arm_that_nobody_knows_is_refused(tmp_path):
+    assert "no arm topo-x" in make("-n", "all", "ARMS=topo-x", f"RUNS={tmp_path}", code=2)
 
 
 def test_what_is_given_on_the_command_line_stands(tmp_path):
     text = make("-n", "demo", "SEEDS=3 4", "ARCHS=resnet34", "ARMS=topo", f"RUNS={tmp_path}", "DEMO_PEOPLE=7")
-    assert [step.split(":")[1].split("(")[0].strip() for step in steps(text) if "== train" in step] == [
-        "resnet34 topo, seed 3",
-        "resnet34 topo, seed 4",
-    ]
+    assert trained(text) == ["demo/resnet34/topo-s3", "demo/resnet34/topo-s4"]
 
 
 def test_a_changed_setting_goes_to_another_folder(tmp_path):
     def folder(*settings: str) -> str:
-        text = make("-n", "all", "ARCHS=resnet18", "SEEDS=0", "ARMS=topo", f"RUNS={tmp_path}", *settings)
-        return next(line for line in text.splitlines() if "--save-dir" in line).split("--save-dir ")[1].split()[0]
+        text = make("-n", "quick", "SEEDS=0", "ARMS=topo", f"RUNS={tmp_path}", *settings)
+        return text.split("--save-dir ")[1].split()[0]
 
-    settings = [
-        (),
-        ("EPOCHS=3",),
-        ("LAMBDA=5",),
-        ("PROTOCOL=paper",),
-        ("TRAIN=--lr 1e-4",),
-        ("TRAIN=--lr=2e-4",),
-        ("DATA=else",),
-    ]
+    settings = [(), ("EPOCHS=3",), ("PROTOCOL=paper",), ("TRAIN=--lr 1e-4",), ("TRAIN=--lr=2e-4",), ("DATA=else",)]
     folders = [folder(*setting) for setting in settings]
     assert len(set(folders)) == len(folders)
 
 
-def test_the_control_has_lambda_zero_and_topo_m1_the_studys_rate(tmp_path):
-    text = make("-n", "all", "ARCHS=resnet18", "SEEDS=0", "ARMS=baseline control topo topo-m1", f"RUNS={tmp_path}")
-    lines = [line for line in text.splitlines() if "pose-topo train-" in line]
-    assert "train-baseline" in lines[0]
-    assert "--spatial-lambda 0 " in lines[1] and "--spatial-lambda 0.5 " in lines[2]
-    assert "--topo-lr-mult 1 " in lines[3] and "--topo-lr-mult" not in lines[2]
+def finished(folder: Path, *cells: str) -> None:
+    for cell in cells:
+        (folder / "mpii" / cell).mkdir(parents=True)
+        (folder / "mpii" / cell / "provenance.json").write_text("{}")
 
 
-def test_figures_never_trains(tmp_path):
-    text = make("figures", f"RUNS={tmp_path}", "ARCHS=resnet18", code=2)
-    assert "no finished run" in text
-    run = tmp_path / "mpii" / "standard" / "resnet18" / "topo-s5"
-    run.mkdir(parents=True)
-    (run / "provenance.json").write_text("{}")
-    found = steps(make("-n", "figures", f"RUNS={tmp_path}", f"OUT={tmp_path}/out"))
-    assert not any(step.startswith("== train") for step in found)
-    assert [step for step in found if step.startswith("== evaluate")] == [
-        "== evaluate: resnet18/topo-s5 (the demo: seconds)"
-    ]
+@pytest.mark.parametrize("target", ["figures", "check"])
+def test_figures_and_check_take_what_is_there_and_never_train(tmp_path, target):
+    assert "no finished run" in make(target, f"RUNS={tmp_path}", "ARCHS=resnet18", code=2)
+    finished(tmp_path, "standard/resnet18/topo-s5")
+    text = make("-n", target, f"RUNS={tmp_path}", f"OUT={tmp_path}/out")
+    assert trained(text) == []
+    assert [step.split()[2] for step in steps(text) if step.startswith("== evaluate")] == ["standard/resnet18/topo-s5"]
+
+
+def test_given_checkpoints_keep_to_themselves(tmp_path):
+    finished(tmp_path / "theirs", "standard/resnet18/topo-s5")
+    text = make("-n", "figures", f"CHECKPOINTS={tmp_path}/theirs", f"OUT={tmp_path}/out")
+    outs = {line.split("--out ")[1].split()[0] for line in text.splitlines() if "--out " in line}
+    assert outs and all(out.startswith(f"{tmp_path}/out/given/") for out in outs)
+
+
+def test_seeds_are_compared_where_there_are_several(tmp_path):
+    finished(tmp_path / "a", "standard/resnet18/control-s0", "standard/resnet18/topo-s0")
+    assert "--group" not in make("-n", "figures", f"RUNS={tmp_path}/a", f"OUT={tmp_path}/o")
+    finished(tmp_path / "a", "standard/resnet18/control-s1", "standard/resnet18/topo-s1")
+    assert "--group" in make("-n", "figures", f"RUNS={tmp_path}/a", f"OUT={tmp_path}/o")
+
+
+def test_the_control_comes_before_what_is_held_against_it(tmp_path):
+    text = make("-n", "quick", "SEEDS=1", f"RUNS={tmp_path}", f"OUT={tmp_path}/o")
+    analyses = [line for line in text.replace("\\\n", " ").splitlines() if "pose-topo analyze " in line]
+    names = [line.split(" analyze ")[1].split()[0].rsplit("/", 1)[1] for line in analyses]
+    assert names.index("control-s1") < names.index("topo-s1")
+    assert [" --control " in line for line in analyses] == [name == "topo-s1" for name in names]
+
+
+def test_older_checkpoints_are_named_and_kept(tmp_path):
+    tool = ["bash", str(ROOT / "tools" / "older_checkpoints.sh"), str(tmp_path)]
+    finished(tmp_path, "standard/resnet18/topo-s0", "standard/resnet18/topo-s1")
+    assert subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=True).stdout == ""
+    old = tmp_path / "mpii" / "standard" / "resnet18" / "topo-s1" / "provenance.json"
+    os.utime(old, (0, 0))
+    said = subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("note: 1 checkpoints are older") and "topo-s1" in said and old.is_file()
 
 
 def test_a_lock_without_torch_keeps_the_rest(tmp_path):

@@ -108,10 +108,10 @@ def evaluate_checkpoint(
         **({} if sizes is None else {"image_size": sizes}),
     )
     _write_examples(out / "examples.npz", dataset, val, found, confidence)
-    for name in COPIED if opened.foreign is None else ():
-        if (opened.path.parent / name).is_file():
-            with atomic_path(out / name) as temporary:
-                shutil.copyfile(opened.path.parent / name, temporary)
+    for file in COPIED if opened.foreign is None else ():
+        if (opened.path.parent / file).is_file():
+            with atomic_path(out / file) as temporary:
+                shutil.copyfile(opened.path.parent / file, temporary)
     write_json(out / "evaluation.json", result)
     return result
 
