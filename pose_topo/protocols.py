@@ -65,10 +65,10 @@ PAPER = Recipe(  # the original study's own recipe
 SYNTHETIC = replace(  # the standard recipe where there is no MPII: rendered people, random weights, fewer epochs
     STANDARD,
     protocol="synthetic",
-    epochs=20,
+    epochs=12,
     pretrained=False,
     split="random",
-    deviations=("synthetic protocol: 20 epochs from random weights, random split",),
+    deviations=("synthetic protocol: 12 epochs from random weights, random split",),
 )
 
 DEMO = Recipe(  # minutes on two CPU cores

@@ -35,8 +35,8 @@ from pose_topo.data.people import People
 from pose_topo.devices import pick_device, pick_precision, prepare_device
 from pose_topo.protocols import PROTOCOLS
 
-IMAGES = 2048  # a timed pass takes at least so many
-FEWEST_STEPS = 12
+IMAGES = 1024  # a timed pass takes at least so many
+FEWEST_STEPS = 8
 
 
 def row(store: CropStore, people: People, config: RunConfig, device: torch.device, *, compiled: bool) -> dict[str, Any]:
