@@ -12,22 +12,26 @@ from pose_topo.errors import UsageError
 
 
 def pick_device(name: str, say: Callable[[str], None] = print) -> torch.device:
-    """ "auto", "cpu", "cuda" or "cuda:N"; falls back to the CPU, saying so, where there is no CUDA.
+    """ "auto", "cpu", "cuda" (the first GPU) or "cuda:N"; falls back to the CPU, saying so, where there is no CUDA.
+
+    A GPU always comes with its number: `torch.cuda.set_device` takes no other, and tensors' devices compare equal.
 
     Raises:
         UsageError: another name.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise UsageError(f"--device {name}: give auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
         say(f"warning: --device {name}: no CUDA here, going on with the CPU")
         return torch.device("cpu")
-    if number and int(number) >= torch.cuda.device_count():
+    if kind == "cpu":
+        return torch.device("cpu")
+    if int(number or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {name}: this machine has {torch.cuda.device_count()} GPUs, counted from 0")
-    return torch.device(name)
+    return torch.device("cuda", int(number or 0))
 
 
 def pick_precision(name: str, device: torch.device) -> str:
@@ -61,6 +65,15 @@ def prepare_device(device: torch.device, threads: int | None, deterministic: boo
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first call
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether a step failed for want of GPU memory: cuDNN and cuBLAS, which find no room for their own, and pinned
+    memory have other errors than PyTorch's."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    words = str(error).lower()
+    return any(sign in words for sign in ("cuda error: out of memory", "_alloc_failed", "unable to find an engine"))
 
 
 def should_compile(choice: str) -> bool:

@@ -46,6 +46,12 @@ def peak_memory(device: torch.device) -> dict[str, int]:
     return peak
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """Let the GPU's peak begin anew, with what lies there now; the resident peak of a process cannot be reset."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def _hardware(device: torch.device) -> dict[str, Any]:
     if device.type != "cuda":
         return {"device": _cpu_name(), "cuda": None, "driver": None}

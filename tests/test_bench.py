@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import torch
+
 from pose_topo.bench import timing, training
 from pose_topo.bench.__main__ import measure, table
+from pose_topo.bench.utilisation import summary, utilisation
 from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.protocols import DEMO
 
@@ -22,3 +25,9 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     assert numbers["evaluation_over_model_only"] > 0 and numbers["evaluation_images_per_s"] > 0
     assert all(numbers[f"loss_{name}_ms"] > 0 for name in TOPO_LOSSES)
     assert all(key in table(result) for key in numbers)
+
+
+def test_how_busy_a_gpu_is_leaves_out_what_was_before():
+    assert summary("0\n3\n97\n99\n98\n98\n") == {"gpu_utilisation_percent": 98.0}
+    assert summary("") == summary("[N/A]\nNo devices were found\n") == {}
+    assert utilisation(lambda: None, torch.device("cpu")) == {}

@@ -26,6 +26,7 @@ from pose_topo.evaluation.pckh import normalised_errors
 from pose_topo.models.pose import SimpleBaseline
 
 THRESHOLD = 0.5
+_Terms = tuple[Tensor, Tensor, int]
 _CPU_BYTES = 8 << 20  # of features that lesions read again and again: what a CPU's cache can hold
 
 
@@ -67,12 +68,14 @@ def pckh_silenced(
     if masks.ndim != 2 or masks.shape[1] != model.head.in_channels:
         raise ValueError(f"masks {masks.shape}: the head reads {model.head.in_channels} channels")
     model.eval()
+    weight = model.head.weight.float().flatten(1)  # (K, C)
+    lesions = [_terms(mask, weight) for mask in torch.from_numpy(masks)]
     correct, labelled, seen = np.zeros((1 + len(masks), joints.K), np.int64), np.zeros(joints.K, np.int64), 0
     for batch in batches:
         with autocast(batch.images.device, precision):
             features = model.features(batch.images).float()
         done = 0
-        for pixels in _predictions(model, features, torch.from_numpy(masks), decode_by):  # (1 + L, K, b, 2)
+        for pixels in _predictions(model, features, lesions, decode_by):  # (1 + L, K, b, 2)
             rows = batch.index[done : done + pixels.shape[2]]
             here = people.take(rows)
             correct += _correct(pixels, here, input_to_photo[rows])
@@ -82,16 +85,15 @@ def pckh_silenced(
     return _scores(correct, labelled, seen)
 
 
-def _predictions(model: SimpleBaseline, features: Tensor, masks: Tensor, decode_by: str) -> Iterator[Tensor]:
+def _predictions(model: SimpleBaseline, features: Tensor, lesions: list[_Terms], decode_by: str) -> Iterator[Tensor]:
     """Joints in pixels of the network's input, the intact ones first: (1 + L, K, b, 2) for b people at a time.
 
     Args:
         features: (B, C, h, w) of a batch; on a CPU they are taken apart so that they stay in its cache.
-        masks: (L, C), on the CPU.
+        lesions: what each leaves out, as `_terms` says it.
     """
     weight = model.head.weight.float().flatten(1)  # (K, C)
     bias = weight.new_zeros(len(weight), 1) if model.head.bias is None else model.head.bias.float()[:, None]
-    lesions = [_terms(mask, weight) for mask in masks]
     for part in features.split(_people_at_once(features)):
         people, channels, height, width = part.shape
         flat = part.permute(1, 0, 2, 3).reshape(channels, -1).contiguous()  # (C, b h w): a lesion reads whole rows
@@ -110,8 +112,9 @@ def _predictions(model: SimpleBaseline, features: Tensor, masks: Tensor, decode_
         yield torch.stack(found)
 
 
-def _terms(mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Channels, their weights (K, n), and whether they are taken from the intact maps (-1) or make up the rest (1)."""
+def _terms(mask: Tensor, weight: Tensor) -> _Terms:
+    """Of one lesion (C,): channels, their weights (K, n), and whether they are taken from the intact maps (-1) or make
+    up the rest (1)."""
     few = 2 * int(mask.sum()) <= len(mask)
     rows = (mask if few else ~mask).nonzero()[:, 0].to(weight.device)
     return rows, weight.index_select(1, rows), -1 if few else 1

@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +19,8 @@ import torch
 
 from pose_topo import provenance
 from pose_topo.bench.timing import quiet, side_by_side
-from pose_topo.bench.training import trainer
+from pose_topo.bench.training import endless, trainer
+from pose_topo.bench.utilisation import utilisation
 from pose_topo.config import Data, RunConfig, Topography
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import CropStore, open_or_build
@@ -45,17 +40,13 @@ def row(store: CropStore, people: People, config: RunConfig, device: torch.devic
     steps = max(FEWEST_STEPS, IMAGES // size)
     run = trainer(config, device, compiled=compiled)
     batches = Batches(store, people, np.arange(len(people)), config.recipe, device)
-    endless = chain.from_iterable(batches.epoch(0, epoch, size) for epoch in count(1))
-    fixed = next(endless)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    actions: dict[str, Callable[[], None]] = {
-        "ceiling": lambda: run([fixed] * steps),
-        "full": lambda: run(islice(endless, steps)),
-    }
-    spent = side_by_side(actions, device)
-    with busy_share(device) as share:
-        actions["full"]()
+    fixed = next(batches.epoch(0, 1, size))
+    provenance.forget_peak_memory(device)  # of what was measured before
+
+    def whole() -> None:
+        run(endless(batches, size, steps))
+
+    spent = side_by_side({"ceiling": lambda: run([fixed] * steps), "full": whole}, device)
     return {
         "arch": config.arch,
         "protocol": config.recipe.protocol,
@@ -65,36 +56,9 @@ def row(store: CropStore, people: People, config: RunConfig, device: torch.devic
         "images_per_s": 1e3 * steps * size / spent["full"],
         "images_per_s_ceiling": 1e3 * steps * size / spent["ceiling"],
         "full_over_ceiling": spent["ceiling"] / spent["full"],
-        "gpu_busy_percent": statistics.median(share) if share else None,
-        "peak_memory_mb": {kind: size / 1e6 for kind, size in provenance.peak_memory(device).items()},
+        **utilisation(whole, device),
+        "peak_memory_mb": {kind: used / 1e6 for kind, used in provenance.peak_memory(device).items()},
     }
-
-
-@contextmanager
-def busy_share(device: torch.device) -> Iterator[list[float]]:
-    """Percent of the time in which a kernel ran, as nvidia-smi samples it while the block runs; empty without CUDA."""
-    seen: list[float] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        what = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
-        command = ["nvidia-smi", f"--id={device.index or 0}", *what]
-        while not done.wait(0.1):
-            try:
-                seen.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-            except (OSError, ValueError, subprocess.SubprocessError):
-                return
-
-    thread = threading.Thread(target=watch, daemon=True)
-    if device.type == "cuda":
-        thread.start()
-    try:
-        yield seen
-    finally:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-            done.set()
-            thread.join()
 
 
 def main() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from pose_topo import provenance
 from pose_topo.bench.plain import PlainLoop
 from pose_topo.bench.timing import side_by_side
+from pose_topo.bench.utilisation import utilisation
 from pose_topo.config import RunConfig
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import CropStore
@@ -22,7 +23,9 @@ from pose_topo.training.meter import Meter
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.steps import train_epoch
 
-STEPS = 12
+STEPS = 12  # timed at a time on a CPU ...
+CUDA_STEPS = 60  # ... and on a GPU, where the wait at their end is one for all of them
+PLAIN_PEOPLE = 384  # that the plain loop serves at a time, at most: on a GPU it is far behind
 
 
 def step_cost(
@@ -30,33 +33,41 @@ def step_cost(
 ) -> dict[str, float]:
     """A training step on a batch that is there already (the ceiling), with its batch made for it, and in the plain
     loop; `compiled`: also the ceiling under torch.compile."""
-    recipe = config.recipe
+    recipe, size = config.recipe, config.recipe.batch_size
     prepare_device(device, None, deterministic=False)
+    provenance.forget_peak_memory(device)  # of what was measured before
     batches = Batches(store, people, np.arange(len(people)), recipe, device)
-    steps = min(STEPS, batches.steps(recipe.batch_size))
-    fixed = next(batches.epoch(0, 1, recipe.batch_size))
+    steps = CUDA_STEPS if device.type == "cuda" else STEPS
+    fixed = next(batches.epoch(0, 1, size))
     ours = trainer(config, device)
-    ours(islice(batches.epoch(0, 1, recipe.batch_size), steps))
+    ours(endless(batches, size, steps))
     peak = provenance.peak_memory(device)  # before there is a second network
-    plain = PlainLoop(people, img_dir, config, device)
+    busy = utilisation(lambda: ours(endless(batches, size, steps)), device)
+    plain, few = PlainLoop(people, img_dir, config, device), max(1, min(steps, PLAIN_PEOPLE // size))
     actions = {
         "model_only": lambda: ours([fixed] * steps),
-        "full": lambda: ours(islice(batches.epoch(0, 1, recipe.batch_size), steps)),
-        "plain": lambda: plain.run(steps),
+        "full": lambda: ours(endless(batches, size, steps)),
+        "plain": lambda: plain.run(few),
     }
     if compiled:
         faster = trainer(config, device, compiled=True)
         actions["compiled"] = lambda: faster([fixed] * steps)
-    spent = {name: time / steps for name, time in side_by_side(actions, device).items()}
+    taken = side_by_side(actions, device)
+    spent = {name: time / (few if name == "plain" else steps) for name, time in taken.items()}
     cost = {f"step_{name}_ms": time for name, time in spent.items()}
-    cost |= {f"images_per_s_{name}": 1e3 * recipe.batch_size / time for name, time in spent.items()}
+    cost |= {f"images_per_s_{name}": 1e3 * size / time for name, time in spent.items()}
     cost |= {
         "full_over_ceiling": spent["model_only"] / spent["full"],
         "full_over_plain": spent["plain"] / spent["full"],
     }
     if compiled:
         cost["compiled_over_model_only"] = spent["model_only"] / spent["compiled"]
-    return cost | {f"peak_{kind}_mb": size / 1e6 for kind, size in peak.items()}
+    return cost | busy | {f"peak_{kind}_mb": bytes_ / 1e6 for kind, bytes_ in peak.items()}
+
+
+def endless(batches: Batches, size: int, steps: int) -> Iterator[Batch]:
+    """Batches of so many steps, epoch after epoch."""
+    return islice(chain.from_iterable(batches.epoch(0, epoch, size) for epoch in count(1)), steps)
 
 
 def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> Callable[[Iterable[Batch]], None]:

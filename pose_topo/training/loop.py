@@ -14,7 +14,7 @@ from pose_topo import provenance, runs
 from pose_topo.config import RunConfig, from_dict
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
-from pose_topo.devices import pick_device, pick_precision, prepare_device, should_compile
+from pose_topo.devices import is_out_of_memory, pick_device, pick_precision, prepare_device, should_compile
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.files import read_json, write_json
 from pose_topo.models.pose import SimpleBaseline
@@ -60,19 +60,21 @@ def train(
         Interrupted: SIGTERM or SIGINT came; everything up to the step is saved.
     """
     around = around or Surroundings()
-    if config.sync_batch_norm and not torch.cuda.is_available():
+    device = pick_device(around.team.device(config.device), around.say)
+    if config.sync_batch_norm and device.type != "cuda":
         raise UsageError("--sync-batch-norm: it needs CUDA")
     if around.team.writer:
         check_run(run, config, resume=resume, overwrite=overwrite)
         if overwrite:
             runs.remove(run)
         runs.clear_leftovers(run)
-    device = pick_device(around.team.device(config.device), around.say)
     prepare_device(device, config.threads, config.deterministic)
     with around.team.joined(device), Interruption() as interruption:
         try:
             return _train(config, dataset, run, device, around, interruption)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             size = config.recipe.batch_size
             smaller = f"--batch-size {size // 2}" if size >= 4 else "a smaller --input-size or --arch"
             raise PoseTopoError(f"{device}: out of memory with {size} people a step: try {smaller}") from None

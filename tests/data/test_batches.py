@@ -246,12 +246,13 @@ def test_squeeze_truncates_to_the_study_cell(people: People) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("resident", [True, False])
 def test_on_a_gpu_as_on_the_cpu(store: CropStore, people: People, resident: bool) -> None:
     served = Batches(store, people, np.arange(40), RECIPE, torch.device("cuda"), resident=resident)
     found, reference = gather(list(served.epoch(0, 1, 7))), gather(list(batches(store, people).epoch(0, 1, 7)))
     assert sorted(found) == sorted(reference)
     for row, (images, targets, weights) in found.items():
-        assert (images.cpu() - reference[row][0]).abs().max() < 0.05
+        assert (images.cpu() - reference[row][0]).abs().max() < 2e-3  # a grey level is 0.017
         assert (targets.cpu() - reference[row][1]).abs().max() < 1e-5
         assert torch.equal(weights.cpu(), reference[row][2])

@@ -236,12 +236,28 @@ def test_a_picture_that_fails_costs_itself(config, dataset, tmp_path):
     assert sum("has no picture or log (disk full)" in line for line in said) == 2
 
 
-def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
+)
+def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_path, monkeypatch, error):
     def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3 GiB")
+        raise error
 
     monkeypatch.setattr(steps, "heatmap_loss", full)
     with pytest.raises(PoseTopoError, match="try --batch-size 2"):
+        fit(config, dataset, tmp_path / "run")
+
+
+def test_another_failure_of_a_step_is_not_taken_for_a_full_gpu(config, dataset, tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(steps, "heatmap_loss", broken)
+    with pytest.raises(RuntimeError, match="illegal"):
         fit(config, dataset, tmp_path / "run")
 
 

@@ -1,0 +1,138 @@
+"""Training steps on a GPU: the host waits for none of them, they keep nothing, and they repeat where asked to."""
+
+import gc
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import chain, count, islice
+
+import pytest
+import torch
+
+from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.data.batches import Batch, Batches
+from pose_topo.data.dataset import Dataset, prepare
+from pose_topo.devices import prepare_device, seed_everything
+from pose_topo.models.pose import build_model
+from pose_topo.protocols import STANDARD
+from pose_topo.training import steps
+from pose_topo.training.meter import Meter
+from pose_topo.training.optimisation import make_optimizer
+
+RECIPE = replace(STANDARD, input_size=64, batch_size=4, pretrained=False, split="random")
+LOSSES = {
+    "weight-similarity": Topography(4, 4),
+    "weight-similarity on a torus": Topography(4, 4, torus=True),  # by indices, not slices
+    **{
+        name: Topography(4, 4, loss=name)
+        for name in (
+            "neighbour-cosine", "topoloss", "activation-similarity", "spatial-correlation", "topographic",
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dataset(small_data) -> Dataset:
+    return prepare(Data.at(small_data), RECIPE, seed=0, workers=1, progress=False, say=lambda _: None)
+
+
+def config_of(small_data, topography: Topography | None) -> RunConfig:
+    model = "baseline" if topography is None else "topo"
+    return RunConfig(model, "resnet18", RECIPE, Data.at(small_data), topography)
+
+
+def endless(served: Batches, number: int) -> Iterator[Batch]:
+    """So many batches, epoch after epoch; their sizes differ by one person."""
+    return islice(chain.from_iterable(served.epoch(0, epoch, 4) for epoch in count(1)), number)
+
+
+class Trainer:
+    """A network, and what takes steps with it."""
+
+    def __init__(self, config: RunConfig, device: torch.device, precision: str = "bf16") -> None:
+        seed_everything(0)
+        self.model = build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer, self.device, self.precision = make_optimizer(self.model, config.recipe), device, precision
+
+    def step(self, batches: Iterable[Batch]) -> torch.Tensor:
+        """Train on them; all weights afterwards, (N,) on the host."""
+        steps.train_epoch(
+            self.model, self.optimizer, batches, RECIPE, precision=self.precision, strength=0.5,
+            rate=lambda step: 1e-4 / (step + 1), first_step=0, meter=Meter(self.device),
+        )  # fmt: skip
+        return torch.cat([value.detach().float().flatten() for value in self.model.state_dict().values()]).cpu()
+
+
+@pytest.fixture(params=[True, False], ids=["resident", "prefetched"])
+def served(request, dataset, device) -> Batches:
+    return Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, device, resident=request.param)
+
+
+@pytest.mark.parametrize("topography", [None, *LOSSES.values()], ids=["baseline", *LOSSES])
+def test_the_host_waits_for_no_step(small_data, served, device, topography, monkeypatch):
+    """Neither for the sums that are looked at in between; only at the end of an epoch."""
+    monkeypatch.setattr(steps, "READ_EVERY", 2)
+    prepare_device(device, None, deterministic=False)
+    trainer = Trainer(config_of(small_data, topography), device)
+
+    def watched(batches: Iterable[Batch]) -> Iterator[Batch]:
+        for number, batch in enumerate(batches):
+            if number == 4:  # the first ones set up libraries, the optimiser and the grid's matrices
+                torch.cuda.set_sync_debug_mode("error")
+            yield batch
+        torch.cuda.set_sync_debug_mode("default")
+
+    try:
+        trainer.step(watched(endless(served, 12)))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_what_would_make_the_host_wait_is_noticed(device):
+    """The check of the test above."""
+    value = torch.ones((), device=device)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with pytest.raises(RuntimeError, match="synchronizing"):
+            value.item()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("topography", [None, *LOSSES.values()], ids=["baseline", *LOSSES])
+def test_deterministic_steps_repeat_to_the_bit(small_data, dataset, device, topography):
+    """However the crops come to the GPU."""
+    prepare_device(device, None, deterministic=True)
+    found = []
+    for resident in (True, True, False):
+        served = Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, device, resident=resident)
+        found.append(Trainer(config_of(small_data, topography), device).step(endless(served, 6)))
+    assert torch.isfinite(found[0]).all()
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_two_hundred_steps_leave_no_growth(small_data, served, device):
+    prepare_device(device, None, deterministic=False)
+    trainer = Trainer(config_of(small_data, LOSSES["topographic"]), device)
+
+    def allocated(number: int) -> int:
+        trainer.step(endless(served, number))
+        gc.collect()
+        return torch.cuda.memory_allocated(device)
+
+    before = allocated(50)
+    assert allocated(200) == before
+
+
+def test_a_step_on_a_gpu_is_that_on_a_cpu(small_data, dataset, device):
+    """In fp32, to rounding (which ReLU and BatchNorm over few people enlarge): every gradient of one step."""
+    prepare_device(device, None, deterministic=True)  # no TF32
+    found = []
+    for where in (device, torch.device("cpu")):
+        served = Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, where)
+        trainer = Trainer(config_of(small_data, LOSSES["spatial-correlation"]), where, "fp32")
+        trainer.step(endless(served, 1))
+        found.append([parameter.grad.cpu() for parameter in trainer.model.parameters() if parameter.grad is not None])
+    assert len(found[0]) == len(found[1]) > 60
+    for mine, reference in zip(*found, strict=True):
+        assert (mine - reference).norm() <= 1e-2 * reference.norm() + 1e-7
