@@ -35,6 +35,7 @@ FACTORS     ?= 1 10#         multipliers of the topographic layer's learning rat
 SWEEP_ARCHS ?= $(if $(filter standard,$(strip $(PROTOCOL))),resnet18)
 SWEEP_SEEDS ?= 0 1 2
 PAPER_ARCHS ?= $(if $(filter standard,$(strip $(PROTOCOL))),resnet18)#  trained by the study's own recipe, too
+LESION_ARMS ?= $(ARMS) topo-permuted#  whose grids are also cut, and held against their start: more passes over the people
 # their values are not on one scale: each loss has its own three lambdas (docs/regularizers.md)
 LAMBDAS_neighbour-cosine      := 0.05 0.5 5
 LAMBDAS_topoloss              := 0.05 0.5 5
@@ -52,7 +53,7 @@ QUICK := ARCHS=resnet18 $(call given,SEEDS,0 1 2) SWEEP_ARCHS= PAPER_ARCHS=
 
 # comments after a value leave blanks behind it
 $(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS EPOCHS DEVICE TRAIN OUT RUNS CACHE CHECKPOINTS RESULTS LAMBDAS LOSSES \
-    FACTORS SWEEP_ARCHS SWEEP_SEEDS PAPER_ARCHS,$(eval override $v := $(strip $($v))))
+    FACTORS SWEEP_ARCHS SWEEP_SEEDS PAPER_ARCHS LESION_ARMS,$(eval override $v := $(strip $($v))))
 override DATA := $(patsubst %/,%,$(DATA))
 NAME := $(notdir $(DATA))
 ifneq ($(CHECKPOINTS),)
@@ -184,7 +185,7 @@ $(call result,$1)/evaluation.json: $(call run,$1)/provenance.json $(EVALUATION)
 $(call result,$1)/analysis.json: $(call run,$1)/provenance.json $(ANALYSIS) $(call control_of,$1)
 	@echo "== analyze: $1 (the demo: half a minute)"
 	@$(ALONE) $(CLI) analyze $(call run,$1) --out $(call result,$1) --device $(DEVICE) \
-	    $(if $(filter $(ARMS) topo-permuted,$(call arm_of,$1)),--lesions --untrained) $(addprefix --control ,$(call control_of,$1))
+	    $(if $(filter $(LESION_ARMS),$(call arm_of,$1)),--lesions --untrained) $(addprefix --control ,$(call control_of,$1))
 endef
 # the control of a cell's seed, where it is among the runs: I is also given as a share of its best
 control_of = $(if $(filter baseline control,$(call arm_of,$1)),,$(patsubst %,$(OUT)/$(NAME)/%/analysis.json,\
