@@ -28,7 +28,7 @@ def test_every_loss_and_its_gradient(device, name, torus):
         (slope,) = torch.autograd.grad(loss, weight if TOPO_LOSSES[name] == "weights" else maps)
         found.append((loss.item(), slope.cpu()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    assert torch.allclose(found[0][1], found[1][1], rtol=1e-4, atol=1e-6 * float(found[1][1].abs().max()) + 1e-9)
+    assert torch.allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-4 * float(found[1][1].abs().max()))
 
 
 class Channels(nn.Module):
