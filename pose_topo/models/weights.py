@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from pose_topo.config import RunConfig
-from pose_topo.data.sources.weights import cache_folder, fetch_weights
+from pose_topo.data.sources.weights import cache_folder, fetch_weights, weights_remote
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import sha256_file
 from pose_topo.models.pose import SimpleBaseline
@@ -20,7 +20,8 @@ def load_imagenet(
     """Fill the backbone: from `config.weights`, else the verified cache, else by download.
 
     Returns:
-        source file name and sha256, for the run's provenance.
+        "file", its name; "sha256"; and "source", where a verified file is published, or "--weights" for one that was
+        given: for the run's provenance.
 
     Raises:
         PoseTopoError: the weights are not to be had, or do not fit.
@@ -37,7 +38,8 @@ def load_imagenet(
         model.backbone.load_state_dict(ours)
     except RuntimeError as error:
         raise PoseTopoError(f"{path} does not fit {config.arch}: {str(error).splitlines()[-1].strip()[:160]}") from None
-    return {"file": path.name, "sha256": sha256_file(path)}
+    source = "--weights" if config.weights else weights_remote(config.arch).urls[0]
+    return {"file": path.name, "sha256": sha256_file(path), "source": source}
 
 
 def imagenet_file(config: RunConfig, cache: Path | None, say: Callable[[str], None] = print) -> Path:

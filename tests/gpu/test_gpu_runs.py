@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from pose_topo import provenance, runs
+from pose_topo.analysis.analyze import Extras, analyze_checkpoint
 from pose_topo.bench import timing, training, utilisation
 from pose_topo.bench.__main__ import measure
 from pose_topo.config import Data, RunConfig, Topography
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.evaluate import evaluate_checkpoint
 from pose_topo.files import read_json
 from pose_topo.protocols import DEMO
 from pose_topo.training import steps
@@ -82,6 +84,24 @@ def test_a_run_stopped_in_an_epoch_goes_on_to_the_same_weights(config, dataset, 
         )
 
 
+def test_a_network_is_scored_and_measured_as_on_a_cpu(undisturbed, tmp_path):
+    extras, found = Extras(lesions=True, permuted_grids=2, untrained=True), {}
+    for device in ("auto", "cpu"):
+        how = {"device": device, "precision": "fp32", "progress": False, "say": lambda _: None}
+        found[device] = (
+            evaluate_checkpoint(undisturbed, tmp_path / device, **how),
+            analyze_checkpoint(undisturbed, tmp_path / device, permutations=99, extras=extras, **how),
+        )
+    (score, seen), (score_there, seen_there) = found.values()
+    assert score["pckh"].keys() == score_there["pckh"].keys()
+    assert seen["moran"] == seen_there["moran"]  # of the weights alone
+    for key in ("neighbours", "all_pairs"):
+        pair = seen["neighbour_correlation"][key], seen_there["neighbour_correlation"][key]
+        assert pair[0] == pytest.approx(pair[1], abs=0.02)
+    assert seen["controls"]["untrained"]["contiguity"] == seen_there["controls"]["untrained"]["contiguity"]
+    assert seen["lesions"]["people"] == seen_there["lesions"]["people"] == seen["images"]
+
+
 def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_path):
     torch.cuda.empty_cache()
     free, whole = torch.cuda.mem_get_info()
@@ -102,10 +122,10 @@ def test_the_benchmark_measures_a_gpu(config, tmp_path, monkeypatch):
         (timing, "TIMES", 1), (training, "CUDA_STEPS", 3), (utilisation, "SECONDS", 0.1)
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    torch.empty(1 << 30, dtype=torch.uint8, device="cuda")  # a peak from before is not the training's
-    result = measure(config.data, replace(config, device="auto"), 8, tmp_path)
+    torch.empty(4 << 30, dtype=torch.uint8, device="cuda")  # a peak from before is not the training's
+    result = measure(config.data, config, 8, tmp_path)
     assert result["machine"]["cuda"] == torch.version.cuda and result["machine"]["precision"] == "bf16"
-    assert 100 < result["peak_cuda_mb"] < 1000
+    assert 100 < result["peak_cuda_mb"] < 4000
     assert result["images_per_s_full"] > 0 and result["full_over_ceiling"] > 0
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from pose_topo.config import ARCHS, TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.data.sources.fetch import Done
 from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.files import sha256_file
 from pose_topo.lattice import Lattice
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, trained_order
 from pose_topo.models.regularizers import spatial_loss
@@ -147,7 +149,20 @@ def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):
         expected = r.layer4(r.layer3(r.layer2(r.layer1(r.maxpool(r.relu(r.bn1(r.conv1(x))))))))
         assert torch.equal(model.backbone(x), expected)
     assert torch.equal(model.head.weight, head)
-    assert source["file"] == "weights.pth" and len(source["sha256"]) == 64
+    assert source == {
+        "file": "weights.pth", "sha256": sha256_file(tmp_path / "weights.pth"), "source": "--weights"
+    }  # fmt: skip
+
+
+def test_weights_of_the_cache_name_where_they_are_published(tmp_path, monkeypatch):
+    import torchvision
+
+    path = tmp_path / "resnet18-f37072fd.pth"
+    torch.save(torchvision.models.resnet18().state_dict(), path)
+    monkeypatch.setattr("pose_topo.models.weights.fetch_weights", lambda *_, **__: Done("resnet18", path, "kept"))
+    config = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"))
+    found = load_imagenet(build_model(config), config, None)
+    assert found["source"].startswith("https://") and found["source"].endswith(path.name)
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,20 @@ def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tm
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
+def test_a_write_that_the_system_refuses_leaves_the_last_checkpoint(config, tmp_path):
+    """A limit on the size of files stands for a full disk: torch's writer itself meets it."""
+    path = tmp_path / "last.pt"
+    runs.save_checkpoint(path, config, 1, {"weight": torch.ones(4)}, "people")
+    before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(PoseTopoError, match="previous one, if any, is untouched"):
+            runs.save_checkpoint(path, config, 2, {"weight": torch.ones(1 << 20)}, "people")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["last.pt"]
+
+
 def test_the_first_step_that_is_not_finite_is_named(config, dataset, tmp_path, monkeypatch):
     counted = iter(range(1, 100))
     honest = steps.heatmap_loss
@@ -282,7 +296,7 @@ def test_wandb_offline_keeps_every_epoch_and_its_pictures(config, dataset, tmp_p
     run = tmp_path / "run"
     hooks = chosen_hooks(run, dataset, config, plots=False, wandb=True, say=said.append)
     history = fit(config, dataset, run, *hooks)
-    wandb.finish()
+    wandb.teardown()  # waits for its service to write the file; `finish` may return before that
     assert said == []
     (log,) = tmp_path.rglob("*.wandb")
     kept = log.read_bytes()
@@ -291,6 +305,31 @@ def test_wandb_offline_keeps_every_epoch_and_its_pictures(config, dataset, tmp_p
             assert key.encode() in kept and json.dumps(row[key]).encode() in kept
     assert b"ABNS" in kept
     assert len(list(tmp_path.rglob("media/images/*.png"))) == 4  # predictions and parcellation, two epochs
+
+
+class NoServer:
+    """A log whose server went away."""
+
+    def log(self, *_args, **_options):
+        raise ConnectionError("server gone")
+
+
+@pytest.mark.parametrize(("begins", "lines"), [(False, ["no wandb logging"]), (True, ["lost epoch 1", "lost epoch 2"])])
+def test_a_log_that_cannot_reach_its_server_costs_itself(config, dataset, tmp_path, monkeypatch, begins, lines):
+    import wandb
+
+    from pose_topo.training.hooks import wandb_hook
+
+    def init(**_options):
+        if not begins:
+            raise ConnectionError("no route to host")
+        return NoServer()
+
+    monkeypatch.setattr(wandb, "init", init)
+    said: list[str] = []
+    history = fit(config, dataset, tmp_path / "run", wandb_hook(tmp_path / "run", "run", config, said.append))
+    assert len(history) == 2 and (tmp_path / "run" / "provenance.json").is_file()
+    assert len(said) == len(lines) and all(words in line for words, line in zip(lines, said, strict=True))
 
 
 def test_two_hundred_steps_leave_no_growth(config, dataset):
