@@ -221,10 +221,10 @@ def download(
 ) -> None:
     """Fetch and verify MPII, its split, ImageNet weights; or render the synthetic data set."""
     if target == "synthetic":
-        from pose_topo.data.synthetic import render_dataset
+        from pose_topo.data.synthetic import render_dataset, synthetic_size
 
         if dry_run:
-            say(f"would render {people:,} people, seed {seed}, into {data}")
+            say(f"would render {people:,} people, seed {seed}, into {data} (about {synthetic_size(people)})")
             return
         manifest = render_dataset(data, people, seed, progress=progress)
         say(
@@ -244,6 +244,7 @@ def download(
         dry_run=dry_run,
         say=say,
         arch=arch or ("resnet50" if target == "weights" else None),
+        policy=sources.Policy(progress=progress),
     )
 
 
