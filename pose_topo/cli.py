@@ -111,11 +111,8 @@ def evaluate(run: Path | None, chosen: options.EvaluateOptions) -> None:
     from pose_topo.evaluation import report
     from pose_topo.evaluation.decoding import DECODES
 
-    if (run is None) == (chosen.predictions is None):
-        raise UsageError("give either a run (or checkpoint), or --predictions FILE")
-    if chosen.predictions is not None:
-        if chosen.ground_truth is None:
-            raise UsageError("--predictions needs --ground-truth FILE")
+    chosen.check(run)
+    if chosen.predictions is not None and chosen.ground_truth is not None:
         result = stage.evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)
     else:
         if chosen.decode is not None and chosen.decode not in DECODES:

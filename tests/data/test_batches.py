@@ -199,6 +199,12 @@ def test_epoch_serves_everybody_once_in_a_seeded_order(store: CropStore, people:
     assert not np.array_equal(order, np.concatenate([b.index for b in served.epoch(1, 1, 5)]))
 
 
+def test_who_comes_before_whom_does_not_depend_on_the_split(store: CropStore, people: People) -> None:
+    rows = np.arange(1, 40, 2)
+    order = [np.concatenate([b.index for b in batches(store, people, rows=r).epoch(4, 2, 7)]) for r in (None, rows)]
+    assert order[1].tolist() == [row for row in order[0] if row in rows]
+
+
 def test_people_are_dealt_out_evenly(store: CropStore, people: People) -> None:
     served = batches(store, people, rows=np.arange(9))
     assert [len(b.index) for b in served.epoch(0, 1, 4)] == [3, 3, 3] and served.steps(4) == 3
