@@ -111,11 +111,8 @@ def evaluate(run: Path | None, chosen: options.EvaluateOptions) -> None:
     from pose_topo.evaluation import report
     from pose_topo.evaluation.decoding import DECODES
 
-    if (run is None) == (chosen.predictions is None):
-        raise UsageError("give either a run (or checkpoint), or --predictions FILE")
-    if chosen.predictions is not None:
-        if chosen.ground_truth is None:
-            raise UsageError("--predictions needs --ground-truth FILE")
+    chosen.check(run)
+    if chosen.predictions is not None and chosen.ground_truth is not None:
         result = stage.evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)
     else:
         if chosen.decode is not None and chosen.decode not in DECODES:
@@ -221,10 +218,10 @@ def download(
 ) -> None:
     """Fetch and verify MPII, its split, ImageNet weights; or render the synthetic data set."""
     if target == "synthetic":
-        from pose_topo.data.synthetic import render_dataset
+        from pose_topo.data.synthetic import render_dataset, synthetic_size
 
         if dry_run:
-            say(f"would render {people:,} people, seed {seed}, into {data}")
+            say(f"would render {people:,} people, seed {seed}, into {data} (about {synthetic_size(people)})")
             return
         manifest = render_dataset(data, people, seed, progress=progress)
         say(
@@ -244,6 +241,7 @@ def download(
         dry_run=dry_run,
         say=say,
         arch=arch or ("resnet50" if target == "weights" else None),
+        policy=sources.Policy(progress=progress),
     )
 
 

@@ -105,16 +105,25 @@ def read_content(path: str | Path) -> Any:
             warnings.simplefilter("ignore")  # about what pickle it is; what follows from that is told as an error
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file fails in many ways, all of which mean the same
-        raise PoseTopoError(f"{path} is not a checkpoint ({_why_unread(str(error))})") from None
+        with path.open("rb") as stream:
+            start = stream.read(2)
+        raise PoseTopoError(f"{path} is not a checkpoint ({_why_unread(start, error)})") from None
 
 
-def _why_unread(words: str) -> str:
-    """The gist of what torch.load says; its advice to load the file all the same, code included, is left out."""
+def _why_unread(start: bytes, error: Exception) -> str:
+    """Why torch.load refuses a file that begins so; its advice to load it all the same, code included, is left out."""
+    words = str(error)
     if asked := re.search(r"GLOBAL ([\w.]+)", words):
         return f"it asks for {asked[1]}, which was not run: save the state_dict alone"
+    if not start:
+        return "it is empty"
+    if start != b"PK" and start[:1] != b"\x80":  # neither a zip nor a pickle
+        return "torch.save writes no such file"
+    if isinstance(error, EOFError) or "central directory" in words:
+        return "it ends too early: fetch or copy it again"
     if "weights_only" in words:
         return "a pickle of more than tensors and plain values, which was not run: save the state_dict alone"
-    return " ".join(words.split())[:120]
+    return " ".join(words.split())[:120] or type(error).__name__
 
 
 def is_ours(content: Any) -> bool:

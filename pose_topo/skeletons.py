@@ -98,6 +98,15 @@ def draw_reference(picture: NDArray[np.uint8], points: NDArray, shown: NDArray[n
     return canvas
 
 
+def draw_box(picture: NDArray[np.uint8], box: Sequence[float]) -> NDArray[np.uint8]:
+    """A copy of an RGB picture with a box (x, y, width, height) in a thin white line with a black rim."""
+    canvas: NDArray[np.uint8] = np.array(picture, order="C")
+    x, y, width, height = box
+    for colour, line in ((BLACK, 3), (WHITE, 1)):
+        cv2.rectangle(canvas, _fixed((x, y)), _fixed((x + width, y + height)), colour, line, cv2.LINE_AA, SHIFT)
+    return canvas
+
+
 def limb_side(a: int, b: int) -> str:
     """The side a limb belongs to: that of whichever of its joints has one."""
     return next((word for word in (joints.side(a), joints.side(b)) if word != "middle"), "middle")

@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
+from pose_topo.bench import data as bench_data
 from pose_topo.bench import timing, training
 from pose_topo.bench.__main__ import measure, table
 from pose_topo.bench.utilisation import summary, utilisation
 from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.data.crops import read_photograph
+from pose_topo.data.mpii import load_people
 from pose_topo.protocols import DEMO
 
 
@@ -16,12 +20,17 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "STEPS", 2)
     recipe = replace(DEMO, input_size=32, batch_size=4)
     config = RunConfig("topo", "resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
-    result = measure(Data.at(small_data), config, 8, tmp_path)
+    result = measure(Data.at(small_data), config, 8, tmp_path, score=11)
     numbers = {key: value for key, value in result.items() if isinstance(value, int | float)}
-    assert len(numbers) == 26 and all(value >= 0 for value in numbers.values())
+    assert len(numbers) == 37 and all(value >= 0 for value in numbers.values())
     assert result["setting"]["people"] == 8 and result["machine"]["threads"] >= 1
     assert numbers["crop_build_over_decode"] > 0 and numbers["images_per_s_model_only"] > 0
     assert numbers["images_per_s_plain"] > 0 and numbers["peak_rss_mb"] > 0
+    for size in bench_data.SIZES:
+        assert numbers[f"{size}_crop_build_over_decode"] > 0
+        assert numbers[f"{size}_people_per_photograph"] == numbers["people_per_photograph"] >= 1
+    assert numbers["batch_standard_one_thread_ms_per_person"] > 0
+    assert numbers["evaluation_people"] == 11 and numbers["evaluation_s"] > 0
     assert numbers["evaluation_over_model_only"] > 0 and numbers["evaluation_images_per_s"] > 0
     assert all(numbers[f"loss_{name}_ms"] > 0 for name in TOPO_LOSSES)
     assert all(key in table(result) for key in numbers)
@@ -31,3 +40,24 @@ def test_how_busy_a_gpu_is_leaves_out_what_was_before():
     assert summary("0\n3\n97\n99\n98\n98\n") == {"gpu_utilisation_percent": 98.0}
     assert summary("") == summary("[N/A]\nNo devices were found\n") == {}
     assert utilisation(lambda: None, torch.device("cpu")) == {}
+
+
+def test_photographs_are_made_larger_around_the_same_people(small_data, tmp_path):
+    people = load_people(Data.at(small_data).mat_path)[0].take(np.arange(3))
+    bench_data._resized(people, small_data / "images", tmp_path / "large", 1280, 720)
+    for name in set(people.names):
+        before, after = (read_photograph(folder / name) for folder in (small_data / "images", tmp_path / "large"))
+        assert after.shape == (720, 1280, 3)
+        height, width = min(720, before.shape[0]), min(1280, before.shape[1])
+        assert np.abs(after[:height, :width].astype(int) - before[:height, :width]).mean() < 4  # JPEG twice
+
+
+def test_what_takes_long_is_timed_once(monkeypatch):
+    def taken() -> int:
+        calls = []
+        timing.side_by_side({"a": lambda: calls.append(1)}, torch.device("cpu"))
+        return len(calls)
+
+    assert taken() == 1 + timing.TIMES
+    monkeypatch.setattr(timing, "LONG", -1.0)
+    assert taken() == 1 + 1

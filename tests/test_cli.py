@@ -1,6 +1,7 @@
 """The command line as a user meets it: one line and an exit code for every mistake, and the chain end to end."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -181,11 +182,18 @@ def test_people_other_than_those_of_the_training_are_not_scored_unnoticed(traine
     assert "warning" in (words := capsys.readouterr().err) and "not the people" in words
 
 
-@pytest.mark.parametrize("target", ["mpii", "images", "annotations", "split", "reference", "weights"])
+@pytest.mark.parametrize("target", ["mpii", "images", "annotations", "split", "reference", "weights", "gdrive"])
 def test_download_says_what_it_would_fetch(here, capsys, target):
     assert run("download", target, "--data", here / "mpii", "--dry-run") == 0
-    assert "https://" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "https://" in said and str(here / "mpii" if target != "weights" else "weights") in said and "B" in said
     assert not (here / "mpii").exists()
+
+
+def test_download_says_what_it_would_render(here, capsys):
+    assert run("download", "synthetic", "--data", here / "people", "--people", 1000, "--dry-run") == 0
+    assert re.search(r"1,000 people, seed 0, into .*people \(about \d+ MB\)", capsys.readouterr().err)
+    assert list(here.iterdir()) == []
 
 
 def test_predict_writes_an_overlay_and_coco_keypoints(trained, small_data, here, capsys):
@@ -272,6 +280,10 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["show", "nowhere", "--out", "sheet.pdf"], 2, ".png or .jpg"),
         (["show", "nowhere", "--count", "0"], 2, "--count"),
         (["evaluate", "--predictions", "no.h5", "--ground-truth", "no.mat"], 1, "not found"),
+        (["evaluate", "--predictions", "no.h5"], 2, "--predictions needs --ground-truth"),
+        (["evaluate", "run", "--ground-truth", "no.mat"], 2, "--ground-truth goes with --predictions"),
+        (["evaluate", "--predictions", "no.h5", "--ground-truth", "no.mat", "--decode", "dark", "--no-flip"], 2,
+         "--decode and --flip: of a run"),
         (["doctor", "--profile", "large"], 2, "demo"),
         (["download", "synthetic", "--people", "0"], 2, "people"),
         (["download", "nonsense"], 2, "no target"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.regularizers import spatial_loss
 from pose_topo.protocols import DEMO
 from pose_topo.training.losses import heatmap_loss
+from pose_topo.training.meter import Meter
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.schedules import learning_rate
 from pose_topo.training.steps import train_epoch
@@ -61,11 +63,12 @@ def rows(model: TopoModel, batch: Batch) -> list[str]:
     return lines
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--steps", type=int, default=60)
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     config = RunConfig("topo", "resnet18", DEMO, Data.at(chosen.data), Topography(weight=0.0))
     with tempfile.TemporaryDirectory() as work:
         people, _ = present_people(config.data, lambda _: None, Path(work))
@@ -80,11 +83,11 @@ def main() -> None:
         endless = (batch for epoch in range(1, 10**6) for batch in batches.epoch(0, epoch, DEMO.batch_size))
 
         def rate(step: int) -> float:
-            return learning_rate(DEMO.schedule, DEMO.lr, step, chosen.steps, chosen.steps)
+            return learning_rate(replace(DEMO, epochs=1), step, chosen.steps)
 
         train_epoch(
             model, make_optimizer(model, DEMO), islice(endless, chosen.steps), DEMO, precision="fp32", strength=0.0,
-            rate=rate, first_step=0, report=lambda _people, _loss: None,
+            rate=rate, first_step=0, meter=Meter(CPU),
         )  # fmt: skip
         print(f"after {chosen.steps} steps without a spatial loss", *rows(model, fixed), sep="\n")
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pose_topo import bench, provenance
-from pose_topo.bench.data import batch_cost, crops_cost
+from pose_topo.bench.data import batch_cost, crops_cost, sized_crops_cost
 from pose_topo.bench.evaluation import evaluation_cost
 from pose_topo.bench.losses import spatial_loss_cost
 from pose_topo.bench.timing import quiet
@@ -27,8 +27,11 @@ from pose_topo.errors import PoseTopoError
 from pose_topo.protocols import PROTOCOLS
 
 
-def measure(data: Data, config: RunConfig, count: int, work: Path, *, compiled: bool = False) -> dict[str, Any]:
-    """All of it, on the first `count` people of a data set; stores are built below `work`."""
+def measure(
+    data: Data, config: RunConfig, count: int, work: Path, *, score: int | None = None, compiled: bool = False
+) -> dict[str, Any]:
+    """All of it, on the first `count` people of a data set, of whom `score` (default: all) are scored; stores are built
+    below `work`."""
     device = pick_device(config.device, quiet)
     people, _ = present_people(data, quiet, work / "cache")
     recipe = config.recipe
@@ -45,9 +48,10 @@ def measure(data: Data, config: RunConfig, count: int, work: Path, *, compiled: 
         "machine": {key: origin[key] for key in kept},
         "setting": setting | {"people": len(people)},
         **crops,
+        **sized_crops_cost(people, Path(data.img_dir), settings, work),
         **batch_cost(store, people, recipe, device),
         **step_cost(store, people, Path(data.img_dir), config, device, compiled=compiled),
-        **evaluation_cost(store, people, config, device),
+        **evaluation_cost(store, people, config, device, score or len(people)),
         **spatial_loss_cost(device),
     }
 
@@ -65,6 +69,7 @@ def main() -> None:
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="demo")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--people", type=int, default=192)
+    parser.add_argument("--score", type=int, help="people to score, over again if there are fewer [default: --people]")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--input-size", type=int)
@@ -80,7 +85,7 @@ def main() -> None:
     config = RunConfig("topo", options.arch, recipe, data, Topography(), device=options.device)
     work = Path(tempfile.mkdtemp(prefix="pose_topo_bench"))
     try:
-        result = measure(data, config, options.people, work, compiled=options.compiled)
+        result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(result, indent=2, sort_keys=True))

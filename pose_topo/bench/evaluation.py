@@ -19,22 +19,25 @@ from pose_topo.evaluation.pckh import score
 from pose_topo.models.pose import build_model
 
 
-def evaluation_cost(store: CropStore, people: People, config: RunConfig, device: torch.device) -> dict[str, float]:
-    """Scoring people with the flip test, against the two forward passes alone on a batch that is there already."""
+def evaluation_cost(
+    store: CropStore, people: People, config: RunConfig, device: torch.device, count: int
+) -> dict[str, float]:
+    """Scoring `count` people (the store's, over again if it has fewer) with the flip test, against the two forward
+    passes alone on a batch that is there already."""
     recipe = config.recipe
     precision = pick_precision(config.precision, device)
     seed_everything(0)
     model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    size = min(BATCH, len(people))
-    rows = np.arange(len(people))[: len(people) // size * size]
+    size, rows = min(BATCH, count), np.resize(np.arange(len(people)), count)
     batches = Batches(store, people, rows, recipe, device)
     fixed = next(batches.in_order(size)).images
 
     @torch.inference_mode()
     def forward() -> None:
-        for _ in range(2 * len(rows) // size):
+        for start in range(0, count, size):
             with autocast(device, precision):
-                model(fixed)
+                for _ in range(2):
+                    model(fixed[: count - start])
 
     def find() -> tuple[Any, Any, Any]:
         return predict(
@@ -50,8 +53,10 @@ def evaluation_cost(store: CropStore, people: People, config: RunConfig, device:
     ceiling, inference = side_by_side({"forward": forward, "find": find}, device).values()
     scoring = milliseconds(lambda: judge(found, where), torch.device("cpu"))
     return {
-        "evaluation_images_per_s_model_only": 1e3 * len(rows) / ceiling,
-        "evaluation_images_per_s": 1e3 * len(rows) / (inference + scoring),
+        "evaluation_people": count,
+        "evaluation_s": (inference + scoring) / 1e3,
+        "evaluation_images_per_s_model_only": 1e3 * count / ceiling,
+        "evaluation_images_per_s": 1e3 * count / (inference + scoring),
         "evaluation_score_ms": scoring,
         "evaluation_over_model_only": ceiling / (inference + scoring),
     }

@@ -79,7 +79,7 @@ def build(
     crops, index = _open_partial(partial, len(people), settings.side, say)
     jobs = list(_jobs(people, img_dir, settings, np.flatnonzero(index.state == ABSENT)))
     try:
-        for number, result in enumerate(_run(jobs, crops, settings, workers or _cores(), progress), start=1):
+        for number, result in enumerate(_run(jobs, crops, settings, workers or cores(), progress), start=1):
             index.state[result.rows] = UNREADABLE if result.crc is None else DONE
             if result.crc is not None:
                 index.crc[result.rows], index.to_photo[result.rows] = result.crc, result.to_photo
@@ -210,7 +210,8 @@ def _manifest(people: People, settings: CropSettings, index: _Index) -> dict:
     }
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

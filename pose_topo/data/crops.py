@@ -41,6 +41,8 @@ def read_photograph(path: Path, *, upright: bool = False) -> NDArray[np.uint8] |
         return None
     if data[:2].tobytes() == b"\xff\xd8" and not _whole_jpeg(data.tobytes()):
         return None  # OpenCV would fill the missing part with grey and say nothing
+    if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n" and b"IEND" not in data.tobytes():
+        return None  # its reader would say so by itself, in the middle of our lines
     try:
         flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         return cv2.imdecode(data, flags)  # type: ignore[return-value]

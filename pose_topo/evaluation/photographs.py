@@ -125,11 +125,14 @@ def _people_in(photos: list[Photo], network: Network, batch_size: int) -> Iterat
 
 
 def draw_overlay(picture: NDArray[np.uint8], persons: list[FoundPerson], min_confidence: float) -> NDArray[np.uint8]:
-    """The photograph (H, W, 3), RGB, with its people and what their colours mean."""
+    """The photograph (H, W, 3), RGB, with its people, their boxes if there are any, and what the colours mean."""
+    for person in persons:
+        if person.box != whole(picture):
+            picture = skeletons.draw_box(picture, person.box)
     for person in persons:
         solid = person.confidence >= min_confidence
         picture = skeletons.draw_person(picture, person.points, solid=solid, shown=person.found)
-    entries = [legends.LEFT, legends.RIGHT, legends.hollow(f"confidence < {min_confidence:g}")]
+    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow(f"confidence < {min_confidence:g}")]
     return legends.stamp(picture, entries, np.concatenate([person.points for person in persons]))
 
 

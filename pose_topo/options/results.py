@@ -47,6 +47,22 @@ class EvaluateOptions(ResultOptions):
         Path | None, Option(help="With --predictions: detections_our_format.mat, or our own predictions.h5.")
     ] = None
 
+    def check(self, run: Path | None) -> None:
+        """Raises:
+        UsageError: neither a run nor a prediction file, or both, or options of the other."""
+        if (run is None) == (self.predictions is None):
+            raise UsageError("give either a run (or checkpoint), or --predictions FILE")
+        if self.predictions is None:
+            if self.ground_truth is not None:
+                raise UsageError("--ground-truth goes with --predictions: a run is scored on its data set")
+            return
+        if self.ground_truth is None:
+            raise UsageError("--predictions needs --ground-truth FILE")
+        of_runs = {"--data": self.data, "--mat-path": self.mat_path, "--img-dir": self.img_dir,
+                   "--decode": self.decode, "--flip": self.flip}  # fmt: skip
+        if given := [name for name, value in of_runs.items() if value is not None]:
+            raise UsageError(f"{' and '.join(given)}: of a run, and without effect on --predictions")
+
 
 @dataclass(frozen=True)
 class AnalyzeOptions(ResultOptions):

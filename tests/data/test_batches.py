@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from made_up_people import make_people, picture
+from test_targets import nearest
 
 from pose_topo import joints as J
 from pose_topo.config import Recipe
@@ -102,6 +103,28 @@ def test_augmented_against_opencv(store: CropStore, people: People) -> None:
     assert total / 40 < 0.3
 
 
+def test_augmented_targets_are_the_formulas_at_the_moved_joints(store: CropStore, people: People) -> None:
+    """Joints moved one by one by the inverse of OpenCV's matrix, left and right exchanged, the formula cell by cell."""
+    draws = augmentation.draw_epoch(40, 5, 2, augment="standard")
+    matrix = augmentation.to_stored(draws, np.arange(40), SIDE, SIZE)
+    found = gather(list(batches(store, people).epoch(5, 2, 8)))
+    seen = 0
+    for row in range(40):
+        from_photo = cv2.invertAffineTransform(store.to_photo[row]), cv2.invertAffineTransform(matrix[row])
+        for k in range(16):
+            joint = J.FLIP_INDEX[k] if draws.flip[row] else k
+            point = people.joints[row, joint]
+            for affine in from_photo:
+                point = affine @ [*point, 1.0]
+            if not people.labelled[row, joint]:
+                assert found[row][2][k] == 0 and not found[row][1][k].any()
+            elif np.abs((point / 4 + 0.5) % 1 - 0.5).max() < 0.4999:  # else single precision decides which cell it is
+                heat, weight = nearest(point[0] / 4, point[1] / 4, SIZE // 4, RECIPE.sigma)
+                assert np.abs(found[row][1][k].numpy() - heat).max() < 1e-6 and found[row][2][k] == weight
+                seen += weight
+    assert seen > 200
+
+
 def test_augmented_against_a_warp_of_the_photograph(people: People) -> None:
     """Warped twice (photograph -> stored crop -> picture) or once: how far apart, on a photograph with texture."""
     photo = picture(0)
@@ -174,6 +197,12 @@ def test_epoch_serves_everybody_once_in_a_seeded_order(store: CropStore, people:
     assert np.array_equal(order, np.concatenate([b.index for b in served.epoch(0, 1, 5)]))
     assert not np.array_equal(order, np.concatenate([b.index for b in served.epoch(0, 2, 5)]))
     assert not np.array_equal(order, np.concatenate([b.index for b in served.epoch(1, 1, 5)]))
+
+
+def test_who_comes_before_whom_does_not_depend_on_the_split(store: CropStore, people: People) -> None:
+    rows = np.arange(1, 40, 2)
+    order = [np.concatenate([b.index for b in batches(store, people, rows=r).epoch(4, 2, 7)]) for r in (None, rows)]
+    assert order[1].tolist() == [row for row in order[0] if row in rows]
 
 
 def test_people_are_dealt_out_evenly(store: CropStore, people: People) -> None:

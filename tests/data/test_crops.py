@@ -30,6 +30,15 @@ def test_cut_off_jpeg_is_unreadable(tmp_path: Path, keep: float) -> None:
     assert read_photograph(tmp_path / "a.jpg") is None
 
 
+@pytest.mark.parametrize("keep", [0.1, 0.5, 0.99])
+def test_cut_off_png_is_unreadable_without_a_word(tmp_path: Path, keep: float, capfd: pytest.CaptureFixture) -> None:
+    whole = write(tmp_path / "a.png", picture(0))
+    assert read_photograph(tmp_path / "a.png") is not None
+    (tmp_path / "a.png").write_bytes(whole[: int(keep * len(whole))])
+    assert read_photograph(tmp_path / "a.png") is None
+    assert capfd.readouterr().err == ""
+
+
 def test_other_unreadable_files(tmp_path: Path) -> None:
     assert read_photograph(tmp_path / "absent.jpg") is None
     assert read_photograph(tmp_path) is None  # a folder

@@ -16,12 +16,13 @@ from pose_topo.errors import PoseTopoError
 EMPTY = np.zeros((0, 0))
 GONE = object()  # the field is absent
 
-odd = st.sampled_from(
+ODD = (
     [GONE, EMPTY, "1", "0", "abc", "", np.uint8(7), np.uint16(300), np.int16(-3), float("nan"), float("inf"), -1.5, 0.0,
      1e-9, 1e12, 1e308, 3 + 4j, True, np.array([1.0, 2.0]), np.array([["ab", "cd"]]), {"x": 1.0}, {"y": EMPTY},
      np.array([[({"x": 1.0}, {"x": 2.0})]], [("x", object), ("y", object)]),
      np.array([[(1.0, 2.0), (3.0, 4.0)]], [("x", object), ("y", object)])]
 )  # fmt: skip
+odd = st.sampled_from(ODD)
 
 
 def mostly(good: st.SearchStrategy, bad: st.SearchStrategy = odd, of: int = 25) -> st.SearchStrategy:
@@ -90,6 +91,52 @@ def test_parsed_or_counted(mat: Path) -> None:
     assert sum(kept) > 20  # else nothing was tested
 
 
+PLACES = [
+    ["image"], ["image", "name"], ["annorect"],
+    *(["annorect", name] for name in ("x1", "y1", "x2", "y2", "scale", "objpos", "annopoints")),
+    ["annorect", "objpos", "x"], ["annorect", "objpos", "y"], ["annorect", "annopoints", "point"],
+    *(["annorect", "annopoints", "point", name] for name in ("x", "y", "id", "is_visible")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES, ids=".".join)
+def test_every_odd_value_in_every_place(mat: Path, place: list[str]) -> None:
+    """One field broken at a time, beside a whole person who must come through untouched."""
+    for value in ODD:
+        images = [as_structs(a_person(name)) for name in ("1.jpg", "2.jpg")]
+        images[1] = as_structs(changed(a_person("2.jpg"), place, value))
+        savemat(mat, {"RELEASE": {"annolist": as_struct_array(images)}})
+        people, census = load_people(mat)
+        assert census.rects == census.kept + sum(census.left_out.values()) and people.annolist_index[0] == 0
+        assert people.labelled[0].nonzero()[0].tolist() == [0, 9] and people.visible[0].sum() == 2
+        check_sound(people)
+        for row in range(len(people)):
+            check_against_the_file(people, row, images)
+
+
+def a_person(name: str) -> dict:
+    """A whole entry with one annorect of two joints, as nested dicts."""
+    points = [{"x": 50.0 + k, "y": 60.0 + k, "id": k, "is_visible": "1"} for k in (0, 9)]
+    rect = {"x1": 10, "y1": 20, "x2": 30.5, "y2": 50, "scale": 1.5, "objpos": {"x": 100, "y": np.uint8(200)}}
+    return {"image": {"name": name}, "annorect": [{**rect, "annopoints": {"point": points}}]}
+
+
+def changed(entry: Any, place: list[str], value: Any) -> Any:
+    """The entry with one field (of the first of several structs) replaced or taken away."""
+    if isinstance(entry, list):
+        return [changed(entry[0], place, value), *entry[1:]]
+    name, *rest = place
+    new = changed(entry[name], rest, value) if rest else value
+    return {key: new if key == name else old for key, old in entry.items() if key != name or new is not GONE}
+
+
+def as_structs(entry: Any) -> Any:
+    """Lists of dicts as MATLAB keeps them."""
+    if isinstance(entry, list):
+        return as_struct_array([as_structs(one) for one in entry])
+    return {key: as_structs(value) for key, value in entry.items()} if isinstance(entry, dict) else entry
+
+
 def check_sound(people: People) -> None:
     assert np.isfinite(people.center).all()
     assert np.isfinite(people.head_box).all()
@@ -99,7 +146,7 @@ def check_sound(people: People) -> None:
     assert not (people.visible & ~people.labelled).any()
     for values in (people.joints, people.center, people.head_box):
         assert np.nanmax(np.abs(values)) <= FARTHEST + 1
-    assert set(people.names) <= {"1.jpg", "2.jpg"}
+    assert set(people.names) <= {"1.jpg", "2.jpg", "1", "0", "abc"}
 
 
 def check_against_the_file(people: People, row: int, images: list[dict]) -> None:

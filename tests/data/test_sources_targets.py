@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
+import socket
 import sys
 import types
 from collections.abc import Iterator
@@ -104,6 +106,20 @@ def test_a_dry_run_says_source_place_and_size_and_does_nothing(server: Server, t
     text = "\n".join(lines)
     assert server.url("images.tar.gz") in text and hashlib.md5(ARCHIVE).hexdigest() in text
     assert str(tmp_path / "data" / "images") in text and "kB" in text and LICENCE in lines
+
+
+def test_bars_are_for_terminals_and_can_be_switched_off(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    for terminal, progress in ((False, True), (True, False), (True, True)):
+        stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda answer=terminal: answer, raising=False)
+        monkeypatch.setattr(sys, "stderr", stream)
+        download("mpii", tmp_path / f"{terminal}{progress}", say=Lines(), policy=impatient(progress=progress))
+        seen.append(stream.getvalue())
+    assert seen[:2] == ["", ""]
+    assert "images.tar.gz: " in seen[2] and "B/s" in seen[2] and "extract images.tar.gz" in seen[2]
 
 
 def test_too_small_a_disk_is_noticed_before_the_first_byte(
@@ -223,6 +239,16 @@ def test_a_part_on_disk_is_taken_and_the_rest_fetched(server: Server, tmp_path: 
     assert {path for path, _ in server.seen} == {"/annotations.zip", "/valid.h5"}
 
 
+def test_what_is_on_disk_is_taken_even_where_the_network_fails(server: Server, tmp_path: Path) -> None:
+    for served in server.files.values():
+        served.stuck = ("status", 404)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "valid.h5").write_bytes(VALID)
+    with pytest.raises(PoseTopoError, match=r"annotations\.zip: not fetched"):
+        get("mpii", tmp_path / "data", source=tmp_path / "here")
+    assert (tmp_path / "data" / "valid.h5").read_bytes() == VALID
+
+
 @pytest.mark.parametrize("target, name", [("images", "images.tar.gz"), ("annotations", "annotations.zip"),
                                           ("annotations", "release.mat"), ("split", "valid.h5")])  # fmt: skip
 def test_wrong_bytes_on_disk_are_refused_and_not_fetched_around(
@@ -330,7 +356,19 @@ def test_a_drive_folder_that_does_not_come_is_one_line(
         fake_gdown(monkeypatch, failure)
     with pytest.raises(PoseTopoError) as caught:
         get("gdrive", tmp_path)
-    assert "drive.google.com" in one_line(caught.value)
+    line = one_line(caught.value)
+    assert "drive.google.com" in line and (failure is None or str(tmp_path / "downloads" / "gdrive") in line)
+    assert not (tmp_path / "downloads" / "gdrive").exists()  # nothing came into it
+
+
+def test_without_a_network_the_drives_line_is_short(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapped = RuntimeError("Max retries exceeded with url: /embeddedfolderview (Caused by NameResolutionError(...))")
+    wrapped.__context__ = socket.gaierror(-2, "Name or service not known")
+    fake_gdown(monkeypatch, wrapped)
+    with pytest.raises(PoseTopoError, match=r"not fetched \(Name or service not known\); fetch it by hand into"):
+        get("gdrive", tmp_path)
 
 
 def test_gdown_is_not_imported_unless_asked_for(
@@ -338,7 +376,12 @@ def test_gdown_is_not_imported_unless_asked_for(
 ) -> None:
     monkeypatch.setitem(sys.modules, "gdown", None)
     get("mpii", tmp_path)
-    assert actions(get("gdrive", tmp_path, dry_run=True)) == ["kept"] * 3
+    lines = Lines()
+    assert actions(get("gdrive", tmp_path, lines, dry_run=True)) == ["kept"] * 3 and "would" not in "".join(lines)
+    (tmp_path / "valid.h5").unlink()
+    lines = Lines()
+    assert actions(get("gdrive", tmp_path, lines, dry_run=True)) == ["kept", "planned", "kept"]
+    assert "drive.google.com" in lines[0] and "about 5.0 kB" in lines[0]
 
 
 def test_the_catalogue_is_whole() -> None:

@@ -166,6 +166,24 @@ def test_code_in_a_pickle_is_refused_and_not_run(zipped, protocol, force, tmp_pa
         assert ran.exists()  # it would have been
 
 
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda zipped, old: b"", "it is empty"),
+        (lambda zipped, old: b"\xff\xd8\xff\xe0 a photograph", "torch.save writes no such file"),
+        (lambda zipped, old: b"hello", "torch.save writes no such file"),
+        (lambda zipped, old: zipped[:200], "it ends too early: fetch or copy it again"),
+        (lambda zipped, old: old[:60], "it ends too early: fetch or copy it again"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(make, words, tmp_path):
+    for zipped in (True, False):
+        torch.save({"a": torch.ones(3)}, tmp_path / str(zipped), _use_new_zipfile_serialization=zipped)
+    (tmp_path / "x.pth").write_bytes(make((tmp_path / "True").read_bytes(), (tmp_path / "False").read_bytes()))
+    with pytest.raises(PoseTopoError, match=rf"x\.pth is not a checkpoint \({words}\)"):
+        open_checkpoint(tmp_path / "x.pth", "cpu", silent)
+
+
 def resnet18() -> tuple[dict[str, torch.Tensor], torch.nn.Module]:
     state = stir(Microsoft("resnet18")).state_dict()
     return state, build_model(convert(state, "m").config)

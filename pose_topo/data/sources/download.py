@@ -8,7 +8,7 @@ from pathlib import Path
 from pose_topo.data.sources.catalog import LICENCE, TARGETS, WEIGHTS
 from pose_topo.data.sources.fetch import Done, run
 from pose_topo.data.sources.gdrive import URL, fetch_drive_folder
-from pose_topo.data.sources.plan import Job, Say, check_disk, plan
+from pose_topo.data.sources.plan import Job, Say, check_disk, human, plan
 from pose_topo.data.sources.transfer import Policy
 from pose_topo.data.sources.weights import fetch_weights
 from pose_topo.errors import UsageError
@@ -49,7 +49,7 @@ def download(
     if target == "gdrive":
         return _from_drive(job, dry_run)
     if target not in TARGETS:
-        raise UsageError(f"no target {target!r}: one of {', '.join(TARGET_NAMES)}")
+        raise UsageError(f"no target {target!r}: one of {', '.join(TARGET_NAMES)}, synthetic")
     licence = None if target == "reference" else LICENCE
     return run(TARGETS[target], job, dry_run=dry_run, licence=licence)
 
@@ -61,11 +61,15 @@ def _from_drive(job: Job, dry_run: bool) -> list[Done]:
     remotes = TARGETS["mpii"]
     folder = job.root / "downloads" / "gdrive"
     steps = plan(remotes, job)
-    if dry_run:
-        job.say(f"gdrive: would fetch {URL} -> {folder}, and take from there what is missing")
-        return [Done(step.remote.name, step.final, "planned" if step.why else "kept") for step in steps]
     if all(step.why is None for step in steps):
         return run(remotes, job)
+    if dry_run:
+        size = human(sum(step.remote.unpacked or step.remote.about for step in steps if step.why))
+        job.say(
+            f"gdrive: would fetch {URL} (its size is not known; the data are about {size}) -> {folder}, "
+            "and take from there what is missing"
+        )
+        return [Done(step.remote.name, step.final, "planned" if step.why else "kept") for step in steps]
     job.say(LICENCE)
     check_disk(steps, job.root)
     fetch_drive_folder(folder, job.say)

@@ -47,7 +47,9 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
             return [_kept(step, job) for step in steps]  # no lock: a complete folder may be read-only
         check_disk(steps, job.root)
         with locked(job.root, job.say):
-            return [_obtain(step, job) for step in plan(remotes, job)]
+            steps = plan(remotes, job)
+            done = {step.remote: _obtain(step, job) for step in sorted(steps, key=lambda step: step.fetches)}
+            return [done[step.remote] for step in steps]  # what is on disk was taken before the network was asked
     except OSError as error:
         raise PoseTopoError(f"{error.filename or job.root}: {error.strerror or error}") from None
 
@@ -119,7 +121,7 @@ def _from_network(step: Step, job: Job) -> Done:
 def _extract(step: Step, archive: Path, job: Job) -> Done:
     remote, final = step.remote, step.final
     if remote.folder is not None:
-        number = extract_images(archive, remote.folder, final, remote.count)
+        number = extract_images(archive, remote.folder, final, remote.count, job.policy.progress)
         job.say(f"{final}: {number:,} images extracted")
     elif remote.member is not None:
         with atomic_path(final) as temporary:

@@ -31,11 +31,24 @@ def fetch_drive_folder(folder: Path, say: Callable[[str], object]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         files = gdown.download_folder(id=DRIVE_FOLDER, output=str(folder), **options)
     except Exception as error:  # gdown and requests raise a dozen kinds; none can be mended here
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        raise PoseTopoError(_by_hand(folder, detail)) from None
+        raise PoseTopoError(_by_hand(folder, _gist(error))) from None
+    finally:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     if not files:
         raise PoseTopoError(_by_hand(folder, "nothing came"))
 
 
+def _gist(error: BaseException) -> str:
+    """What went wrong in the first place: without a network, libraries wrap that several times."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def _by_hand(folder: Path, detail: str) -> str:
-    return f"{URL}: not fetched ({detail}); fetch it by hand into {folder} and name that folder with --from"
+    how = f"fetch it by hand into {folder} and name that folder with --from (every file is verified then)"
+    return f"{URL}: not fetched ({detail}); {how}"

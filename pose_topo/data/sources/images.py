@@ -59,7 +59,7 @@ def extracted_bytes(folder: Path) -> int:
     return sum(_sizes(partial).values()) if partial.is_dir() else 0
 
 
-def extract_images(archive: Path, member_folder: str, folder: Path, count: int | None) -> int:
+def extract_images(archive: Path, member_folder: str, folder: Path, count: int | None, progress: bool = True) -> int:
     """Extract the JPEGs of `member_folder` to `folder`, going on where a killed call stopped.
 
     `archive` must have been verified: a file already there is only compared by size. A `folder` that is
@@ -72,7 +72,7 @@ def extract_images(archive: Path, member_folder: str, folder: Path, count: int |
     partial = partial_path(folder)
     partial.mkdir(parents=True, exist_ok=True)
     try:
-        sizes = _fill(archive, member_folder, partial, count)
+        sizes = _fill(archive, member_folder, partial, count, progress)
     except PoseTopoError:
         shutil.rmtree(partial)  # what came of a bad archive must not be taken for a good one's later
         raise
@@ -85,10 +85,10 @@ def extract_images(archive: Path, member_folder: str, folder: Path, count: int |
     return len(sizes)
 
 
-def _fill(archive: Path, member_folder: str, partial: Path, count: int | None) -> dict[str, int]:
+def _fill(archive: Path, member_folder: str, partial: Path, count: int | None, progress: bool) -> dict[str, int]:
     sizes: dict[str, int] = {}
-    title = f"extract {archive.name}"
-    with readable(archive), tqdm(desc=title, total=count, unit="file", leave=False, disable=None) as bar:
+    title, silent = f"extract {archive.name}", None if progress else True  # None: where stderr is no terminal
+    with readable(archive), tqdm(desc=title, total=count, unit="file", leave=False, disable=silent) as bar:
         for path, size, content in tar_files(archive):
             if path.parent != PurePosixPath(member_folder) or not _is_image(path.name):
                 continue

@@ -21,7 +21,8 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a transfer is. `attempts` counts failures in a row that brought no new byte."""
+    """How patient a transfer is, and whether it shows a bar in a terminal. `attempts` counts failures in a row that
+    brought no new byte."""
 
     attempts: int = 6
     offline_attempts: int = 2  # where not even the server's name can be looked up
@@ -31,6 +32,7 @@ class Policy:
     slowest: int = 1024
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    progress: bool = True
 
     def wait(self, failures: int, asked: float | None = None) -> float:
         """Seconds before the next attempt: doubled each time, or what the server asked for; bounded."""
@@ -133,7 +135,7 @@ def _copy(response: HTTPResponse, part: Partial, length: int | None, have: int, 
     limit = wanted.high if length is None else length
     window, arrived = policy.clock(), 0
     try:
-        with _bar(part, length, have) as bar, part.path.open("ab") as stream:
+        with _bar(part, length, have, policy.progress) as bar, part.path.open("ab") as stream:
             while have <= limit and (block := _read(response)):
                 stream.write(block)
                 have += len(block)
@@ -161,7 +163,8 @@ def _read(response: HTTPResponse) -> bytes:
         raise PassingError(f"cut ({type(error).__name__})") from None
 
 
-def _bar(part: Partial, total: int | None, have: int) -> Any:
+def _bar(part: Partial, total: int | None, have: int, progress: bool) -> Any:
     name = part.path.name.removesuffix(".part")
-    # disable=None: silent where stderr is no terminal, such as in a log
-    return tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, leave=False, disable=None)
+    # None: silent where stderr is no terminal, such as in a log
+    silent = None if progress else True
+    return tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, leave=False, disable=silent)
