@@ -26,6 +26,7 @@ TRAIN    ?=#                 further options of the training commands
 OUT      ?= out#             everything derived
 RUNS     ?= runs#            checkpoints
 CACHE    ?=#                 crops and ImageNet weights [~/.cache/pose_topo]
+VENV     ?= .venv#           the environment; any other than .venv is taken as it is (the image's own)
 
 # ---- the demo: the same graph, small; what is given on the command line stands ----
 DEMO_PEOPLE ?= 2400
@@ -33,12 +34,15 @@ DEMO_DATA   := data/synthetic-$(strip $(DEMO_PEOPLE))
 DEMO := DATA=$(DEMO_DATA) PROTOCOL=demo $(if $(filter command%,$(origin ARCHS)),,ARCHS=resnet18) \
     $(if $(filter command%,$(origin SEEDS)),,SEEDS=0)
 
-# comments after a value leave blanks behind it
-$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN OUT RUNS CACHE,$(eval override $v := $(strip $($v))))
+include docker/container.mk
+ifneq ($(DOCKER),1)#         else the target is made in the image
 
-BIN := .venv/bin
+# comments after a value leave blanks behind it
+$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS LAMBDA EPOCHS DEVICE TRAIN OUT RUNS CACHE VENV,$(eval override $v := $(strip $($v))))
+
+BIN := $(VENV)/bin
 CLI := $(BIN)/pose-topo
-READY := .venv/.ready
+READY := $(if $(filter .venv,$(VENV)),.venv/.ready)
 ifneq ($(CACHE),)
 export POSE_TOPO_CACHE := $(if $(filter /%,$(CACHE)),$(CACHE),$(CURDIR)/$(CACHE))
 endif
@@ -93,7 +97,7 @@ help: ## print this help
 # ---- set-up ----
 setup: $(READY) ## make .venv from requirements.lock (TORCH=cpu: PyTorch's CPU wheels)
 
-$(READY): requirements.lock pyproject.toml
+.venv/.ready: requirements.lock pyproject.toml
 	@echo "== set-up: .venv from requirements.lock (about 2 minutes, 5 GB on Linux: torch is the CUDA build)"
 	@bash tools/setup.sh $(PYTHON) $(TORCH)
 	@touch $@
@@ -172,3 +176,5 @@ lint: $(READY) ## style and types
 
 clean: ## remove everything derived (never checkpoints or data)
 	rm -rf $(OUT)
+
+endif
