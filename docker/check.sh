@@ -9,7 +9,7 @@
 #
 # In the image, with a uid that no user has, code that it may not write, and no network: pose-topo doctor, a tiny
 # make demo, make figures, the tests. A warning about the home folder or a cache is an error, and so is an output that
-# does not belong to that uid. All that was made is removed. Needs 20 GB of disk below ${TMPDIR:-/tmp}.
+# does not belong to that uid or that names a place of the image or the day. All that was made is removed. Needs 20 GB of disk below ${TMPDIR:-/tmp}.
 #     SUITE, MIRROR       Debian's release and its server for debootstrap [bookworm, debootstrap's own]
 #     PIP_CERT, PIP_INDEX_URL   as pip knows them; also read from its configuration
 set -euo pipefail
@@ -98,4 +98,6 @@ say "warnings, owners"
     die "the tests warn about a home or a cache, see above"
 strange=$(find "$work/results" ! -uid "$uid" | head -3)
 [ -z "$strange" ] || die "not owned by $uid: $strange"
+told=$(grep -rlE --include=*.{json,csv,md,tex,toml} "/opt/|/home/|$(date +%F)" "$work/results" | head -3) || true
+[ -z "$told" ] || die "places or dates in $told"
 say "passed: $(find "$work/results" -type f | wc -l) outputs"

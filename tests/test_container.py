@@ -100,14 +100,14 @@ def test_scripts_parse(script):
 
 
 def test_the_door_refuses_code_of_another_lock(tmp_path):
-    code, venv = tmp_path / "code", tmp_path / "venv"
+    code, venv = tmp_path / "pose_topo", tmp_path / "venv"
     for folder in (code, venv):
         folder.mkdir()
         (folder / "requirements.lock").write_text("a==1\n")
 
     def enter() -> subprocess.CompletedProcess:
         command = ["sh", str(ROOT / "docker" / "enter.sh"), "echo", "a b"]
-        return subprocess.run(command, cwd=code, env=os.environ | {"VENV": str(venv)}, capture_output=True, text=True)
+        return subprocess.run(command, env=os.environ | {"VENV": str(venv)}, capture_output=True, text=True)
 
     assert enter().stdout == "a b\n"
     (code / "requirements.lock").write_text("a==2\n")
