@@ -25,6 +25,7 @@ TRAIN    ?=#                 further options of the training commands
 OUT      ?= out#             everything derived
 RUNS     ?= runs#            checkpoints
 CACHE    ?=#                 crops and ImageNet weights [~/.cache/pose_topo]
+VENV     ?= .venv#           the environment; any other than .venv is taken as it is (the image has its own)
 CHECKPOINTS ?=#              figures: the folder of given runs, laid out as RUNS; their results go to OUT/given
 RESULTS  ?=#                 figures: "reference" draws the committed reference results
 
@@ -51,8 +52,11 @@ DEMO := DATA=$(DEMO_DATA) PROTOCOL=demo $(call given,ARCHS,resnet18) $(call give
 RENDERED := DATA=data/synthetic-6000 PROTOCOL=synthetic $(call given,ARCHS,resnet18)
 QUICK := ARCHS=resnet18 $(call given,SEEDS,0 1 2) SWEEP_ARCHS= PAPER_ARCHS=
 
+include docker/container.mk
+ifneq ($(DOCKER),1)#         else the target is made in the image
+
 # comments after a value leave blanks behind it
-$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS EPOCHS DEVICE TRAIN OUT RUNS CACHE CHECKPOINTS RESULTS LAMBDAS LOSSES \
+$(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS EPOCHS DEVICE TRAIN OUT RUNS CACHE VENV CHECKPOINTS RESULTS LAMBDAS LOSSES \
     FACTORS SWEEP_ARCHS SWEEP_SEEDS PAPER_ARCHS LESION_ARMS,$(eval override $v := $(strip $($v))))
 override DATA := $(patsubst %/,%,$(DATA))
 NAME := $(notdir $(DATA))
@@ -64,10 +68,9 @@ ifneq ($(CACHE),)
 export POSE_TOPO_CACHE := $(if $(filter /%,$(CACHE)),$(CACHE),$(CURDIR)/$(CACHE))
 endif
 
-VENV  ?= .venv
 BIN   := $(VENV)/bin
 CLI   := $(BIN)/pose-topo
-READY := $(VENV)/.ready
+READY := $(if $(filter .venv,$(VENV)),.venv/.ready)
 PAPER := $(BIN)/python -m paper_figures
 
 # ---- the runs of the study: <variant>/<arch>/<arm>-s<seed>; every setting that changes a result is part of the path ----
@@ -138,8 +141,8 @@ help: ## print this help
 # ---- set-up ----
 setup: $(READY) ## make .venv from requirements.lock (TORCH=cpu: PyTorch's CPU wheels)
 
-$(READY): requirements.lock pyproject.toml
-	@echo "== set-up: $(VENV) from requirements.lock (about 2 minutes, 5 GB on Linux: torch is the CUDA build)"
+.venv/.ready: requirements.lock pyproject.toml
+	@echo "== set-up: .venv from requirements.lock (about 2 minutes, 5 GB on Linux: torch is the CUDA build)"
 	@bash tools/setup.sh $(PYTHON) $(TORCH)
 	@touch $@
 
@@ -275,3 +278,5 @@ lint: $(READY) ## style and types
 
 clean: ## remove everything derived (never checkpoints or data)
 	rm -rf $(OUT)
+
+endif

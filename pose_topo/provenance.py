@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import resource
 import subprocess
@@ -23,7 +22,7 @@ def collect(device: torch.device, precision: str, data_sha256: str, seed: int) -
     lock = ROOT / "requirements.lock"
     return {
         "pose_topo": __version__,
-        **_code(),
+        **revision(ROOT),
         "lock_sha256": sha256_file(lock) if lock.is_file() else None,
         "data_sha256": data_sha256,
         "seed": seed,
@@ -58,8 +57,14 @@ def _hardware(device: torch.device) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name(device),
         "cuda": torch.version.cuda,
-        "driver": (_run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") or "").partition("\n")[0],
+        "driver": driver_version(),
     }
+
+
+def driver_version() -> str | None:
+    """NVIDIA's driver, whether torch can use it or not."""
+    told = _run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    return told.partition("\n")[0] if told else None
 
 
 def _cpu_name() -> str:
@@ -70,17 +75,17 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _code() -> dict[str, Any]:
-    """The commit and whether files differ from it; without git (an image, an unpacked archive) what whoever copied the
-    code wrote into POSE_TOPO_COMMIT, and nobody knows what was changed since."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return {"commit": os.environ.get("POSE_TOPO_COMMIT"), "dirty": None}
-    return {"commit": commit, "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
-
-
-def _git(*arguments: str) -> str | None:
-    return _run("git", "-C", str(ROOT), *arguments)
+def revision(root: Path) -> dict[str, Any]:
+    """Commit of the code, and whether its files differ from it: from git, or from the REVISION file (`<commit>`,
+    or `<commit>-dirty`) that an archive or an image carries instead."""
+    kept = root / "REVISION"
+    if kept.is_file():
+        commit, _, dirty = kept.read_text(encoding="utf-8").strip().partition("-")
+        return {"commit": commit or None, "dirty": bool(dirty)}
+    git = ("git", "-C", str(root))
+    commit = _run(*git, "rev-parse", "HEAD")
+    changed = _run(*git, "status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": None if commit is None else bool(changed)}
 
 
 def _run(*command: str) -> str | None:

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Make requirements.lock from pyproject.toml: one lock for Python 3.10 and newer. Usage: tools/lock.sh PYTHON
+# Versions that are locked already and still serve are kept, so a second run changes no byte; `rm requirements.lock` first
+# takes the newest of everything.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=$(mktemp -d) && trap 'rm -rf "$tools"' EXIT
