@@ -14,10 +14,38 @@ def about(runs: Sequence[Run]) -> str:
     """The sentence every caption ends with: protocol, backbone, data, seeds, deviations."""
     first = runs[0]
     data = next((run.data for run in runs if run.data), None)
-    seeds = "; ".join(f"{arm} {', '.join(str(run.seed) for run in group)}" for arm, group in by_arm(runs).items())
-    text = f"Protocol {first.protocol}, {first.arch}{f', data {data}' if data else ''}. Seeds: {seeds}."
+    text = f"Protocol {first.protocol}, {first.arch}{f', data {data}' if data else ''}. Seeds: {seeds_by_arm(runs)}."
     deviations = dict.fromkeys(d for run in runs for d in run.deviations)
     return text + (f" Deviations: {'; '.join(deviations)}." if deviations else " No deviations.")
+
+
+NAMED = 6  # arms that a caption lists; of more it gives the number
+
+
+def seeds_by_arm(runs: Iterable[Run]) -> str:
+    """Which seeds each arm has, arms with the same ones together: "0 to 5 (baseline, control, topo); 0 (topo-m1)"."""
+    groups: dict[str, list[str]] = {}
+    for arm, group in by_arm(runs).items():
+        groups.setdefault(listed([run.seed for run in group]), []).append(arm)
+    return "; ".join(
+        f"{seeds} ({', '.join(arms) if len(arms) <= NAMED else f'each of {len(arms)} arms'})"
+        for seeds, arms in groups.items()
+    )
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Ascending whole numbers in few words: "0, 1", "0 to 5", "0, 2, 5"."""
+    if len(numbers) > 2 and list(numbers) == [*range(numbers[0], numbers[-1] + 1)]:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))
+
+
+def arms_note(shown: Sequence[Run], found: Sequence[Run]) -> str:
+    """What the names of arms do not say, and that there are more arms; nothing where there is nothing to say."""
+    permuted = by_arm(run for run in shown if run.json.get("analysis", {}).get("permuted"))
+    text = f" For {', '.join(permuted)} the loss saw the channels at other places of the grid." if permuted else ""
+    some, every = len(by_arm(shown)), len(by_arm(found))
+    return text + (f" Shown are {some} of {every} arms; table_losses has the sweep." if some < every else "")
 
 
 def count(runs: Iterable[Run], file: str, key: str) -> str:

@@ -18,7 +18,7 @@ NAME = "coactivation"
 def draw(runs: list[Run]) -> Figure:
     """Mean distance above, the number of pairs behind it below."""
     arms = by_arm(runs)
-    figure = style.new_figure(style.ONE_COLUMN, 3.5)
+    figure = style.new_figure(style.ONE_COLUMN, 3.6)
     distance, pairs = figure.subplots(2, 1, sharex=True, height_ratios=[1.6, 1])
     for arm, group in arms.items():
         seeds_curve(distance, _alphas(runs), _stack(group, "distance"), arm)
@@ -32,7 +32,7 @@ def draw(runs: list[Run]) -> Figure:
     letter(distance, 0, "Distance of co-active pairs")
     letter(pairs, 1, "Pairs behind it")
     handles = [*arm_handles(arms), reference_handle("chance")]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1.0)
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, -(-len(handles) // 2)), columnspacing=1.0)
     return figure
 
 

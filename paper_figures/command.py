@@ -10,13 +10,24 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from paper_figures import style
-from paper_figures.results import FILES, Run, load, one_study
+from paper_figures import captions, style
+from paper_figures.arms import REFERENCE
+from paper_figures.results import FILES, WITHIN, Run, load, main_arms, one_study
 from paper_figures.tables import Table, write_table
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import write_text
 
-REFERENCE = " (reference)"  # after the arm of a run that was not made with the others
+CAPTION = ".caption.md"  # every script writes it, and writes it last
+FIGURE_FILES, TABLE_FILES = (".pdf", ".png"), (".csv", ".md", ".tex")
+
+
+class NothingToShowError(PoseTopoError):
+    """No results folder holds what a figure or table needs: `reason`, and where it was looked for."""
+
+    def __init__(self, reason: str, folders: Sequence[Path]) -> None:
+        more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
+        super().__init__(f"{reason} (looked in {', '.join(map(str, folders[:3]))}{more})")
+        self.reason = reason  # without paths: captions are the same wherever the results lie
 
 
 def parser(name: str, description: str | None) -> argparse.ArgumentParser:
@@ -26,7 +37,13 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
         description=description,
         fromfile_prefix_chars="@",  # --results @FILE: the folders that it lists, one a line
     )
-    made.add_argument(
+    add_results(made)
+    return made
+
+
+def add_results(options: argparse.ArgumentParser) -> None:
+    """Where from and where to."""
+    options.add_argument(
         "--results",
         type=Path,
         nargs="+",
@@ -34,8 +51,29 @@ def parser(name: str, description: str | None) -> argparse.ArgumentParser:
         metavar="DIR",
         help="results folders, one a run; @FILE lists them",
     )
-    made.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the output goes")
-    return made
+    options.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the output goes")
+
+
+def add_reference(options: argparse.ArgumentParser) -> None:
+    """The option of tables for runs of the project's own."""
+    options.add_argument(
+        "--reference",
+        type=Path,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="results folders of reference runs",
+    )
+
+
+def add_if_there(options: argparse.ArgumentParser) -> None:
+    """The option of figures and tables for results that may hold too little."""
+    options.add_argument(
+        "--if-there",
+        action="store_true",
+        help="where the results hold nothing to show, write only a caption that says so, and exit with 0",
+    )
 
 
 def guarded(name: str, action: Callable[[], int]) -> int:
@@ -50,18 +88,41 @@ def guarded(name: str, action: Callable[[], int]) -> int:
         return 1
 
 
+def deliver(name: str, options: argparse.Namespace, action: Callable[[], str]) -> int:
+    """Run `action`, which draws or writes, and write the caption that it gives. The exit code.
+
+    With `--if-there`, having nothing to show is no error: the caption says why, and what an earlier run left beside
+    it goes.
+    """
+
+    def write() -> int:
+        try:
+            text = action()
+        except NothingToShowError as error:
+            if not options.if_there:
+                raise
+            text = f"Not shown: {error.reason}."
+            for suffix in (*FIGURE_FILES, *TABLE_FILES):
+                (options.out / f"{name}{suffix}").unlink(missing_ok=True)
+        write_text(options.out / f"{name}{CAPTION}", text + "\n")
+        return 0
+
+    return guarded(name, write)
+
+
 def usable(folders: Sequence[Path], needs: Sequence[str]) -> list[Run]:
-    """The runs that hold every file a figure needs, if they can stand in one figure.
+    """The runs that hold all that a figure needs, if they can stand in one figure.
 
     Raises:
-        PoseTopoError: none is left, or they are not comparable.
+        NothingToShowError: none is left.
+        PoseTopoError: they are not comparable.
     """
     runs = [run for run in load(folders) if run.has(*needs)]
     if not runs:
-        wanted = " and ".join(FILES[part] for part in needs)
-        if "evaluation" not in needs and "analysis" not in needs:
+        wanted = " and ".join((FILES | WITHIN)[part] for part in needs)
+        if not {"evaluation", "analysis", *WITHIN} & set(needs):
             wanted += ", with evaluation.json or analysis.json to say whose they are"
-        raise PoseTopoError(f"no results folder holds {wanted} (looked in {', '.join(map(str, folders))})")
+        raise NothingToShowError(f"no results folder holds {wanted}", folders)
     one_study(runs)
     return runs
 
@@ -73,18 +134,25 @@ def figure(
     draw: Callable[[list[Run]], Figure],
     caption: Callable[[list[Run]], str],
     argv: Sequence[str] | None,
+    *,
+    every_arm: bool = False,
 ) -> int:
-    """Draw a figure: `<name>.pdf`, `.png` and `.caption.md`. The exit code."""
-    options = parser(name, description).parse_args(argv)
+    """Draw a figure: `<name>.pdf`, `.png` and `.caption.md`. The exit code.
 
-    def action() -> int:
-        runs = usable(options.results, needs)
+    Of many arms it gets the main ones (`arms.chosen`), and the caption says so, unless it shows `every_arm`.
+    """
+    options_of = parser(name, description)
+    add_if_there(options_of)
+    options = options_of.parse_args(argv)
+
+    def action() -> str:
+        found = usable(options.results, needs)
+        runs = found if every_arm else main_arms(found)
         with style.applied():
             style.save(draw(runs), options.out, name)
-        write_text(options.out / f"{name}.caption.md", caption(runs) + "\n")
-        return 0
+        return caption(runs) + captions.arms_note(runs, found)
 
-    return guarded(name, action)
+    return deliver(name, options, action)
 
 
 def table(
@@ -94,29 +162,25 @@ def table(
     build: Callable[[list[Run]], Table],
     caption: Callable[[list[Run]], str],
     argv: Sequence[str] | None,
+    *,
+    every_arm: bool = True,
 ) -> int:
     """Write a table: `<name>.csv`, `.md`, `.tex` and `.caption.md`. The exit code.
 
     `--reference` adds runs that were not made here (the project's own, committed), marked as such in the table.
+    A table with a column an arm takes the main arms alone: `every_arm` False.
     """
     options_of = parser(name, description)
-    options_of.add_argument(
-        "--reference",
-        type=Path,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="results folders of reference runs",
-    )
+    add_if_there(options_of)
+    add_reference(options_of)
     options = options_of.parse_args(argv)
 
-    def action() -> int:
-        runs = usable(options.results, needs)
+    def action() -> str:
+        found = usable(options.results, needs)
         reference = [replace(run, arm=run.arm + REFERENCE) for run in load(options.reference) if run.has(*needs)]
-        write_table(build(runs + reference), options.out, name)
-        note = f" Marked{REFERENCE}: the project's own run, not made with the others." if reference else ""
-        write_text(options.out / f"{name}.caption.md", caption(runs) + note + "\n")
-        return 0
+        runs, beside = (found, reference) if every_arm else (main_arms(found), main_arms(reference))
+        write_table(build(runs + beside), options.out, name)
+        note = f" Marked{REFERENCE}: the project's own run, not made with the others." if beside else ""
+        return caption(runs) + note + captions.arms_note(runs, found)
 
-    return guarded(name, action)
+    return deliver(name, options, action)

@@ -20,8 +20,10 @@ BAND = {"color": "0.82", "linewidth": 0}
 def draw(runs: list[Run]) -> Figure:
     """A panel an arm, one scale."""
     arms = by_arm(runs)
-    figure = style.new_figure(min(style.TWO_COLUMNS, 0.6 + 2.15 * len(arms)), 2.1)
-    axes = figure.subplots(1, len(arms), sharex=True, sharey=True, squeeze=False)[0]
+    columns = len(arms) if len(arms) <= 4 else -(-len(arms) // 2)
+    rows = -(-len(arms) // columns)
+    figure = style.new_figure(style.panels_width(columns), 0.4 + 1.7 * rows)
+    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for which, (arm, group) in enumerate(arms.items()):
         distance = _distances(group)
         low, high = _stack(group, "band_low").min(axis=0), _stack(group, "band_high").max(axis=0)
@@ -29,8 +31,10 @@ def draw(runs: list[Run]) -> Figure:
         axes[which].fill_between(distance[there], low[there], high[there], **BAND)
         seeds_curve(axes[which], distance, _stack(group, "correlation_by_distance"), arm)
         letter(axes[which], which, arm)
-        axes[which].set_xlabel("distance on the grid (channels)")
-    axes[0].set_ylabel("mean correlation")
+        axes[which].set(xlabel="distance on the grid (channels)", ylabel="mean correlation")
+        axes[which].label_outer()
+    for place in axes[len(arms) :]:
+        place.axis("off")
     band = Patch(label="middle 95% when channels are permuted", **BAND)
     figure.legend(handles=[band], loc="outside upper center")
     return figure

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from paper_figures import style
+from paper_figures.arms import arm_style
 
 REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (5, 2, 1, 2))}
 
@@ -24,7 +25,7 @@ def seeds_curve(axes: Axes, x: NDArray[Any], values: NDArray[Any], arm: str) -> 
     there = np.isfinite(values).all(axis=0)
     if not there.any():
         return
-    look, x, values = style.arm_style(arm), x[there], values[:, there]
+    look, x, values = arm_style(arm), x[there], values[:, there]
     every = max(1, len(x) // 8)
     axes.plot(x, values.mean(axis=0), color=look.color, linestyle=look.dashes, marker=look.marker, markevery=every)
     if len(values) > 1:
@@ -33,7 +34,7 @@ def seeds_curve(axes: Axes, x: NDArray[Any], values: NDArray[Any], arm: str) -> 
 
 def arm_handles(arms: Iterable[str]) -> list[Line2D]:
     """Legend entries of arms."""
-    looks = {arm: style.arm_style(arm) for arm in arms}
+    looks = {arm: arm_style(arm) for arm in arms}
     return [
         Line2D([], [], color=look.color, linestyle=look.dashes, marker=look.marker, label=arm)
         for arm, look in looks.items()

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from paper_figures import captions, command, style
+from paper_figures.arms import arm_style
 from paper_figures.drawing import REFERENCE, reference_handle
 from paper_figures.results import Run, by_arm
 from pose_topo import joints
@@ -30,7 +31,8 @@ def draw(runs: list[Run]) -> Figure:
         axes.axhspan(low, high, zorder=0, **BAND)
     axes.axhline(_expected(runs), zorder=1, **REFERENCE)
     arms = by_arm(runs)
-    offsets = np.linspace(-0.25, 0.25, len(arms)) if len(arms) > 1 else [0.0]
+    reach = min(0.09 * (len(arms) - 1), 0.36)  # half the room that the arms of one joint take
+    offsets = np.linspace(-reach, reach, len(arms))
     places = [*range(len(KEYS)), len(KEYS) + 0.6]
     for offset, (arm, group) in zip(offsets, arms.items(), strict=True):
         for place, key in zip(places[:-1], KEYS, strict=True):
@@ -45,27 +47,30 @@ def draw(runs: list[Run]) -> Figure:
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.set(ylabel="Moran's I of |head weight|", xlim=(-0.6, places[-1] + 0.6))
-    figure.legend(handles=_handles(list(arms)), loc="outside upper center", ncols=len(arms) + 4, columnspacing=1.2)
+    handles = _handles(list(arms))
+    columns = len(handles) if len(handles) <= 8 else -(-len(handles) // 2)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.1, handlelength=1.8)
     return figure
 
 
 def _points(axes: Axes, x: float, arm: str, points: list[tuple[float | None, float | None]]) -> None:
     """The seeds' values at one place, filled where significant, and a bar at their mean."""
-    look = style.arm_style(arm)
+    look = arm_style(arm)
     known = [(value, q) for value, q in points if value is not None]
+    size = 3.6 if len(known) < 4 else 2.8
     for value, q in known:
         fill = look.color if q is not None and q < LEVEL else "white"
-        axes.plot(x, value, look.marker, markersize=3.6, color=look.color, markerfacecolor=fill, markeredgewidth=0.8)
+        axes.plot(x, value, look.marker, markersize=size, color=look.color, markerfacecolor=fill, markeredgewidth=0.7)
     if len(known) > 1:
         mean = float(np.mean([value for value, _ in known]))
-        axes.plot([x - 0.12, x + 0.12], [mean, mean], color=look.color, linewidth=1.4, zorder=2)
+        axes.plot([x - 0.08, x + 0.08], [mean, mean], color=look.color, linewidth=1.4, zorder=2)
 
 
 def _handles(arms: list[str]) -> list[Line2D | Patch]:
     def dot(color: str, marker: str, fill: str, label: str) -> Line2D:
         return Line2D([], [], color=color, marker=marker, markerfacecolor=fill, linestyle="", label=label)
 
-    looks = [(arm, style.arm_style(arm)) for arm in arms]
+    looks = [(arm, arm_style(arm)) for arm in arms]
     return [
         *(dot(look.color, look.marker, look.color, arm) for arm, look in looks),
         dot("0.3", "o", "0.3", f"q < {LEVEL:g}"),

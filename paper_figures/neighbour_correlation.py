@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from paper_figures import captions, command, style
+from paper_figures.arms import arm_style
 from paper_figures.drawing import bare, letter
 from paper_figures.results import Run, first_of_each
 
@@ -20,8 +21,10 @@ ALL_PAIRS = {"color": "black", "linewidth": 0.9, "linestyle": (0, (3, 1.2))}
 def draw(runs: list[Run]) -> Figure:
     """Maps above, histograms below; one scale for all arms."""
     shown = first_of_each(runs)
-    figure = style.new_figure(min(style.TWO_COLUMNS, 0.6 + 2.15 * len(shown)), 3.75)
-    axes = figure.subplots(2, len(shown), squeeze=False, height_ratios=[1.35, 1])
+    width = style.panels_width(len(shown))
+    side = min(1.5, (width - 1.3) / len(shown))  # of a map
+    figure = style.new_figure(width, side + 2.2)
+    axes = figure.subplots(2, len(shown), squeeze=False, height_ratios=[side, 1.1])
     values = np.concatenate([run.maps["neighbour_map"].ravel() for run in shown])
     values = values[np.isfinite(values)] if np.isfinite(values).any() else np.zeros(1)
     for which, run in enumerate(shown):
@@ -35,6 +38,8 @@ def draw(runs: list[Run]) -> Figure:
     top = 1.04 * max(place.get_ylim()[1] for place in axes[1]) / 1.05
     for place in axes[1]:
         place.set_ylim(0, top)
+    for place in axes[1, 1:]:
+        place.tick_params(labelleft=False)
     figure.colorbar(
         axes[0, 0].images[0], ax=axes[0].tolist(), label="mean correlation\nwith grid neighbours", shrink=0.9
     )
@@ -43,7 +48,7 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def _histogram(axes: Axes, run: Run) -> None:
-    look, bins = style.arm_style(run.arm), run.maps["correlation_bins"]
+    look, bins = arm_style(run.arm), run.maps["correlation_bins"]
     axes.stairs(run.maps["correlation_neighbours"], bins, color=look.color, fill=True, alpha=0.35)
     axes.stairs(run.maps["correlation_neighbours"], bins, color=look.color, linewidth=0.9)
     axes.stairs(run.maps["correlation_all"], bins, **ALL_PAIRS)
@@ -51,13 +56,13 @@ def _histogram(axes: Axes, run: Run) -> None:
         Line2D([], [], color=look.color, linewidth=3, alpha=0.6, label=_label(run, "neighbours", "neighbours")),
         Line2D([], [], label=_label(run, "all_pairs", "all pairs"), **ALL_PAIRS),
     ]
-    axes.set(xlabel="correlation over images", xlim=(-1, 1))
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), handlelength=1.8)
+    axes.set(xlabel="correlation", xlim=(-1, 1), xticks=(-1, 0, 1))
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), handlelength=1.3, handletextpad=0.5)
 
 
 def _label(run: Run, key: str, name: str) -> str:
     value = run.number("analysis", f"neighbour_correlation.{key}")
-    return name if value is None else f"{name}, mean {captions.fixed(value, 2)}"
+    return name if value is None else f"{name} {captions.fixed(value, 2)}"
 
 
 def caption(runs: list[Run]) -> str:
@@ -69,7 +74,8 @@ def caption(runs: list[Run]) -> str:
         f"{captions.count(runs, 'analysis', 'images')} held-out people. Top: each channel's mean correlation with its "
         f"{captions.same(shown, 'analysis', 'grid.neighbours')} grid neighbours "
         f"(crosses: no live channel or neighbour; {dead}). "
-        f"Bottom: densities for neighbour pairs (filled) and all pairs (dashed). Shown: {captions.seeds_of(shown)}. "
+        f"Bottom: densities for neighbour pairs (filled) and all pairs (dashed), with their means. "
+        f"Shown: {captions.seeds_of(shown)}. "
         f"Means, neighbours: {captions.per_arm(runs, 'analysis', 'neighbour_correlation.neighbours', 3)}; all pairs: "
         f"{captions.per_arm(runs, 'analysis', 'neighbour_correlation.all_pairs', 3)}."
         f"{captions.baseline_note(runs)} {captions.about(runs)}"

@@ -20,7 +20,7 @@ def draw(runs: list[Run]) -> Figure:
     """A map an arm and the joints' colours."""
     shown = first_of_each(runs)
     width = min(1.85, (style.TWO_COLUMNS - 1.45) / len(shown))
-    figure = style.new_figure(width * len(shown) + 1.45, width + 0.42)
+    figure = style.new_figure(width * len(shown) + 1.45, width + 0.52)
     *axes, key = figure.subplots(1, len(shown) + 1, width_ratios=[*[width] * len(shown), 1.4])
     for place, run in zip(axes, shown, strict=True):
         parcels(place, run.maps["labels"])
@@ -35,7 +35,7 @@ def _measured(run: Run) -> str:
     if found is None:
         return "no contiguity"
     return f"contiguity {captions.fixed(found, 2)}" + (
-        f" (chance {captions.fixed(null, 2)})" if null is not None else ""
+        f"\n(chance {captions.fixed(null, 2)})" if null is not None else ""
     )
 
 

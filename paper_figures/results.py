@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_figures.style import arm_order
+from paper_figures.arms import arm_order, chosen
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import read_json
 from pose_topo.schemas import OF_RUN
@@ -26,6 +26,10 @@ FILES = {
     "maps": "analysis.npz",
     "metrics": "metrics.csv",
     "examples": "examples.npz",
+}
+WITHIN = {  # what a file may hold or not, and who puts it there
+    "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
+    "grid": "an analysis.json of a network with a topographic layer",
 }
 
 
@@ -41,8 +45,16 @@ class Run:
     json: dict[str, dict[str, Any]]  # "evaluation", "analysis": those that are there
 
     def has(self, *parts: str) -> bool:
-        """Whether the folder holds all of `parts` (keys of `FILES`)."""
-        return all((self.folder / FILES[part]).is_file() for part in parts)
+        """Whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
+        return all(self._has(part) for part in parts)
+
+    def _has(self, part: str) -> bool:
+        analysis = self.json.get("analysis", {})
+        if part == "lesions":
+            return analysis.get("lesions") is not None
+        if part == "grid":
+            return analysis.get("model") == "topo"
+        return (self.folder / FILES[part]).is_file()
 
     def value(self, file: str, key: str) -> Any:
         """What stands under a dotted key, e.g. `("evaluation", "pckh.0.5.mean")`.
@@ -213,6 +225,12 @@ def by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:
     for run in sorted(runs, key=lambda run: (*arm_order(run.arm), run.seed)):
         arms.setdefault(run.arm, []).append(run)
     return arms
+
+
+def main_arms(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose arms `arms.chosen` lets into a figure that has a panel or a curve for each."""
+    shown = chosen(run.arm for run in runs)
+    return [run for run in runs if run.arm in shown]
 
 
 def first_of_each(runs: Iterable[Run]) -> list[Run]:

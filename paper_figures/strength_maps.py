@@ -28,7 +28,7 @@ def draw(runs: list[Run]) -> Figure:
         for place, joint in zip(axes, style.JOINT_ORDER, strict=True):
             strength = run.maps["strength"][joint]
             place.imshow(strength / (strength.max() or 1.0), cmap="viridis", vmin=0, vmax=1)
-            place.set_title(_title(run, joint), fontsize=6, pad=2)
+            place.set_title(_title(run, joint), fontsize=5.8, pad=2)
             bare(place)
         bar = part.colorbar(axes[0].images[0], ax=axes.tolist(), shrink=0.8, aspect=22, pad=0.01)
         bar.set_label("|head weight| / map's maximum", fontsize=6.5)
@@ -43,7 +43,7 @@ def _with_grid(runs: list[Run]) -> list[Run]:
 
 def _title(run: Run, joint: int) -> str:
     value = run.number("analysis", f"moran.per_joint.{joints.NAMES[joint]}.I")
-    return style.short(joint) + (f", {captions.fixed(value, 2)}" if value is not None else ", no I")
+    return style.short(joint) + (f" {captions.fixed(value, 2)}" if value is not None else ", no I")
 
 
 def caption(runs: list[Run]) -> str:

@@ -5,12 +5,10 @@ The byte-identity holds for one version of matplotlib (the lock's); another one 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -47,39 +45,6 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class ArmStyle:
-    """One arm's look: colour for most, dashes and marker for a grey print."""
-
-    color: str
-    dashes: Any
-    marker: str
-
-
-ARMS: dict[str, ArmStyle] = {  # Okabe and Ito's colours
-    "baseline": ArmStyle("#6E6E6E", (0, (1, 1.2)), "s"),
-    "control": ArmStyle("#0072B2", (0, (4, 1.5)), "o"),
-    "topo": ArmStyle("#D55E00", "-", "^"),
-}
-_OTHERS = (
-    ArmStyle("#009E73", (0, (6, 1.5, 1, 1.5)), "D"),
-    ArmStyle("#CC79A7", (0, (3, 1, 1, 1, 1, 1)), "v"),
-    ArmStyle("#56B4E9", (0, (8, 2)), "P"),
-    ArmStyle("#E69F00", (0, (2, 2)), "X"),
-)
-
-
-def arm_style(arm: str) -> ArmStyle:
-    """The look of an arm. One not named above gets its look by its name: the same in every figure."""
-    return ARMS.get(arm) or _OTHERS[zlib.crc32(arm.encode()) % len(_OTHERS)]
-
-
-def arm_order(arm: str) -> tuple[int, str]:
-    """Sort key: the arms of the study first, then the others by name."""
-    known = list(ARMS)
-    return (known.index(arm) if arm in known else len(known), arm)
-
-
 # Joints as figures list them: head to ankle, right beside left, eight to a row
 JOINT_ORDER: tuple[int, ...] = (
     *(joints.HEAD_TOP, joints.UPPER_NECK, joints.R_SHOULDER, joints.L_SHOULDER),
@@ -113,6 +78,11 @@ def short(joint: int) -> str:
     return joints.NAMES[joint].replace("right ", "R ").replace("left ", "L ")
 
 
+def panels_width(columns: int) -> float:
+    """Inches, of a figure with so many panels beside each other."""
+    return min(TWO_COLUMNS, 0.6 + 2.15 * columns)
+
+
 @contextmanager
 def applied() -> Iterator[None]:
     """Within, matplotlib has this style and nothing of the user's own settings; afterwards, what it had."""
@@ -122,9 +92,9 @@ def applied() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
     """An empty figure (inches) that needs no display and is in no global list."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

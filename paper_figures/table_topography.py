@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paper_figures import captions, command
+from paper_figures.arms import REFERENCE
 from paper_figures.results import Run, by_arm
 from paper_figures.tables import Column, Row, Table
 
@@ -45,7 +46,7 @@ def _value(run: Run, key: str, controls: dict[int, float | None]) -> float | Non
     if key != ABOVE:
         return run.number("analysis", key)
     own, control = run.number("analysis", "moran.mean_I"), controls.get(run.seed)
-    if own is None or control is None or run.arm == "control" or run.arm.endswith(command.REFERENCE):
+    if own is None or control is None or run.arm == "control" or run.arm.endswith(REFERENCE):
         return None
     return own - control
 
@@ -66,7 +67,7 @@ def caption(runs: list[Run]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code."""
-    return command.table(NAME, __doc__, ("analysis",), build, caption, argv)
+    return command.table(NAME, __doc__, ("analysis",), build, caption, argv, every_arm=False)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,12 @@ TOPO_LOSSES = {  # --topo-loss -> what it reads of the topographic layer; models
     "spatial-correlation": "activations",
     "topographic": "activations",
 }
-HEATMAP_STRIDE = 4  # input pixels per heatmap cell: three deconvolutions undo 8 of the backbone's 32
+BACKBONE_CHANNELS: dict[str, int] = dict(
+    zip(ARCHS, (512, 512, 2048, 2048, 2048), strict=True)
+)  # what the deconvolutions read
+BACKBONE_STRIDE = 32  # input pixels per cell behind the backbone
+DECONVOLUTIONS, DECONV_CHANNELS = 3, 256  # each doubles the side
+HEATMAP_STRIDE = BACKBONE_STRIDE // 2**DECONVOLUTIONS  # input pixels per heatmap cell
 
 
 @dataclass(frozen=True)

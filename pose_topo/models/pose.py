@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_topo import joints
-from pose_topo.config import ARCHS, TOPO_LOSSES, RunConfig
+from pose_topo.config import ARCHS, BACKBONE_CHANNELS, DECONV_CHANNELS, DECONVOLUTIONS, TOPO_LOSSES, RunConfig
 from pose_topo.errors import UsageError
 from pose_topo.lattice import Lattice
 from pose_topo.models.regularizers import check, spatial_loss
 from pose_topo.models.topographic import TopographicConv2d
-
-DECONV_CHANNELS = 256
 
 
 def resnet_backbone(arch: str) -> nn.Sequential:
@@ -34,7 +32,7 @@ def resnet_backbone(arch: str) -> nn.Sequential:
 def deconvolutions(in_channels: int) -> nn.Sequential:
     """Three times x2: 4x4 deconvolution (no bias: BatchNorm has one), BatchNorm, ReLU."""
     layers: list[nn.Module] = []
-    for _ in range(3):
+    for _ in range(DECONVOLUTIONS):
         layers += [
             nn.ConvTranspose2d(in_channels, DECONV_CHANNELS, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(DECONV_CHANNELS),
@@ -50,7 +48,7 @@ class SimpleBaseline(nn.Module):
     def __init__(self, arch: str, *, init: str = "standard", num_keypoints: int = joints.K) -> None:
         super().__init__()
         self.backbone = resnet_backbone(arch)
-        self.deconv = deconvolutions(512 if arch in ("resnet18", "resnet34") else 2048)
+        self.deconv = deconvolutions(BACKBONE_CHANNELS[arch])
         self.head = nn.Conv2d(DECONV_CHANNELS, num_keypoints, 1)
         init_deconvolutions(self.deconv, init)
         init_head(self.head)

@@ -10,5 +10,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three arms, two seeds: six results folders. Not to be changed."""
-    return made_up_results.write_study(tmp_path_factory.mktemp("study"))
+    """Three arms, two seeds, with lesions: six results folders. Not to be changed."""
+    return made_up_results.write_study(tmp_path_factory.mktemp("study"), lesions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ METRICS = (
     *("contiguity", "mean_row_norm", "participation_ratio", "lr", "images_per_s", "seconds"),
 )
 DEMO = "demo protocol: 96 px, no augmentation"
+RADII = (1.0, 2.0, 3.0, 4.0)
 FASTER = "the topographic layer's learning rate is 10 times that of the rest (the study: 1)"
 _rows, _columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
 DISTANCE = np.hypot(_rows[:, None] - _rows, _columns[:, None] - _columns)
@@ -37,7 +39,9 @@ def write_study(
     return [write_run(root / f"{arm}-s{seed}", arm, seed, **given) for arm in arms for seed in seeds]
 
 
-def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "demo") -> Path:
+def write_run(
+    folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "demo", lesions: bool = False
+) -> Path:
     """All files of one run."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *arm.encode()])
@@ -59,6 +63,8 @@ def write_run(folder: Path, arm: str, seed: int, *, data: str = "synthetic", pro
     evaluation["settings"]["split"] = "tompson" if data == "mpii" else "random"
     numbers, maps = _analysis(arm, rng)
     dump(folder / "evaluation.json", evaluation)
+    if lesions:
+        numbers |= {"lesions": _lesions(arm, rng), "lesions_reason": None}
     dump(folder / "analysis.json", numbers | identity | {"kind": "analysis"})
     np.savez_compressed(folder / "analysis.npz", allow_pickle=False, **maps)
     _metrics(folder / "metrics.csv", arm, rng, evaluation["pckh"]["0.5"]["mean"])
@@ -79,6 +85,28 @@ def edit(folder: Path, name: str, key: tuple[str, ...], value: Any) -> None:
         node = node[part]
     node[key[-1]] = value
     dump(folder / name, content)
+
+
+def setting(arm: str) -> dict[str, Any]:
+    """What an arm's name says of its loss, as analysis.json has it."""
+    if arm == "baseline":
+        return {"topo_loss": None, "lambda": None, "topo_lr_mult": None, "permuted": None}
+    parts = {key: re.search(rf"-{key}([0-9.]+)", arm) for key in "lm"}
+    loss = re.sub(r"-(l[0-9.]+|m[0-9.]+|permuted)", "", arm)
+    return {
+        "topo_loss": "weight-similarity" if loss in ("topo", "control") else loss,
+        "lambda": 0.0 if arm == "control" else float(parts["l"][1]) if parts["l"] else 0.5,
+        "topo_lr_mult": float(parts["m"][1]) if parts["m"] else 10.0,
+        "permuted": arm.endswith("permuted"),
+    }
+
+
+def smoothness(arm: str) -> float:
+    """Width of the fields, in channels, that the arm's maps are made of; 0 is noise."""
+    given = setting(arm)
+    if not given["lambda"] or given["permuted"]:
+        return 0.0
+    return 1.1 * (given["lambda"] / 0.5) ** 0.12 * (0.8 if given["topo_lr_mult"] == 1 else 1.0)
 
 
 def _evaluation(arm: str, rng: np.random.Generator) -> dict[str, Any]:
@@ -124,7 +152,7 @@ def _interval(mean: float) -> dict[str, Any]:
 
 
 def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, NDArray]]:
-    smooth = 1.1 if arm not in ("baseline", "control") else 0.0
+    smooth = smoothness(arm)
     strength = np.abs(_fields(rng, joints.K, smooth) + 0.25 * rng.normal(size=(joints.K, SIDE, SIDE)))
     matrix = np.corrcoef(
         _fields(rng, IMAGES, smooth).reshape(IMAGES, -1).T + 0.4 * rng.normal(size=(IMAGES, 1)).T.mean()
@@ -138,8 +166,7 @@ def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[
         "grid": {"height": SIDE, "width": SIDE, "neighbours": 8, "torus": False},
         "model": "topo" if known else "baseline",
         "images": 617,
-        "topo_lr_mult": known and 10.0,
-        "lambda": known and (0.0 if arm == "control" else 0.5),
+        **setting(arm),
         "moran": _moran(strength),
         "moran_measures": {
             "normalised": _moran(strength / np.linalg.norm(strength, axis=0)),
@@ -169,7 +196,7 @@ def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[
             "mean_row_norm": 0.31 if smooth else 1.41,
             "neighbour_cosine": 0.9 if smooth else 0.01,
             "all_pairs_cosine": 0.2 if smooth else 0.01,
-            "participation_ratio": 7.5 if smooth else 240.0,
+            "participation_ratio": 1 + 239 * np.exp(-3.6 * smooth) * (1 + 0.1 * rng.random()),
             "weight_similarity": 0.0012 if smooth else 3.97,
         },
     }
@@ -284,6 +311,25 @@ def _controls(smooth: bool) -> dict[str, Any]:
     }
 
 
+def _lesions(arm: str, rng: np.random.Generator) -> dict[str, Any]:
+    """More specific the larger the disc, where maps are smooth; at chance elsewhere."""
+    gain = 3.0 if smoothness(arm) else 0.0
+    radii = []
+    for place, radius in enumerate(RADII):
+        other = 0.8 * radius**1.5
+        found = gain * (place + 1) / len(RADII) + float(rng.normal(0, 0.15))
+        radii.append(
+            {"radius": radius, "channels": float([4.8, 12.1, 25.3, 41.0][place]), "damage": other + found / 16}
+            | {"null_damage": other, "null_damage_sd": 0.2, "specificity": found, "null_mean": 0.02, "null_sd": 0.2}
+            | {"p": 0.05 if gain else 0.4, "own": other + found, "other": other, "null_own": other + 0.02}
+            | {"null_other": other, "reason": None}
+        )
+    return {
+        **{"people": 617, "threshold": 0.5, "decode": "argmax", "flip_test": False, "intact": SCORE.get(arm, 78.0) - 1},
+        **{"centres": 16, "permuted_grids": 19, "smallest_p": 0.05, "radii": radii},
+    }
+
+
 def _correlations(matrix: NDArray[np.float64]) -> dict[str, NDArray]:
     every, apart = matrix[UPPER], np.floor(DISTANCE[UPPER] + 0.5)
     edges = np.linspace(-1, 1, 41)
@@ -316,9 +362,10 @@ def _metrics(path: Path, arm: str, rng: np.random.Generator, final: float) -> No
             loss = 0.004 * np.exp(-3 * share) * (1 + 0.05 * rng.normal())
             row = {"epoch": epoch, "train_loss": loss, "train_heatmap_loss": loss, "val_loss": loss, "lr": 1e-3}
             row |= {"val_pckh": final * (1 - np.exp(-4 * share)) / (1 - np.exp(-4)), "seconds": 20.0}
+            row["images_per_s"] = 100.0 + epoch
             if arm != "baseline":
                 rises = arm != "control"
-                row |= {"topo_loss": 4 * np.exp(-8 * share) if rises else 4.1, "lambda": 0.5 * rises}
+                row |= {"topo_loss": 4 * np.exp(-8 * share) if rises else 4.1, "lambda": setting(arm)["lambda"]}
                 row |= {"moran_i": 0.42 * share**2 if rises else 0.003 * rng.normal()}
                 row |= {"contiguity": 0.07 + 0.4 * share if rises else 0.07, "mean_row_norm": 1.0}
             writer.writerow(row)

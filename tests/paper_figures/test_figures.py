@@ -8,29 +8,36 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import made_up_results
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
-from paper_figures import style
+from paper_figures import FIGURES, GROUP_TABLES, TABLES, captions, style
+from paper_figures.results import load
 from pose_topo import joints
+from pose_topo.analysis.group import analyze_group
 
-FIGURES = {
+NEEDS = {  # what each cannot do without
+    "schematic": "analysis.json",
     "training_curves": "metrics.csv",
     "parcellation": "analysis.npz",
     "neighbour_correlation": "analysis.npz",
     "moran": "analysis.json",
     "correlation_distance": "analysis.npz",
     "coactivation": "analysis.json",
+    "tradeoff": "evaluation.json",
+    "lesions": "analysis.json",
     "overlays": "examples.npz",
     "strength_maps": "analysis.npz",
+    "table_pckh": "evaluation.json",
+    "table_metrics": "evaluation.json",
+    "table_topography": "analysis.json",
+    "table_losses": "metrics.csv",
 }
-TABLES = {"table_pckh": "evaluation.json", "table_topography": "analysis.json"}
 ROOT = Path(__file__).parents[2]
 DPI = 100  # a third of what is published: faster
 HOSTILE = """
@@ -38,9 +45,22 @@ backend: TkAgg
 font.size: 30
 font.family: serif
 text.usetex: True
+text.latex.preamble: \\usepackage{nothing}
+axes.prop_cycle: cycler('color', ['red'])
 pdf.fonttype: 3
 figure.dpi: 17
+figure.constrained_layout.use: True
 savefig.bbox: tight
+savefig.dpi: 31
+"""
+BUILD = """
+import sys
+from paper_figures import style
+style.SETTINGS["savefig.dpi"] = int(sys.argv.pop())
+from paper_figures.__main__ import main
+code = main(sys.argv[1:])
+assert not any(name.split('.')[0] == 'torch' for name in sys.modules)
+raise SystemExit(code)
 """
 
 
@@ -49,45 +69,36 @@ def run(name: str, folders: list[Path], out: Path, *more: str) -> int:
     return main(["--results", *map(str, folders), "--out", str(out), *more])
 
 
-BUILD = """
-import importlib, importlib.abc, sys
-class NoTorch(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in ('torch', 'torchvision'):
-            raise ImportError('torch is not for figures')
-sys.meta_path.insert(0, NoTorch())
-from paper_figures import style
-style.SETTINGS["savefig.dpi"] = int(sys.argv.pop())
-names, out, folders = sys.argv[1].split(','), sys.argv[2], sys.argv[3:]
-for name in names:
-    assert importlib.import_module('paper_figures.' + name).main(['--results', *folders, '--out', out]) == 0, name
-assert not any(name.split('.')[0] == 'torch' for name in sys.modules)
-"""
-
-
 @pytest.fixture(scope="module")
 def drawn(study: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Everything built twice at once: here, and in another process under hostile settings without torch."""
-    here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there") / "deeper"
-    rc = tmp_path_factory.mktemp("rc") / "matplotlibrc"
-    rc.write_text(HOSTILE, encoding="utf-8")
-    settings = {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(rc)}
-    names = [*FIGURES, *TABLES, "verdict"]
-    other = subprocess.Popen(
-        [sys.executable, "-c", BUILD, ",".join(names), str(there), *map(str, study[::-1]), str(DPI)],
-        env=os.environ | settings | {"PYTHONPATH": str(ROOT)},
-        cwd=rc.parent,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-    )
-    before = dict(matplotlib.rcParams)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(style.SETTINGS, "savefig.dpi", DPI)
-        codes = {name: run(name, study, here) for name in names}
-    error = other.communicate()[1].decode()
-    assert other.returncode == 0, error
-    assert codes == dict.fromkeys(names, 0) and dict(matplotlib.rcParams) == before
-    return here, there
+    """Everything built twice at once, in two processes where torch cannot be imported: the second is elsewhere, has the
+    results in other folders and another order, and hostile surroundings."""
+    root = tmp_path_factory.mktemp("drawn")
+    for name in ("torch", "torchvision"):
+        (root / "none" / name).mkdir(parents=True)
+        (root / "none" / name / "__init__.py").write_text("raise ImportError('torch is not for figures')\n")
+    for place in ("elsewhere", "config/stylelib"):
+        (root / place).mkdir(parents=True)
+    for place in ("elsewhere/matplotlibrc", "config/matplotlibrc", "hostile", "config/stylelib/default.mplstyle"):
+        (root / place).write_text(HOSTILE.replace("backend: TkAgg\n", "" if "style" in place else "backend: TkAgg\n"))
+    copies = [Path(shutil.copytree(folder, root / "copies" / folder.name)) for folder in study[::-1]]
+    analyze_group(study, root / "group")
+    shutil.copytree(root / "group", root / "copies" / "group")
+    hostile = {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8", "LANG": "tr_TR.UTF-8", "PYTHONHASHSEED": "2"}
+    hostile |= {"MATPLOTLIBRC": str(root / "hostile"), "MPLCONFIGDIR": str(root / "config"), "MPLBACKEND": "TkAgg"}
+    hostile |= {"SOURCE_DATE_EPOCH": "1", "COLUMNS": "20"}
+    builds = [
+        (root / "here", study, root / "group", {"TZ": "UTC", "LC_ALL": "C", "PYTHONHASHSEED": "1"}, ROOT),
+        (root / "there" / "deeper", copies, root / "copies" / "group", hostile, root / "elsewhere"),
+    ]
+    processes = []
+    for out, folders, group, settings, where in builds:
+        given = ["--results", *map(str, folders), "--out", str(out), "--group", str(group / "group.json"), str(DPI)]
+        paths = {"PYTHONPATH": os.pathsep.join(map(str, (root / "none", ROOT)))}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MPL")} | settings | paths
+        processes.append(subprocess.Popen([sys.executable, "-c", BUILD, *given], env=environment, cwd=where))
+    assert [process.wait() for process in processes] == [0, 0]
+    return builds[0][0], builds[1][0]
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -100,7 +111,9 @@ def test_figure_is_drawn_with_its_caption(name: str, drawn: tuple[Path, Path]) -
     pdf = (out / f"{name}.pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and b"/FontFile2" in pdf and b"/Type3" not in pdf
     text = (out / f"{name}.caption.md").read_text(encoding="utf-8")
-    for said in ("Protocol demo, resnet18, data synthetic", made_up_results.DEMO, made_up_results.FASTER, "topo 1"):
+    if name == "schematic":
+        return  # of no run in particular
+    for said in ("Protocol demo, resnet18, data synthetic", made_up_results.DEMO, made_up_results.FASTER, "Seeds: 1"):
         assert said in text
     assert "nan" not in text and "None" not in text
 
@@ -114,16 +127,16 @@ def test_captions_hold_the_numbers(study: list[Path], drawn: tuple[Path, Path]) 
     assert "queen, bounded, binary" in text and "9999 permutations" in text and "E[I] = -0.0039" in text
 
 
-@pytest.mark.parametrize("name", FIGURES | TABLES)
+@pytest.mark.parametrize("name", NEEDS)
 def test_missing_file_is_one_clear_line(
     name: str, study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(study[0], folder)
-    (folder / (FIGURES | TABLES)[name]).unlink()
+    shutil.copytree(study[-1], folder)
+    (folder / NEEDS[name]).unlink()
     assert run(name, [folder], tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and (FIGURES | TABLES)[name] in error and str(folder) in error
+    assert error.count("\n") == 1 and NEEDS[name] in error and str(folder) in error
     assert not (tmp_path / "out").exists()
 
 
@@ -134,7 +147,7 @@ def test_a_run_without_the_file_is_left_out(study: list[Path], tmp_path: Path) -
         arms.append(tmp_path / source.name)
     (arms[0] / "analysis.json").unlink()
     assert run("moran", arms, tmp_path / "out") == 0
-    assert "Seeds: topo 1." in (tmp_path / "out" / "moran.caption.md").read_text(encoding="utf-8")
+    assert "Seeds: 1 (topo)." in (tmp_path / "out" / "moran.caption.md").read_text(encoding="utf-8")
 
 
 def test_what_does_not_exist_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,29 +165,29 @@ def test_what_does_not_exist_is_not_drawn(tmp_path: Path, monkeypatch: pytest.Mo
         assert run(name, [folder], tmp_path / "out") == 0
 
 
-def test_an_unknown_arm_keeps_its_look() -> None:
-    assert style.arm_style("topoloss") == style.arm_style("topoloss")
-    assert style.arm_style("topoloss") not in style.ARMS.values()
-    assert sorted(("z", "topo", "a", "control", "baseline"), key=style.arm_order) == [
-        "baseline",
-        "control",
-        "topo",
-        "a",
-        "z",
-    ]
-
-
 def test_right_joints_are_darker_than_left_and_all_colors_differ() -> None:
     colors = [style.joint_color(k) for k in range(joints.K)]
     assert sorted(style.JOINT_ORDER) == list(range(joints.K)) and len(set(colors)) == joints.K
     for right, left in joints.FLIP_PAIRS:
         assert np.dot(colors[right], (0.3, 0.59, 0.11)) + 0.15 < np.dot(colors[left], (0.3, 0.59, 0.11))
-    lightness = sorted(np.dot(to_rgb(look.color), (0.3, 0.59, 0.11)) for look in style.ARMS.values())
-    assert len({(str(look.dashes), look.marker) for look in style.ARMS.values()}) == len(lightness)
 
 
 def test_bytes_are_the_same_anywhere(drawn: tuple[Path, Path]) -> None:
-    """Other folder, order of runs, time zone, locale and hash seed; a hostile matplotlibrc; and no torch."""
+    """Other folders, order of runs, time zone, locale and hash seed; hostile settings, style and backend; no torch."""
     first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in drawn)
-    assert len(first) == 3 * len(FIGURES) + 4 * len(TABLES) + 2
+    assert len(first) == 3 * len(FIGURES) + 4 * len([*TABLES, *GROUP_TABLES])
     assert [name for name in first if first[name] != second.get(name)] == [] and len(second) == len(first)
+
+
+def test_every_script_is_listed() -> None:
+    """Whoever adds a figure adds it to the list that is drawn from."""
+    scripts = {path.stem for path in (ROOT / "paper_figures").glob("*.py") if "\nNAME = " in path.read_text("utf-8")}
+    assert scripts - {"verdict"} == {*FIGURES, *TABLES, *GROUP_TABLES} == {*NEEDS, *GROUP_TABLES}
+
+
+def test_seeds_in_few_words(study: list[Path]) -> None:
+    runs = [replace(load([study[0]])[0], arm=arm, seed=seed) for arm in ("control", "topo") for seed in range(6)]
+    runs += [replace(runs[0], arm="topo-m1", seed=seed) for seed in (0, 2, 4)]
+    assert captions.seeds_by_arm(runs) == "0 to 5 (control, topo); 0, 2, 4 (topo-m1)"
+    many = [replace(runs[0], arm=f"topo-l{weight}", seed=seed) for weight in range(9) for seed in (0, 1)]
+    assert captions.seeds_by_arm(many) == "0, 1 (each of 9 arms)"

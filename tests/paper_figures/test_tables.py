@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import made_up_results
 import pytest
 
-from paper_figures import table_pckh, table_topography
+from paper_figures import table_losses, table_metrics, table_pckh, table_seeds, table_topography
 from paper_figures.tables import Column, Row, Table, grid, shown, to_csv, to_latex, to_markdown
+from pose_topo.analysis.group import METRICS, analyze_group
+from pose_topo.config import TOPO_LOSSES
 
 ONE = Column("x", "X", 1)
 
@@ -28,6 +31,8 @@ ONE = Column("x", "X", 1)
         ((0.01, 0.2), Column("p", "p", 4, largest=True), "0.2000"),
         ((0.005, 0.005), Column("l", "λ", None), "0.005"),
         ((0.5, 1.0), Column("l", "λ", None), "0.5 / 1"),
+        (("a", "a", None), Column("w", "Word", None), "a"),
+        ((None,), Column("w", "Word", None), "–"),
     ],
 )
 def test_a_cell_by_hand(values: tuple[float | None, ...], column: Column, text: str) -> None:
@@ -41,10 +46,12 @@ def test_the_three_formats_by_hand() -> None:
         to_csv(table)
         == 'arm,seed,x,source\n"my_arm, ResNet-50",1,1.234,here\n"my_arm, ResNet-50",2,-0.5,here\nother,,,\n'
     )
-    assert to_markdown(table) == "|  | X |\n| --- | ---: |\n| my_arm, ResNet-50 | 0.4 ± 1.2 |\n| other | – |\n"
-    assert r"my\_arm, ResNet-50 & 0.4 $\pm$ 1.2 \\" in to_latex(table) and r"other & -- \\" in to_latex(table)
+    assert to_markdown(grid(table)) == "|  | X |\n| --- | ---: |\n| my_arm, ResNet-50 | 0.4 ± 1.2 |\n| other | – |\n"
+    assert r"my\_arm, ResNet-50 & 0.4 $\pm$ 1.2 \\" in to_latex(grid(table)) and r"other & -- \\" in to_latex(
+        grid(table)
+    )
     assert grid(Table((ONE,), (row,), transposed=True)) == [["", "my_arm, ResNet-50"], ["X", "0.4 ± 1.2"]]
-    assert "$-$0.5" in to_latex(Table((ONE,), (Row("a", {"x": (-0.5,)}),)))
+    assert "$-$0.5" in to_latex(grid(Table((ONE,), (Row("a", {"x": (-0.5,)}),))))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -108,3 +115,114 @@ def test_topography_is_the_analyses(study: list[Path], tmp_path: Path) -> None:
     assert rows["control", "1"]["I_above_control"] == "" and rows["baseline", "1"]["lambda"] == ""
     text = (tmp_path / "table_topography.md").read_text(encoding="utf-8")
     assert "| λ | – | 0 | 0.5 |" in text and "| E[I] | -0.0039 | -0.0039 | -0.0039 |" in text
+
+
+def test_metrics_are_the_evaluations(study: list[Path], tmp_path: Path) -> None:
+    made_up_results.write_study(tmp_path / "runs", arms=("topo",))
+    folders = [tmp_path / "runs" / f"topo-s{seed}" for seed in (1, 2)]
+    for folder, official, labelled, ratio in zip(folders, (80.0, 81.0), (94.0, 95.0), (2.4, 2.5), strict=True):
+        for key, value in ((("pckh", "0.5", "mean"), official), (("legacy", "pckh_labelled"), labelled)):
+            made_up_results.edit(folder, "evaluation.json", key, value)
+        made_up_results.edit(folder, "evaluation.json", ("legacy", "head_ratio", "median"), ratio)
+    assert table_metrics.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
+    rows = _rows(tmp_path / "table_metrics.csv")
+    assert [(row["pckh"], row["legacy_labelled"], row["unlabelled"]) for row in rows] == [
+        ("80.0", "94.0", "660"),
+        ("81.0", "95.0", "660"),
+    ]
+    text = (tmp_path / "table_metrics.md").read_text(encoding="utf-8")
+    assert "| topo | 80.5 ± 0.7 | 94.5 ± 0.7 | 79.5 | 660 | 2.45 ± 0.07 | 2.42 |" in text
+    caption = (tmp_path / "table_metrics.caption.md").read_text(encoding="utf-8")
+    assert "(2.45 (2.40 to 2.50) times the official one in the median)" in caption and "660 of them" in caption
+
+
+def test_metrics_without_a_legacy_number_say_why(tmp_path: Path) -> None:
+    folder = made_up_results.write_run(tmp_path / "run", "topo", 1)
+    for key, value in (("pckh", None), ("pckh_labelled", None), ("reason", "no sizes")):
+        made_up_results.edit(folder, "evaluation.json", ("legacy", key), value)
+    assert table_metrics.main(["--results", str(folder), "--out", str(tmp_path)]) == 0
+    assert "No legacy number: no sizes." in (tmp_path / "table_metrics.caption.md").read_text(encoding="utf-8")
+    assert "| – | – | 660 |" in (tmp_path / "table_metrics.md").read_text(encoding="utf-8")
+
+
+def test_the_sweep_by_hand(tmp_path: Path) -> None:
+    arms = ("topoloss-l5", "topo-l0.05", "control", "topo", "baseline")
+    folders = made_up_results.write_study(tmp_path / "runs", arms=arms)
+    for folder, rates in zip(folders[:2], ((10, 30, 20), (40, 60, 50)), strict=True):  # topoloss-l5
+        for keys, value in (
+            (("moran", "mean_I"), 0.25),
+            (("moran_measures", "normalised", "mean_I"), 0.125),
+            (("health", "neighbour_cosine"), 0.75),
+            (("health", "all_pairs_cosine"), 0.5),
+        ):
+            made_up_results.edit(folder, "analysis.json", keys, value)
+        lines = "".join(f"{epoch},{rate}\n" for epoch, rate in enumerate(rates, 1))
+        (folder / "metrics.csv").write_text(f"epoch,images_per_s\n{lines}4,\n", encoding="utf-8")
+    assert table_losses.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
+    rows = _rows(tmp_path / "table_losses.csv")
+    assert [row["arm"] for row in rows[::2]] == ["control", "topo", "topo-l0.05", "topoloss-l5"]  # no baseline
+    last = rows[-1]
+    assert (last["loss"], last["lambda"], last["topo_lr_mult"], last["n"]) == ("topoloss", "5.0", "10.0", "2")
+    assert (last["mean_I"], last["mean_I_normalised"], last["cosine_excess"]) == ("0.25", "0.125", "0.25")
+    assert [row["images_per_s"] for row in rows[-2:]] == ["20.0", "50.0"] and rows[0]["loss"] == ""
+    line = (tmp_path / "table_losses.md").read_text(encoding="utf-8").splitlines()[-1]
+    assert line.startswith("| topoloss-l5 | 5 | 10 | 2 | 0.250 | 0.125 |") and line.endswith("| 0.250 | 35 ± 21 |")
+    caption = (tmp_path / "table_losses.caption.md").read_text(encoding="utf-8")
+    assert "(topo: weight-similarity; others by name)" in caption and "16 x 16 grid" in caption
+    assert "Seeds: 1, 2 (control, topo, topo-l0.05, topoloss-l5)." in caption
+
+
+def test_latex_breaks_titles_and_rules_off_blocks() -> None:
+    cells = [["", "Kind", "Head size, legacy / official"], ["a", "x|y", "1"], ["", "z", "2"], ["b", "x", "-3"]]
+    lines = to_latex(cells, words=2).splitlines()
+    assert lines[0] == r"\begin{tabular}{llr}"
+    assert lines[2] == r" & Kind & \shortstack[r]{Head size, \\ legacy / \\ official} \\"
+    assert lines[4:8] == [r"a & x$|$y & 1 \\", r" & z & 2 \\", r"\midrule", r"b & x & $-$3 \\"]
+    assert to_markdown(cells, words=2).splitlines()[1] == "| --- | --- | ---: |"
+
+
+def test_a_topography_table_has_the_main_arms(study: list[Path], tmp_path: Path) -> None:
+    losses = [f"{loss}-l{weight}" for loss in list(TOPO_LOSSES)[1:] for weight in (0.05, 0.5)]
+    sweep = made_up_results.write_study(tmp_path / "runs", arms=tuple(losses), seeds=(1,))
+    assert table_topography.main(["--results", *map(str, [*study, *sweep]), "--out", str(tmp_path)]) == 0
+    assert {row["arm"] for row in _rows(tmp_path / "table_topography.csv")} == {"baseline", "control", "topo"}
+    caption = (tmp_path / "table_topography.caption.md").read_text(encoding="utf-8")
+    assert caption.endswith("Shown are 3 of 13 arms; table_losses has the sweep.\n")
+
+
+def test_seeds_by_hand(tmp_path: Path) -> None:
+    """Differences of seeds 1 and 2 in I are .5 and .7; each pair has p >= 2 / 2^2."""
+    folders = made_up_results.write_study(tmp_path / "runs", arms=("control", "topo"))
+    for folder, value in zip(folders, (0.0, 0.1, 0.5, 0.8), strict=True):
+        made_up_results.edit(folder, "analysis.json", ("moran", "mean_I"), value)
+    for folder, value in zip(folders, (80.0, 81.0, 79.0, 79.0), strict=True):
+        made_up_results.edit(folder, "evaluation.json", ("pckh", "0.5", "mean"), value)
+    group = analyze_group(folders, tmp_path / "group")
+    assert set(table_seeds.MEASURES) == set(METRICS) == set(group["arms"]["topo"]["metrics"])
+    assert table_seeds.main(["--group", str(tmp_path / "group" / "group.json"), "--out", str(tmp_path)]) == 0
+    lines = (tmp_path / "table_seeds.md").read_text(encoding="utf-8").splitlines()
+    # half the t interval is 12.706 x .1414 / sqrt 2 = 1.271, and 9.53 for the PCKh differences -1 and -2 (sd .7071)
+    assert lines[2] == "| topo | Moran's I of \\|w\\| | 2 | 0.600 | -0.671 to 1.871 | 0.500 | 0.500 |"
+    assert "|  | PCKh@0.5 | 2 | -1.5 | -7.9 to 4.9 | 0.500 | 0.500 |" in lines
+    share = (0.5 + 0.8) / 2 / 0.43  # 0.43: the best I of the made-up control
+    assert lines[-1] == f"|  | I / best I of the control | – | ratio {share:.2f} | – | – | – |"
+    row = _rows(tmp_path / "table_seeds.csv")[0]
+    assert (row["arm"], row["measure"], row["n"], row["seeds"]) == ("topo", "I", "2", "1 2")
+    assert [float(value) for value in row["differences"].split()] == pytest.approx([0.5, 0.7])
+    caption = (tmp_path / "table_seeds.caption.md").read_text(encoding="utf-8")
+    assert "t, 95%, n - 1 degrees of freedom" in caption and "Protocol demo, resnet18. Seeds: 1, 2." in caption
+
+
+def test_without_a_group_there_is_no_table(
+    study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--group", str(tmp_path / "group.json"), "--out", str(tmp_path / "out")]
+    assert table_seeds.main(where) == 1 and not (tmp_path / "out").exists()
+    assert capsys.readouterr().err.startswith("table_seeds: there is no comparison of arms over seeds")
+    assert table_seeds.main([*where, "--if-there"]) == 0
+    assert (
+        (tmp_path / "out" / "table_seeds.caption.md").read_text(encoding="utf-8").startswith("Not shown: there is no")
+    )
+    shutil.copy(study[0] / "analysis.json", tmp_path / "group.json")
+    assert table_seeds.main([*where, "--if-there"]) == 1
+    assert "not a schema 1 group file" in capsys.readouterr().err

@@ -1,0 +1,175 @@
+"""The trade-off: PCKh@0.5 against Moran's I over losses and lambdas, and which layers collapsed (result files)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from paper_figures import captions, command, style
+from paper_figures.arms import arm_style, family
+from paper_figures.drawing import letter
+from paper_figures.labels import place_labels
+from paper_figures.results import Run, by_arm
+from pose_topo.errors import PoseTopoError
+
+NAME = "tradeoff"
+MORAN, NORMALISED = ("analysis", "moran.mean_I"), ("analysis", "moran_measures.normalised.mean_I")
+PCKH, DIRECTIONS = ("evaluation", "pckh.0.5.mean"), ("analysis", "health.participation_ratio")
+PANELS = (  # x, y and their labels
+    (MORAN, PCKH, "Accuracy against I of |w|", "Moran's I of |head weight|", "PCKh@0.5 (%)"),
+    (NORMALISED, PCKH, "The same without gain", "Moran's I of normalised |head weight|", "PCKh@0.5 (%)"),
+    (MORAN, DIRECTIONS, "Collapse", "Moran's I of |head weight|", "participation ratio of the layer"),
+)
+
+
+@dataclass(frozen=True)
+class Point:
+    """The seeds of one arm in one panel: (seeds,) values of x and y."""
+
+    arm: str
+    weight: float
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        return float(self.x.mean()), float(self.y.mean())
+
+
+def draw(runs: list[Run]) -> Figure:
+    """Three panels and a legend; one colour and marker a loss, its points joined by ascending lambda."""
+    mapped = with_grid(runs)
+    figure = style.new_figure(style.TWO_COLUMNS, 5.0)
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    axes, drawn = figure.subplots(2, 2).ravel(), []
+    for which, (x, y, title, x_label, y_label) in enumerate(PANELS):
+        points = [point for group in by_arm(mapped).values() if (point := _point(group, x, y)) is not None]
+        if y == DIRECTIONS:
+            axes[which].set_yscale("log")
+            axes[which].yaxis.set_major_formatter("{x:g}")
+        else:
+            _level(axes[which], [run for run in runs if run not in mapped])
+        for name in dict.fromkeys(family(point.arm) for point in points):
+            _series(axes[which], [point for point in points if family(point.arm) == name])
+        axes[which].set(xlabel=x_label, ylabel=y_label)
+        axes[which].margins(0.1)
+        letter(axes[which], which, title)
+        drawn.append(points)
+    axes[3].axis("off")
+    axes[3].legend(handles=_handles(runs, mapped), loc="center left", title="number at a point: λ", alignment="left")
+    figure.draw_without_rendering()  # labels are placed where the layout has put the points
+    for place, points in zip(axes, drawn, strict=False):
+        labelled = [(*point.mean, f"{point.weight:g}", arm_style(point.arm).color) for point in points if point.weight]
+        place_labels(place, labelled, _occupied(points))
+    return figure
+
+
+def with_grid(runs: list[Run]) -> list[Run]:
+    """The runs with a topographic layer.
+
+    Raises:
+        NothingToShowError: there is none.
+    """
+    mapped = [run for run in runs if run.has("grid")]
+    if not mapped:
+        raise command.NothingToShowError("no run has a topographic layer", [run.folder for run in runs])
+    return mapped
+
+
+def _point(group: Sequence[Run], x: tuple[str, str], y: tuple[str, str]) -> Point | None:
+    """An arm's seeds that have both numbers; None where none has."""
+    weights = {run.number("analysis", "lambda") or 0.0 for run in group}
+    if len(weights) > 1:
+        raise PoseTopoError(f"the seeds of {group[0].arm} have different lambdas ({sorted(weights)})")
+    pairs = [(run.number(*x), run.number(*y)) for run in group]
+    known = np.array([pair for pair in pairs if None not in pair], dtype=float)
+    return Point(group[0].arm, weights.pop(), *known.T) if known.size else None
+
+
+def _series(axes: Axes, points: list[Point]) -> None:
+    """One loss: a marker at the mean of each lambda, bars over the range of the seeds."""
+    points = sorted(points, key=lambda point: point.weight)
+    look = arm_style(points[0].arm)
+    axes.plot(*np.transpose([point.mean for point in points]), color=look.color, linewidth=0.7, alpha=0.6, zorder=2)
+    for point in points:
+        (x, y), face = point.mean, look.color
+        reach = [[[v - a.min()], [a.max() - v]] for v, a in ((x, point.x), (y, point.y))]
+        axes.errorbar(x, y, reach[1], reach[0], ecolor=look.color, elinewidth=0.7, fmt="none", zorder=3)
+        axes.plot(x, y, look.marker, color=face, markersize=5, markeredgecolor="black", markeredgewidth=0.4, zorder=4)
+
+
+def _level(axes: Axes, baselines: Sequence[Run]) -> None:
+    """A line at the PCKh of the baseline, whose grid means nothing."""
+    values = [v for run in baselines if (v := run.number(*PCKH)) is not None]
+    if values:
+        look = arm_style("baseline")
+        axes.axhline(float(np.mean(values)), color=look.color, linestyle=look.dashes, linewidth=1.0, zorder=1)
+
+
+def _occupied(points: Sequence[Point]) -> list[tuple[float, float]]:
+    """Where no label should stand: points and the ends of their bars."""
+    return [
+        place
+        for point in points
+        for x, y in [point.mean]
+        for place in ((x, y), (point.x.min(), y), (point.x.max(), y), (x, point.y.min()), (x, point.y.max()))
+    ]
+
+
+def _handles(runs: Sequence[Run], mapped: Sequence[Run]) -> list[Line2D]:
+    """A line a loss; the baseline's level."""
+    handles = []
+    for name in dict.fromkeys(family(run.arm) for run in mapped):
+        loss = next(run.value("analysis", "topo_loss") for run in mapped if family(run.arm) == name)
+        look, label = arm_style(name), f"topo ({loss})" if name == "topo" else name
+        label += " (λ = 0)" if name == "control" else ""
+        handles.append(
+            Line2D(
+                *([], []),
+                **{"color": look.color, "marker": look.marker, "linewidth": 0.7, "markersize": 5, "label": label},
+                markeredgecolor="black",
+                markeredgewidth=0.4,
+            )
+        )
+    if len(mapped) < len(runs):
+        look = arm_style("baseline")
+        handles.append(Line2D([], [], color=look.color, linestyle=look.dashes, label="baseline (level of PCKh)"))
+    return handles
+
+
+def caption(runs: list[Run]) -> str:
+    """What is shown; the anchor and the study's arm in numbers."""
+    mapped = with_grid(runs)
+    arms = by_arm(mapped)
+    counts = sorted({len(group) for group in arms.values()})
+    anchors = [run for name in ("control", "topo") for run in arms.get(name, [])]
+    losses = {run.value("analysis", "topo_loss") for run in mapped if run.number("analysis", "lambda")}
+    weights = {run.number("analysis", "lambda") for run in mapped} - {0}
+    return (
+        f"What topography costs: {len(losses)} spatial loss{'es' if len(losses) != 1 else ''} at "
+        f"{len(weights)} weight{'s' if len(weights) != 1 else ''} λ ({len(arms)} arms, "
+        f"{' or '.join(map(str, counts))} seed{'s' if counts != [1] else ''} each). a: PCKh@0.5 of held-out people "
+        "against Moran's I of the joints' |head weight| maps, averaged over joints; b: the same with each channel's "
+        "gain divided out, since |w| mixes gain and tuning; c: how many directions the layer's weights use, on a log "
+        "scale: near 1 a high I is a collapsed layer. Points are means over seeds, bars their range, lines join the "
+        "λ of one loss; the control (λ = 0) is the anchor"
+        f"{'' if 'control' in arms else ' and is missing here'}. "
+        f"Mean I: {captions.per_arm(anchors, *MORAN, 3)}; normalised: {captions.per_arm(anchors, *NORMALISED, 3)}; "
+        f"PCKh@0.5: {captions.per_arm(anchors, *PCKH, 1)}; participation ratio: "
+        f"{captions.per_arm(anchors, *DIRECTIONS, 1)}. {captions.about(runs)}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    return command.figure(NAME, __doc__, ("analysis", "evaluation"), draw, caption, argv, every_arm=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
