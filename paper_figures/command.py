@@ -19,11 +19,17 @@ from pose_topo.files import write_text
 REFERENCE = " (reference)"  # after the arm of a run that was not made with the others
 
 
-def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """The options every script has."""
+def parser(name: str, description: str | None, *, needed: bool = True) -> argparse.ArgumentParser:
+    """The options every script has; results may be missing where they are not `needed`."""
     made = argparse.ArgumentParser(prog=f"python -m paper_figures.{name}", description=description)
     made.add_argument(
-        "--results", type=Path, nargs="+", required=True, metavar="DIR", help="results folders, one a run"
+        "--results",
+        type=Path,
+        nargs="+" if needed else "*",
+        required=needed,
+        default=[],
+        metavar="DIR",
+        help="results folders, one a run",
     )
     made.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the output goes")
     return made

@@ -72,7 +72,7 @@ def drawn(study: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[
     rc = tmp_path_factory.mktemp("rc") / "matplotlibrc"
     rc.write_text(HOSTILE, encoding="utf-8")
     settings = {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8", "PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(rc)}
-    names = [*FIGURES, *TABLES, "verdict"]
+    names = [*FIGURES, *TABLES, "check"]
     other = subprocess.Popen(
         [sys.executable, "-c", BUILD, ",".join(names), str(there), *map(str, study[::-1]), str(DPI)],
         env=os.environ | settings | {"PYTHONPATH": str(ROOT)},
