@@ -28,8 +28,10 @@ def summary(values: Values) -> str:
     found = list(values.values())
     if len(found) == 1:
         return f"{found[0]:.4g}"
-    seeds = all(name.isdecimal() for name in values)
-    return f"{fmean(found):.4g} ({min(found):.4g} to {max(found):.4g}, {len(found)} {'seeds' if seeds else 'runs'})"
+    what = f"{len(found)} {'seeds' if all(name.isdecimal() for name in values) else 'runs'}"
+    if len(set(found)) == 1:
+        return f"{found[0]:.4g} ({what})"
+    return f"{fmean(found):.4g} ({min(found):.4g} to {max(found):.4g}, {what})"
 
 
 def sentence(finding: Finding) -> str:
@@ -55,8 +57,9 @@ def to_json(study: Study, judged: Sequence[Judged], results: Results) -> dict[st
         "schema": SCHEMA,
         "kind": "claims",
         "level": study.level,
-        "profiles": {
-            profile.id: {
+        "profiles": [
+            {
+                "id": profile.id,
                 "about": profile.about,
                 "command": profile.command,
                 "disk": profile.disk,
@@ -65,7 +68,7 @@ def to_json(study: Study, judged: Sequence[Judged], results: Results) -> dict[st
                 "reference": about(profile, results.committed(profile)),
             }
             for profile in study.profiles.values()
-        },
+        ],
         "claims": [_entry(one) for one in judged],
         "not_supported": list(study.limits.not_supported),
         "never_run": [entry.what for entry in study.limits.never_run],
@@ -107,9 +110,9 @@ def to_markdown(content: dict[str, Any], judged: Sequence[Judged], limits: str) 
             lines.append(f"| {first} | {' | '.join(cells)} |")
             first = " | "
     lines += ["", "Means over seeds (smallest to largest).", ""]
-    for name, profile in content["profiles"].items():
+    for profile in content["profiles"]:
         here = "the reference runs themselves." if profile["here_is_reference"] else profile["here"]
-        lines.append(f"- **{name}**, {profile['about']} (`{profile['command']}`).")
+        lines.append(f"- **{profile['id']}**, {profile['about']} (`{profile['command']}`).")
         lines.append(f"  Here: {here} Reference: {profile['reference']}")
     return "\n".join(lines) + "\n\n" + limits
 
