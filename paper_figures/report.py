@@ -15,9 +15,8 @@ from paper_figures.check import SCHEMA, summary
 from paper_figures.markup import inline
 from paper_figures.origins import Origins, load_origins
 from paper_figures.papers import Paper, load_papers
-from paper_figures.results import Run, load
+from paper_figures.results import Run, by_arm, load
 from paper_figures.strips import strip
-from paper_figures.style import arm_order
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import read_json, write_text
 
@@ -84,20 +83,20 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Runs by data set, protocol, backbone and arm."""
-    groups: dict[tuple[Any, ...], list[Run]] = {}
+    """Runs by data set, protocol, backbone and arm; shortened ones apart."""
+    parts: dict[tuple[str, str, str, bool], list[Run]] = {}
     for run in runs:
-        key = (run.data or "?", run.protocol, run.arch, arm_order(run.arm), run.arm, not run.as_protocol)
-        groups.setdefault(key, []).append(run)
+        parts.setdefault((run.data or "?", run.protocol, run.arch, not run.as_protocol), []).append(run)
     return [
         {
             "where": ", ".join(key[:3]),
-            "arm": key[4],
+            "arm": arm,
             "seeds": ", ".join(str(seed) for seed in sorted({run.seed for run in group})),
-            "as_protocol": group[0].as_protocol,
+            "as_protocol": not key[3],
             "deviations": "; ".join(dict.fromkeys(text for run in group for text in run.deviations)) or "none",
         }
-        for key, group in sorted(groups.items())
+        for key, part in sorted(parts.items())
+        for arm, group in by_arm(part).items()
     ]
 
 
