@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_figures.arms import arm_order, chosen
+from paper_figures.swapped import disagreement
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import read_json
 from pose_topo.schemas import OF_RUN
@@ -150,13 +151,14 @@ def _descend(node: Any, parts: Sequence[str]) -> Any:
     raise KeyError(".".join(parts))
 
 
-def load(folders: Iterable[Path]) -> list[Run]:
-    """The runs in `folders`, by arm and seed. A folder without evaluation.json and analysis.json is left out.
+def load(folders: Iterable[Path], keep: Callable[[Run], bool] = lambda run: True) -> list[Run]:
+    """The runs in `folders` that are to be kept, by arm and seed. A folder without evaluation.json and analysis.json
+    is left out.
 
     Raises:
         PoseTopoError: a folder does not exist, its files contradict each other, or two are of the same run.
     """
-    runs = [run for folder in folders if (run := _read(Path(folder))) is not None]
+    runs = [run for folder in folders if (run := _read(Path(folder))) is not None and keep(run)]
     seen: dict[tuple[Any, ...], Run] = {}
     for run in runs:
         key = (run.protocol, run.arch, run.data, run.arm, run.seed)
@@ -179,7 +181,8 @@ def _read(folder: Path) -> Run | None:
     for key in (*IDENTITY, "checkpoint_sha256", "data_sha256"):
         if len({content.get(key) for content in found.values()}) > 1:
             raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both anew")
-    _check_arm(folder, first["arm"], found.get("analysis", {}).get("lambda"))
+    if "analysis" in found and (wrong := disagreement(first["arm"], found["analysis"])):
+        raise PoseTopoError(f"{folder}: says it is {first['arm']}, with {wrong}: arms swapped?")
     return Run(folder, first["arm"], int(first["seed"]), first["arch"], first["protocol"], found)
 
 
@@ -188,12 +191,6 @@ def _document(folder: Path, kind: str) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("kind") != kind or content.get("schema") != OF_RUN[kind]:
         raise PoseTopoError(f"{folder / FILES[kind]} is not a schema {OF_RUN[kind]} {kind} file: make it anew")
     return content
-
-
-def _check_arm(folder: Path, arm: str, weight: float | None) -> None:
-    """An arm's name and its lambda must agree: control is the topographic model without the loss."""
-    if weight is not None and arm in ("control", "topo") and (weight == 0) != (arm == "control"):
-        raise PoseTopoError(f"{folder}: says it is {arm}, with lambda {weight:g}: arms swapped?")
 
 
 def one_study(runs: Sequence[Run]) -> None:

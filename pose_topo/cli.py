@@ -198,9 +198,12 @@ def _shared(chosen: options.ResultOptions) -> dict[str, Any]:
 @app.command("download")
 def download(
     target: Annotated[
-        str, typer.Argument(help="mpii, images, annotations, split, weights, reference, gdrive or synthetic.")
+        str,
+        typer.Argument(help="mpii, images, annotations, split, weights, reference, checkpoints, gdrive or synthetic."),
     ],
-    data: Annotated[Path, typer.Option(help="Data folder to fill.")] = Path("mpii"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder to fill [default: mpii; for checkpoints: checkpoints].")
+    ] = None,
     people: Annotated[int, typer.Option(help="synthetic: how many annotated people.")] = 2000,
     seed: Annotated[int, typer.Option(help="synthetic: seed of the renderer.")] = 0,
     arch: Annotated[str | None, typer.Option(help="weights: which ResNet, or all [default: resnet50].")] = None,
@@ -216,7 +219,8 @@ def download(
     ] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
 ) -> None:
-    """Fetch and verify MPII, its split, ImageNet weights; or render the synthetic data set."""
+    """Fetch and verify MPII, its split, ImageNet weights, published networks; or render the synthetic data set."""
+    data = data or Path("checkpoints" if target == "checkpoints" else "mpii")
     if target == "synthetic":
         from pose_topo.data.synthetic import render_dataset, synthetic_size
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from pose_topo.errors import PoseTopoError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # type: ignore[import-not-found]
 
 
 @contextmanager
@@ -66,6 +72,20 @@ def read_json(path: str | Path) -> Any:
         raise PoseTopoError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
         raise PoseTopoError(f"{path}: not readable as JSON ({error})") from None
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        PoseTopoError: it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PoseTopoError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise PoseTopoError(f"{path}: not readable as TOML ({error})") from None
 
 
 def sha256_file(path: str | Path) -> str:

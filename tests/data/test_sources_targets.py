@@ -385,7 +385,9 @@ def test_gdown_is_not_imported_unless_asked_for(
 
 
 def test_the_catalogue_is_whole() -> None:
-    assert {"mpii", "images", "annotations", "split", "weights", "reference", "gdrive"} == set(TARGET_NAMES)
+    assert {"mpii", "images", "annotations", "split", "weights", "reference", "checkpoints", "gdrive"} == set(
+        TARGET_NAMES
+    )
     for remote in [*(r for group in catalog.TARGETS.values() for r in group), *catalog.WEIGHTS.values()]:
         assert all(url.startswith("https://") and url.endswith(remote.name) for url in remote.urls)
         assert remote.checks.hashed or remote.member_checks.hashed

@@ -9,11 +9,12 @@ from pose_topo.data.sources.catalog import LICENCE, TARGETS, WEIGHTS
 from pose_topo.data.sources.fetch import Done, run
 from pose_topo.data.sources.gdrive import URL, fetch_drive_folder
 from pose_topo.data.sources.plan import Job, Say, check_disk, human, plan
+from pose_topo.data.sources.published import LIST, published_checkpoints
 from pose_topo.data.sources.transfer import Policy
 from pose_topo.data.sources.weights import fetch_weights
 from pose_topo.errors import UsageError
 
-TARGET_NAMES = (*TARGETS, "weights", "gdrive")
+TARGET_NAMES = (*TARGETS, "weights", "checkpoints", "gdrive")
 
 
 def download(
@@ -27,12 +28,14 @@ def download(
     say: Say = print,
     arch: str | None = None,
     policy: Policy | None = None,
+    listing: Path = LIST,
 ) -> list[Done]:
     """Bring a target to `data` (weights: to `cache`), verified; what is there already is left alone.
 
     `mirror` is a base or a full URL tried before the known ones; `source` a file or folder on disk used
     instead of the network for whatever it holds. `dry_run` only says what would be done. `arch` names the
-    weights, or is `all`. `say` receives every line for the user, the licence among them.
+    weights, or is `all`; `listing` names the published checkpoints. `say` receives every line for
+    the user, the licence among them.
 
     Raises:
         UsageError: target, arch, mirror or source makes no sense.
@@ -48,10 +51,21 @@ def download(
     job = Job(Path(data), mirror, source, say=say, policy=policy)
     if target == "gdrive":
         return _from_drive(job, dry_run)
+    if target == "checkpoints":
+        return _published(job, listing, dry_run)
     if target not in TARGETS:
         raise UsageError(f"no target {target!r}: one of {', '.join(TARGET_NAMES)}, synthetic")
     licence = None if target == "reference" else LICENCE
     return run(TARGETS[target], job, dry_run=dry_run, licence=licence)
+
+
+def _published(job: Job, listing: Path, dry_run: bool) -> list[Done]:
+    """The networks somebody has published; that nobody has is no failure, but it is said."""
+    remotes = published_checkpoints(listing)
+    if not remotes:
+        job.say(f"checkpoints: none is published yet ({listing.name} lists none): nothing to fetch")
+        return []
+    return run(remotes, job, dry_run=dry_run)
 
 
 def _from_drive(job: Job, dry_run: bool) -> list[Done]:

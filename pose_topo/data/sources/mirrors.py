@@ -15,7 +15,7 @@ from pose_topo.data.sources.transfer import Policy, Wanted, transfer
 from pose_topo.data.sources.verify import mismatch
 from pose_topo.errors import PoseTopoError, UsageError
 
-_FILE_SUFFIXES = frozenset({".gz", ".tgz", ".tar", ".zip", ".h5", ".mat", ".pth"})
+_FILE_SUFFIXES = frozenset({".gz", ".tgz", ".tar", ".zip", ".h5", ".mat", ".pt", ".pth"})
 
 
 def urls_for(remote: Remote, mirror: str | None, sole: bool) -> list[str]:

@@ -1,0 +1,196 @@
+"""What a claim compares: a statistic of every run and the range its values must lie in. Three kinds of it.
+
+order     A above B by a margin (paired by seed), or no farther from it; B may be a fixed number
+interval  the mean of new seeds lies where the reference seeds predict it
+equal     deterministic post-processing gives the same number again, here and on the reference
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Protocol
+
+from scipy.stats import t as student
+
+from paper_figures.findings import EVERY_ARM, Finding, Quantity, Range, Runs, Values, Verdict
+from paper_figures.recompute import RECOMPUTED
+
+FEWEST_SEEDS = 3  # of the reference: with two, t has one degree of freedom and the interval holds nearly everything
+
+
+class Check(Protocol):
+    """One comparison. A new kind is one more such class, and its line in `KINDS`."""
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        """What must be measured."""
+        ...
+
+    def judge(self, here: Runs, reference: Runs) -> Finding:
+        """Judge the runs `here`; `reference` holds the committed runs of the same profile."""
+        ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """`greater` above `than`, by a margin, or with `within` no farther from it than that, either way.
+
+    Over seeds means decide; with `every_seed` each seed must hold.
+    """
+
+    greater: Quantity | float
+    than: Quantity | float
+    by: float | None = None  # None: above at all
+    within: float | None = None
+    every_seed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.quantities() or (self.by is not None and self.within is not None):
+            raise TypeError("an order needs a quantity on one side at least, and by or within or neither")
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return tuple(side for side in (self.greater, self.than) if isinstance(side, Quantity))
+
+    def judge(self, here: Runs, reference: Runs) -> Finding:
+        mine, theirs = self._statistic(here), self._statistic(reference)
+        said = Finding("not run", self._title(), self._wanted(), mine, theirs)
+        if not mine:
+            return _with(said, "not run", _missing(self.quantities(), here))
+        good = _all_or_mean(self._wanted(), mine, self.every_seed)
+        return _with(said, "supported" if good else "contradicted", "each seed must hold" if self.every_seed else "")
+
+    def _statistic(self, runs: Runs) -> Values:
+        """The quantity, or the difference of both in the seeds that both have."""
+        columns = [quantity.of(runs) for quantity in self.quantities()]
+        if len(columns) == 1:
+            return columns[0]
+        first, second = columns
+        return {seed: first[seed] - second[seed] for seed in first if seed in second}
+
+    def _wanted(self) -> Range:
+        margin, strict = self.by or 0.0, self.by is None and self.within is None
+        if not isinstance(self.greater, Quantity):
+            centre, sign = self.greater, -1
+        else:
+            centre, sign = 0.0 if isinstance(self.than, Quantity) else self.than, 1
+        if self.within is not None:
+            return Range(centre - self.within, centre + self.within)
+        bound = centre + sign * margin
+        return Range(low=bound, strict=strict) if sign > 0 else Range(high=bound, strict=strict)
+
+    def _title(self) -> str:
+        both = self.quantities()
+        if len(both) == 1:
+            return str(both[0])
+        first, second = both
+        if first.title == second.title:
+            return f"{first.title}, {first.arm} − {second.arm}"
+        if first.arm == second.arm:
+            return f"{first.title} − {second.title}, {first.arm}"
+        return f"{first} − {second}"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The mean of m new seeds lies in the prediction interval of n reference seeds:
+
+        mean ± t(n - 1) * s * sqrt(1 / m + 1 / n)
+
+    with s their standard deviation. A fixed ±0.5 points would reject 7% of honest reruns and pass a true loss of 0.5
+    every other time; this interval holds `level` % of honest reruns whatever their spread is.
+    """
+
+    quantity: Quantity
+    level: float
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return (self.quantity,)
+
+    def judge(self, here: Runs, reference: Runs) -> Finding:
+        seeds = self.quantity.of(reference)
+        committed = {run.folder.resolve() for run in reference.values()}
+        mine = self.quantity.of({name: run for name, run in here.items() if run.folder.resolve() not in committed})
+        said = Finding("not run", str(self.quantity), None, mine, seeds)
+        if len(seeds) < FEWEST_SEEDS:
+            return _with(said, "not run", f"the reference has {len(seeds)} of at least {FEWEST_SEEDS} seeds")
+        if not mine:
+            own = bool(self.quantity.of(here))
+            reason = "these are the reference runs themselves" if own else _missing(self.quantities(), here)
+            return _with(said, "not run", reason)
+        wanted = prediction_interval(list(seeds.values()), len(mine), self.level)
+        good = _all_or_mean(wanted, mine, every=False)
+        finding = Finding("supported" if good else "contradicted", said.statistic, wanted, mine, seeds)
+        return _with(finding, finding.verdict, f"{self.level:.4g}% of means of {len(mine)} lie there")
+
+
+@dataclass(frozen=True)
+class Equal:
+    """A number that needs no training is `value`, or what is worked out again from the arrays beside it."""
+
+    quantity: Quantity
+    within: float
+    value: float | None = None
+    recomputed: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.value is None) == (self.recomputed is None):
+            raise TypeError("give either value or recomputed")
+        if self.recomputed is not None and self.recomputed not in RECOMPUTED:
+            raise ValueError(f"recomputed {self.recomputed!r}: give one of {', '.join(RECOMPUTED)}")
+
+    def quantities(self) -> tuple[Quantity, ...]:
+        return (self.quantity,)
+
+    def judge(self, here: Runs, reference: Runs) -> Finding:
+        mine, theirs = self._statistic(here), self._statistic(reference)
+        centre = self.value or 0.0
+        wanted = Range(centre - self.within, centre + self.within)
+        title = f"{self.quantity}, recomputed − said" if self.recomputed else str(self.quantity)
+        said = Finding("not run", title, wanted, mine, theirs)
+        if not (mine or theirs):
+            return _with(said, "not run", _missing(self.quantities(), here))
+        good = all(wanted.holds(value) for value in (*mine.values(), *theirs.values()))
+        return _with(said, "supported" if good else "contradicted", "every run must hold" if self.recomputed else "")
+
+    def _statistic(self, runs: Runs) -> Values:
+        found = self.quantity.of(runs)
+        if self.recomputed is None:
+            return found
+        name, again = self.recomputed, {}
+        for run_name, value in found.items():
+            worked_out = RECOMPUTED[name](runs[run_name])
+            if worked_out is not None:
+                again[run_name] = worked_out - value
+        return again
+
+
+KINDS: dict[str, type] = {"order": Order, "interval": Interval, "equal": Equal}
+
+
+def prediction_interval(reference: Sequence[float], new: int, level: float) -> Range:
+    """Where the mean of `new` seeds lies in `level` % of the cases, after `reference` seeds (Student's t)."""
+    n = len(reference)
+    quantile = float(student.ppf(0.5 + level / 200, n - 1))
+    half = quantile * stdev(reference) * math.sqrt(1 / new + 1 / n)
+    return Range(fmean(reference) - half, fmean(reference) + half)
+
+
+def _all_or_mean(wanted: Range, values: Values, every: bool) -> bool:
+    return all(map(wanted.holds, values.values())) if every else wanted.holds(fmean(values.values()))
+
+
+def _missing(quantities: Sequence[Quantity], runs: Runs) -> str:
+    """Why there is nothing to compare."""
+    if not runs:
+        return "no such run here"
+    if arms := dict.fromkeys(q.arm for q in quantities if all(q.arm not in (r.arm, EVERY_ARM) for r in runs.values())):
+        return f"no run of {' and '.join(arms)} here"
+    if missing := dict.fromkeys(str(quantity) for quantity in quantities if not quantity.of(runs)):
+        return f"no {' and no '.join(missing)}"
+    return "no seed has both"
+
+
+def _with(finding: Finding, verdict: Verdict, reason: str) -> Finding:
+    return replace(finding, verdict=verdict, reason=reason)

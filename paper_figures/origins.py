@@ -1,0 +1,105 @@
+"""Provenance for readers: the environments that runs were made in, and each run's time and memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paper_figures.cost import read_sessions
+
+ENVIRONMENT = {  # provenance.json's key -> what a reader calls it
+    "commit": "commit",
+    "lock_sha256": "lock (sha256)",
+    "pose_topo": "pose_topo",
+    "python": "Python",
+    "torch": "torch",
+    "cuda": "CUDA",
+    "driver": "driver",
+    "device": "device",
+    "processes": "processes",
+    "threads": "CPU threads",
+    "precision": "precision",
+    "tf32": "TF32",
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A run: which environments its sessions had (letters), and what it took."""
+
+    name: str
+    environments: str
+    data: str
+    sessions: int
+    seconds: float
+    memory: int
+    gpu_memory: int | None
+
+
+@dataclass(frozen=True)
+class Origins:
+    """All runs, and per environment its letter with (title, value) pairs."""
+
+    runs: tuple[Origin, ...]
+    environments: dict[str, tuple[tuple[str, str], ...]]
+
+    @property
+    def hours(self) -> float:
+        """All training together."""
+        return sum(run.seconds for run in self.runs) / 3600
+
+
+def load_origins(files: Sequence[Path]) -> Origins:
+    """Read provenance.json files; environments that are alike get one letter, in the order they come.
+
+    Raises:
+        PoseTopoError: a file is missing or no finished run's provenance.
+    """
+    letters: dict[tuple[tuple[str, str], ...], str] = {}
+    runs = []
+    for name, path in sorted(zip(_names(files), files, strict=True)):
+        sessions = read_sessions(path)
+        own = [letters.setdefault(_environment(session), _letter(len(letters))) for session in sessions]
+        gpu = [session["peak_memory"]["cuda"] for session in sessions if "cuda" in session["peak_memory"]]
+        runs.append(
+            Origin(
+                name,
+                ", ".join(dict.fromkeys(own)),
+                " / ".join(dict.fromkeys(str(session.get("data_sha256"))[:12] for session in sessions)),
+                len(sessions),
+                sum(session["wall_seconds"] for session in sessions),
+                max((session["peak_memory"]["rss"] for session in sessions), default=0),
+                max(gpu, default=None),
+            )
+        )
+    return Origins(tuple(runs), {letter: environment for environment, letter in letters.items()})
+
+
+def _environment(session: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    found = []
+    for key, title in ENVIRONMENT.items():
+        value = session.get(key)
+        if value is None or (key == "processes" and value == 1):
+            continue
+        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+        if key == "commit":
+            text += ", with uncommitted changes" if session.get("dirty") else ", clean"
+        found.append((title, text))
+    return tuple(found)
+
+
+def _letter(number: int) -> str:
+    """A, B, ... Z, A1, B1, ..."""
+    return chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """Runs by where their folders differ: nothing of the path above them."""
+    folders = [Path(os.path.abspath(path)).parent for path in files]  # noqa: PTH100 (links stay as they are)
+    if not folders:
+        return []
+    root = Path(os.path.commonpath([folder.parent for folder in folders]))
+    return [folder.relative_to(root).as_posix() for folder in folders]

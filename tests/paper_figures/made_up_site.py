@@ -1,0 +1,80 @@
+"""Everything that a report is made of, made up: claims, two study parts with figures and tables, provenance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import made_up_results
+import numpy as np
+from PIL import Image
+
+from paper_figures import check
+
+DATA = "synthetic-2400"
+FIGURES = ("zebra", "moran", "training_curves")  # not in the paper's order; the first is one nobody knows of
+SESSION: dict[str, Any] = {
+    "command": ["pose-topo", "train-topo", "--data", "/home/somebody/data"],
+    "commit": "0123456789abcdef0123456789abcdef01234567",
+    "cuda": None,
+    "data_sha256": "da7a" * 16,
+    "device": "a made-up CPU",
+    "dirty": False,
+    "driver": None,
+    "lock_sha256": "10cc" * 16,
+    "peak_memory": {"rss": 1_900_000_000},
+    "pose_topo": "0.1.0",
+    "precision": "bf16",
+    "processes": 1,
+    "python": "3.11.7",
+    "seed": 0,
+    "tf32": False,
+    "threads": 2,
+    "torch": "2.12.1",
+    "wall_seconds": 330.0,
+    "weights": None,
+}
+
+
+def write_site(root: Path) -> dict[str, list[Path]]:
+    """Results, papers, provenance and claims.json below `root`; their paths by option of `report`."""
+    data = root / "out" / DATA
+    reference = root / "reference"
+    made_up_results.write_study(reference / "demo", seeds=(0, 1, 2), data=DATA)
+    results = made_up_results.write_study(data / "demo" / "resnet18", seeds=(0, 1), data=DATA)
+    results += made_up_results.write_study(data / "demo-e2" / "resnet18", arms=("topo",), seeds=(0,), data=DATA)
+    for name in ("evaluation.json", "analysis.json"):
+        made_up_results.edit(results[-1], name, ("as_protocol",), False)
+    made_up_results.edit(results[0], "evaluation.json", ("pckh", "0.5", "mean"), 60.0)  # so that a claim falls
+    papers = [write_paper(data / part / "resnet18" / "paper") for part in ("demo", "demo-e2")]
+    provenance = [write_provenance(root / "runs" / path.relative_to(root / "out")) for path in results]
+    given = ["--results", *map(str, results), "--reference", str(reference), "--out", str(data), "--no-fail"]
+    assert check.main(given) == 0
+    return {"claims": [data / "claims.json"], "papers": papers, "results": results, "provenance": provenance}
+
+
+def write_paper(folder: Path) -> Path:
+    """Three figures, a table, and a figure that has nothing to show."""
+    folder.mkdir(parents=True)
+    for number, name in enumerate(FIGURES):
+        pixels = np.full((60 + 10 * number, 300, 3), 200, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        (folder / f"{name}.caption.md").write_text(f"What {name} shows, where a < b & `code` **stands**.\n")
+    (folder / "table_pckh.md").write_text("|  | Head | a\\|b |\n| --- | ---: | ---: |\n| topo | 71.2 ± 0.3 | – |\n")
+    (folder / "table_pckh.caption.md").write_text("PCKh of <everybody>.\n")
+    (folder / "lesions.caption.md").write_text("Not shown: no run has lesions.\n")
+    return folder
+
+
+def write_provenance(folder: Path) -> Path:
+    """A run that was interrupted once if it is of the topo arm."""
+    folder.mkdir(parents=True)
+    resumed = [SESSION | {"wall_seconds": 30.0, "dirty": True}] if folder.name.startswith("topo") else []
+    made_up_results.dump(folder / "provenance.json", {"sessions": [*resumed, SESSION]})
+    return folder / "provenance.json"
+
+
+def options(site: dict[str, list[Path]], out: Path) -> list[str]:
+    """The command line of `report`."""
+    given = [text for name, paths in site.items() for text in (f"--{name}", *map(str, paths))]
+    return [*given, "--out", str(out)]

@@ -1,0 +1,129 @@
+"""claims.toml, what it says was never run, and what it must not hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import made_up_results
+import numpy as np
+import pytest
+
+from paper_figures import check
+from paper_figures.claims import load_study
+from paper_figures.judging import REFERENCE, load_reference
+from paper_figures.limits import BEGIN, END, NeverRun, between, outdated, put, to_markdown
+from paper_figures.recompute import mean_moran
+from paper_figures.results import Run
+from paper_figures.swapped import disagreement
+from pose_topo.errors import PoseTopoError
+
+ROOT = Path(__file__).parents[2]
+
+# ---- the project's own files ----
+
+
+def test_the_projects_reference_supports_its_own_claims(tmp_path: Path) -> None:
+    folders = sorted(path.parent for path in REFERENCE.glob("*/*/evaluation.json"))
+    if not folders:
+        pytest.skip("no reference results are committed yet")
+    assert check.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
+    content = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
+    there = {name for name, runs in load_reference(load_study()).items() if runs}
+    assert all(c["verdict"] == "supported" for c in content["claims"] if c["profile"] in there and c["kind"] == "order")
+
+
+def test_what_was_never_run_is_true() -> None:
+    assert outdated(load_study().limits) == []
+
+
+def test_a_profile_that_was_run_after_all_is_noticed(tmp_path: Path) -> None:
+    limits = load_study().limits
+    assert outdated(limits, tmp_path) == []
+    made_up_results.write_run(tmp_path / "mpii" / "topo-s0", "topo", 0, data="mpii", protocol="standard")
+    assert outdated(limits, tmp_path) == [entry.what for entry in limits.never_run if entry.profile == "mpii"] != []
+    sessions = [{"processes": 4, "cuda": "13.0", "torch": "2.12.1+cpu"}]
+    made_up_results.dump(tmp_path / "mpii" / "topo-s0" / "provenance.json", {"sessions": sessions})
+    assert len(outdated(limits, tmp_path)) == 3
+
+
+@pytest.mark.xfail(reason="the README has no markers yet", strict=True)
+def test_the_readme_says_what_the_list_says() -> None:
+    section = between((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert section == to_markdown(load_study().limits), "python -m paper_figures.limits --readme README.md"
+
+
+def test_the_section_is_put_between_the_markers() -> None:
+    text = f"# A\n{BEGIN}\nold\n{END}\nrest\n"
+    new = put(text, "new\n")
+    assert new == f"# A\n{BEGIN}\nnew\n{END}\nrest\n" and between(new) == "new\n"
+    assert put("# A\n", "new\n") is None and between(f"# A\n{BEGIN}\nold\n") is None
+    assert NeverRun("x").provenance == {}
+
+
+# ---- a claims file that is wrong ----
+
+HEAD = 'level = 95.0\n[title]\nk = "K"\n[profile.p]\nabout = "a"\ncommand = "c"\n'
+CLAIM = '[[claim]]\nid = "a"\nstatement = "s"\nkind = "order"\nprofiles = ["p"]\n'
+QUANTITY = '{arm = "a", file = "analysis", key = "k"}'
+UNTITLED = QUANTITY.replace('"k"', '"no title"')
+
+
+def test_a_smallest_claims_file(tmp_path: Path) -> None:
+    path = tmp_path / "claims.toml"
+    path.write_text(HEAD + CLAIM + f"check = [{{greater = {QUANTITY}, than = 1.0}}]", encoding="utf-8")
+    assert [claim.id for claim in load_study(path).claims] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        HEAD + CLAIM + "check = []",
+        HEAD + CLAIM.replace("order", "guess") + f"check = [{{greater = {QUANTITY}, than = 1.0}}]",
+        HEAD + CLAIM + f"check = [{{greater = {QUANTITY}, then = 1.0}}]",
+        HEAD + CLAIM + "check = [{greater = 2.0, than = 1.0}]",
+        HEAD + CLAIM + f"check = [{{greater = {QUANTITY}, than = 1.0, by = 1.0, within = 1.0}}]",
+        HEAD + CLAIM.replace('"p"', '"q"') + f"check = [{{greater = {QUANTITY}, than = 1.0}}]",
+        HEAD + "clause = 1\n" + CLAIM + 'clause = "x"\n' + f"check = [{{greater = {QUANTITY}, than = 1.0}}]",
+        HEAD + CLAIM + f"check = [{{greater = {UNTITLED}, than = 1.0}}]",
+        HEAD + CLAIM + f"check = [{{greater = {QUANTITY}, than = 1.0}}]\n[[never_run]]\nwhat = 'x'\nprofile = 'q'",
+        HEAD + 2 * (CLAIM + f"check = [{{greater = {QUANTITY}, than = 1.0}}]\n"),
+    ],
+)
+def test_a_wrong_claims_file_is_one_line(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "claims.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(PoseTopoError, match="claims") as caught:
+        load_study(path)
+    assert "\n" not in str(caught.value)
+
+
+# ---- what the claims stand on ----
+
+
+def test_an_arm_and_its_analysis_agree() -> None:
+    def said(arm: str, weight: float | None, factor: float | None = 10.0, permuted: bool = False) -> str | None:
+        return disagreement(arm, {"lambda": weight, "topo_lr_mult": factor, "permuted": permuted})
+
+    good = [("baseline", None), ("control", 0.0), ("topo", 0.5), ("topo-l5", 5.0), ("topo-l0.005", 0.005),
+            ("topo-m10", 0.5), ("global-topographic-l0.05", 0.05), ("mine", 0.0), ("mine", None)]  # fmt: skip
+    assert [said(*pair) for pair in good] == [None] * len(good)
+    assert said("topo-permuted", 0.5, permuted=True) is None
+    bad = [("baseline", 0.5), ("control", 0.5), ("topo", 0.0), ("topo", None), ("topo-l5", 0.5), ("loss-l0.5", 5.0)]
+    assert None not in [said(*pair) for pair in bad]
+    assert said("topo-m1", 0.5) == "learning-rate multiplier 10"
+    assert said("topo-permuted", 0.5) == "the loss on the grid itself"
+    assert said("topo", 0.5, permuted=True) == "the loss on a permuted grid"
+
+
+def test_morans_i_by_hand() -> None:
+    """A 2 x 2 grid, where all are neighbours: I = -1 / 3 whatever the values are."""
+
+    class Made(Run):
+        def has(self, *parts: str) -> bool:
+            return True
+
+    run = Made(Path(), "a", 0, "r", "p", {})
+    run.__dict__["maps"] = {"strength": np.array([[[1.0, 2.0], [3.0, 9.0]], [[0.0, 0.0], [0.0, 0.0]]])}
+    assert mean_moran(run) == pytest.approx(-1 / 3)  # the map without variance has none
