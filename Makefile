@@ -117,12 +117,15 @@ in_part   = $(filter $1/%,$(CELLS))
 results_of = $(foreach c,$(call in_part,$1),$(call result,$c))
 files_of  = $(foreach r,$1,$r/evaluation.json $r/analysis.json)
 
+# every script of paper_figures/ writes <name>.caption.md last; what its results do not hold, that says
 FIGURES := schematic training_curves parcellation strength_maps neighbour_correlation moran correlation_distance \
     coactivation tradeoff lesions overlays
-TABLES  := table_pckh table_topography table_losses table_metrics
-DRAWN   := $(FIGURES:%=%.pdf) $(TABLES:%=%.tex)
-STYLE   := $(filter-out $(FIGURES:%=paper_figures/%.py) $(TABLES:%=paper_figures/%.py) $(addprefix paper_figures/,\
-    table_seeds.py check.py claims.py report.py),$(wildcard paper_figures/*.py))
+TABLES  := table_pckh table_metrics table_topography table_losses
+DRAWN   := $(FIGURES:%=%.caption.md) $(TABLES:%=%.caption.md)
+# what all figures are drawn with; what claims are judged with; what the report is made with
+LIBRARY := $(patsubst %,paper_figures/%.py,__init__ arms captions command drawing labels results sketch style swapped tables)
+JUDGING := $(patsubst %,paper_figures/%.py,check checks claims cost findings judging limits recompute) paper_figures/claims.toml
+LAYOUT  := $(patsubst %,paper_figures/%,report.py report.css report.html.j2 markup.py origins.py papers.py strips.py)
 # newer code evaluates and analyzes again; it never trains again
 EVALUATION := $(wildcard pose_topo/*.py pose_topo/data/*.py pose_topo/models/*.py pose_topo/evaluation/*.py)
 ANALYSIS   := $(EVALUATION) $(wildcard pose_topo/analysis/*.py)
@@ -198,65 +201,67 @@ $(foreach c,$(CELLS),$(eval $(call cell_rules,$c)))
 endif
 
 # ---- paper: of a folder of results, its figures, its tables and, of several seeds, their comparison ----
-# $1 where it goes, $2 the results folders
+# $1 where it goes, $2 the results folders, $3 reference results that a table sets beside them
 define paper_rules
 # the results folders that are shown, one a line (a script takes them as --results @FILE): rewritten only when they change
 $1/.runs: FORCE | $(READY)
 	@mkdir -p $$(@D) && printf '%s\n' $2 >$$@.new && if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
 
-$(DRAWN:%=$1/%): $1/.runs $(STYLE) $(call files_of,$2)
+$(DRAWN:%=$1/%): $1/.runs $(LIBRARY) $(call files_of,$2)
 
-$1/%.pdf: paper_figures/%.py
-	@echo "== figure: $1/$$* (seconds)"
-	@$(PAPER).$$* --results @$1/.runs --out $1
-
-$1/%.tex: paper_figures/%.py
-	@echo "== table: $1/$$* (seconds)"
-	@$(PAPER).$$* --results @$1/.runs --out $1
+$1/%.caption.md: paper_figures/%.py
+	@echo "== draw: $1/$$* (seconds)"
+	@$(PAPER).$$* --results @$1/.runs --out $1 --if-there $$(if $$(filter table_topography,$$*),$(addprefix --reference ,$3))
 
 $1/group/group.json: $1/.runs pose_topo/analysis/group.py pose_topo/analysis/paired.py $(call files_of,$2)
 	@echo "== group: $1 (seconds)"
 	@$(CLI) analyze --group $$$$(cat $1/.runs) --out $$(@D)
 
-$1/table_seeds.tex: $1/group/group.json paper_figures/table_seeds.py $(STYLE)
-	@echo "== table: $1/table_seeds (seconds)"
-	@$(PAPER).table_seeds --group $$< --out $1
+$1/table_seeds.caption.md: $1/group/group.json paper_figures/table_seeds.py $(LIBRARY)
+	@echo "== draw: $1/table_seeds (seconds)"
+	@$(PAPER).table_seeds --group $$< --out $1 --if-there
 endef
 
 # whether runs can be compared over seeds: a control and another arm with two seeds in common
 seeds_of_arm = $(patsubst control-s%,%,$(filter control-s%,$(notdir $1)))
 grouped = $(filter-out 0 1,$(words $(call seeds_of_arm,$1)))
-paper_of = $(DRAWN:%=$1/%) $(if $(call grouped,$2),$1/table_seeds.tex)
+paper_of = $(DRAWN:%=$1/%) $(if $(call grouped,$2),$1/table_seeds.caption.md)
+
+# published predictions, once they were fetched and scored (README)
+PUBLISHED := $(wildcard $(OUT)/newell/evaluation.json)
 
 # $1 where the report goes, $2 the folders of figures and tables, $3 the results folders, $4 what is drawn of them
 define report_rules
-$1/claims.json: $(2:%=%/.runs) $(wildcard paper_figures/claims.*) paper_figures/check.py $(STYLE) $(call files_of,$3)
+$1/claims.json: $(2:%=%/.runs) $(JUDGING) $(LIBRARY) $(call files_of,$3) $(PUBLISHED)
 	@echo "== claims: $1 (seconds)"
-	@$(PAPER).check --results $(2:%=@%/.runs) --out $1 --no-fail
+	@$(PAPER).check --results $(2:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $1 --no-fail
 
-$1/report.html: $1/claims.json paper_figures/report.py $(wildcard paper_figures/*.jinja) $4
+$1/report.html: $1/claims.json $(LAYOUT) $4
 	@echo "== report: $1/report.html (seconds)"
 	@$(PAPER).report --claims $1/claims.json --papers $2 --results $(2:%=@%/.runs) --out $$@
 endef
 
 ifeq ($(RESULTS),reference)
 HERE    := $(OUT)/reference
-PAPERS  := $(patsubst paper_figures/reference/%/,$(HERE)/%,$(sort $(dir $(wildcard paper_figures/reference/*/*/))))
+PAPERS  := $(patsubst paper_figures/reference/%/,$(HERE)/%,$(sort $(wildcard paper_figures/reference/*/)))
 shown    = $(sort $(patsubst %/,%,$(dir $(wildcard paper_figures/reference/$(notdir $1)/*/analysis.json))))
+beside   =
 else
 HERE    := $(OUT)/$(NAME)
 PAPERS  := $(foreach p,$(PARTS),$(HERE)/$p/paper)
 shown    = $(call results_of,$(patsubst $(HERE)/%/paper,%,$1))
+# the demo's table also says what the study's own learning rate gives in the layer
+beside   = $(if $(filter $(HERE)/demo/resnet18/paper,$1),$(wildcard paper_figures/reference/demo/topo-m1-s*))
 endif
 ALL_RESULTS := $(foreach p,$(PAPERS),$(call shown,$p))
-$(foreach p,$(PAPERS),$(eval $(call paper_rules,$p,$(call shown,$p))))
+$(foreach p,$(PAPERS),$(eval $(call paper_rules,$p,$(call shown,$p),$(call beside,$p))))
 $(eval $(call report_rules,$(HERE),$(PAPERS),$(ALL_RESULTS),$(foreach p,$(PAPERS),$(call paper_of,$p,$(call shown,$p)))))
 
 figures: $(HERE)/report.html ## figures, tables and report of the runs that exist, without training (RESULTS=reference: of ours)
 	@echo "== done: $<"
 
 check: $(HERE)/claims.json ## the claims against the runs that exist; fails if one is contradicted
-	@$(PAPER).check --results $(PAPERS:%=@%/.runs) --out $(HERE)
+	@$(PAPER).check --results $(PAPERS:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $(HERE)
 
 ifneq ($(filter figures check,$(MAKECMDGOALS)),)
 ifeq ($(ALL_RESULTS),)

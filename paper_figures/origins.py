@@ -86,7 +86,8 @@ def _environment(session: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
             continue
         text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
         if key == "commit":
-            text += ", with uncommitted changes" if session.get("dirty") else ", clean"
+            changed = session.get("dirty")  # null: unknown
+            text += "" if changed is None else ", with uncommitted changes" if changed else ", clean"
         found.append((title, text))
     return tuple(found)
 

@@ -112,14 +112,22 @@ def gigabytes(size: float) -> str:
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """What the page is made of."""
-    made = argparse.ArgumentParser(prog=f"python -m paper_figures.{NAME}", description=__doc__)
+    made = argparse.ArgumentParser(
+        prog=f"python -m paper_figures.{NAME}", description=__doc__, fromfile_prefix_chars="@"
+    )
     made.add_argument("--claims", type=Path, required=True, metavar="FILE", help="claims.json that `check` wrote")
     for name, what in (
         ("papers", "folders of figures and tables, one a study part, in the order to show them"),
-        ("results", "results folders, one a run"),
+        ("results", "results folders, one a run; @FILE lists them"),
     ):
         made.add_argument(f"--{name}", type=Path, nargs="*", default=[], metavar="DIR", help=what)
-    made.add_argument("--provenance", type=Path, nargs="*", default=[], metavar="FILE", help="runs' provenance.json")
+    made.add_argument(
+        "--provenance",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="runs' provenance.json [default: those in the results folders]",
+    )
     made.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page to write")
     return made.parse_args(argv)
 
@@ -131,8 +139,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     def action() -> int:
         # folder by folder: a shortened run may bear the name of a whole one
         runs = [run for folder in given.results for run in load([folder])]
+        origins = given.provenance
+        if origins is None:
+            origins = [path for folder in given.results if (path := folder / "provenance.json").is_file()]
         papers = load_papers(given.papers, given.out.parent)
-        write_text(given.out, page(read_claims(given.claims), papers, runs, load_origins(given.provenance)))
+        write_text(given.out, page(read_claims(given.claims), papers, runs, load_origins(origins)))
         return 0
 
     return command.guarded(NAME, action)
