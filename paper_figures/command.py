@@ -30,17 +30,23 @@ class NothingToShowError(PoseTopoError):
         self.reason = reason  # without paths: captions are the same wherever the results lie
 
 
-def parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """The options every script has."""
+def parser(name: str, description: str | None, *, needed: bool = True) -> argparse.ArgumentParser:
+    """The options every script has; results may be missing where they are not `needed`."""
     made = argparse.ArgumentParser(prog=f"python -m paper_figures.{name}", description=description)
-    add_results(made)
+    add_results(made, needed=needed)
     return made
 
 
-def add_results(options: argparse.ArgumentParser) -> None:
+def add_results(options: argparse.ArgumentParser, *, needed: bool = True) -> None:
     """Where from and where to."""
     options.add_argument(
-        "--results", type=Path, nargs="+", required=True, metavar="DIR", help="results folders, one a run"
+        "--results",
+        type=Path,
+        nargs="+" if needed else "*",
+        required=needed,
+        default=[],
+        metavar="DIR",
+        help="results folders, one a run",
     )
     options.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the output goes")
 
