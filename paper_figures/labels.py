@@ -13,7 +13,7 @@ SIZE = 5.5  # points
 _GAPS = (4.5, 8.0, 12.0)  # from the point to the text, in points
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 _WIDE, _HIGH = 0.64, 0.85  # of a letter, in its size
-_DARKER = 0.65  # light colours must be legible as text
+_DARKER = 0.5  # light colours must be legible as text
 _MARKER = 3.0  # half a marker, in points
 
 

@@ -18,15 +18,16 @@ from paper_figures.results import Run, by_arm
 from pose_topo.errors import PoseTopoError
 
 NAME = "lesions"
+NULL = {"color": "0.35", "linewidth": 0.9}
 BAND = {"color": "0.82", "linewidth": 0}
 SPREAD = 2  # standard deviations of the permuted grids, either side
-OWN, OTHER = "o", "s"  # markers
+DAMAGE = {"own": ("o", (0, (4, 1.2))), "other": ("s", (0, (1, 1)))}  # marker, and dashes of its null
 
 
 def draw(runs: list[Run]) -> Figure:
     """A column an arm: damage to the own joint and to the others above, specificity below."""
     arms = by_arm(runs)
-    figure = style.new_figure(style.panels_width(len(arms)), 3.7)
+    figure = style.new_figure(style.panels_width(len(arms)), 3.9)
     axes = figure.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)
     for which, (arm, group) in enumerate(arms.items()):
         radii = _radii(group)
@@ -37,14 +38,16 @@ def draw(runs: list[Run]) -> Figure:
     axes[0, 0].set_ylim(bottom=min(0.0, axes[0, 0].get_ylim()[0]))
     axes[0, 0].set_ylabel("loss of PCKh@0.5\n(points)")
     axes[1, 0].set_ylabel("specificity\n(points)")
-    figure.legend(handles=_handles(), loc="outside upper center", ncols=4, columnspacing=1.4)
+    ncols = min(3, max(1, len(arms) - 1))  # what the figure's width holds
+    figure.legend(handles=_handles(), loc="outside upper center", ncols=ncols, columnspacing=1.4)
     return figure
 
 
 def _damage(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> None:
     color = arm_style(arm).color
-    for key, marker, fill in (("own", OWN, color), ("other", OTHER, "white")):
-        axes.plot(radii, _stack(group, f"null_{key}").mean(axis=0), color="0.45", linewidth=0.9, linestyle=(0, (2, 1)))
+    for key, (marker, dashes) in DAMAGE.items():
+        fill = color if key == "own" else "white"
+        axes.plot(radii, _stack(group, f"null_{key}").mean(axis=0), linestyle=dashes, **NULL)
         values = _stack(group, key)
         axes.plot(radii, values.mean(axis=0), color=color, marker=marker, markerfacecolor=fill, markeredgewidth=0.8)
         axes.vlines(radii, values.min(axis=0), values.max(axis=0), color=color, linewidth=0.8)
@@ -76,11 +79,13 @@ def _stack(group: Sequence[Run], key: str) -> np.ndarray:
 
 
 def _handles() -> list[Line2D | Patch]:
+    (own, own_null), (other, other_null) = DAMAGE.values()
     return [
-        Line2D([], [], color="0.2", marker=OWN, label="joint that owns the disc"),
-        Line2D([], [], color="0.2", marker=OTHER, markerfacecolor="white", label="the others"),
-        Line2D([], [], color="0.45", linewidth=0.9, linestyle=(0, (2, 1)), label="both, permuted grids"),
-        Patch(label=f"permuted grids, mean ± {SPREAD} sd", **BAND),
+        Line2D([], [], color="0.2", marker=own, label="joint that owns the disc"),
+        Line2D([], [], linestyle=own_null, label="the same, permuted grids", **NULL),
+        Line2D([], [], color="0.2", marker=other, markerfacecolor="white", label="the other joints"),
+        Line2D([], [], linestyle=other_null, label="the same, permuted grids", **NULL),
+        Patch(label=f"specificity, permuted grids: mean ± {SPREAD} sd", **BAND),
     ]
 
 

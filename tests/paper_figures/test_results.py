@@ -127,3 +127,12 @@ def test_the_made_up_scores_are_like_the_real_ones(study: list[Path]) -> None:
     for part in ("curve", "intervals", "legacy"):
         assert set(found[part]) == set(said[part]), part
     assert set(found["pckh"]) == set(said["pckh"]) and set(found["pckh"]["0.5"]) == set(said["pckh"]["0.5"])
+
+
+def test_the_made_up_lesions_are_like_the_real_ones(study: list[Path]) -> None:
+    """The lesion stage writes the keys that these tests pretend it writes."""
+    intervention = pytest.importorskip("pose_topo.analysis.intervention")
+    damage = np.random.default_rng(0).normal(size=(3, 2, 16))  # (grids, discs, joints)
+    found = intervention._specific(damage, np.zeros((3, 2), np.int64)) | intervention._damage(damage.mean(axis=-1))
+    for entry in load([study[-1]])[0].value("analysis", "lesions.radii"):
+        assert set(entry) == {"radius", "channels", *found}
