@@ -122,7 +122,11 @@ class Interval:
         wanted = prediction_interval(list(seeds.values()), len(mine), self.level)
         good = _all_or_mean(wanted, mine, every=False)
         finding = Finding("supported" if good else "contradicted", said.statistic, wanted, mine, seeds)
-        return _with(finding, finding.verdict, f"{self.level:.4g}% of means of {len(mine)} lie there")
+        return _with(
+            finding,
+            finding.verdict,
+            f"{self.level:.4g}% of honest reruns with {len(mine)} seed{'s' * (len(mine) > 1)} lie there",
+        )
 
 
 @dataclass(frozen=True)
