@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from pose_topo.bench import data as bench_data
 from pose_topo.bench import timing, training
-from pose_topo.bench.__main__ import measure, table
+from pose_topo.bench.__main__ import main, measure, table
 from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.mpii import load_people
@@ -33,6 +34,15 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     assert numbers["evaluation_over_model_only"] > 0 and numbers["evaluation_images_per_s"] > 0
     assert all(numbers[f"loss_{name}_ms"] > 0 for name in TOPO_LOSSES)
     assert all(key in table(result) for key in numbers)
+
+
+def test_no_data_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bench", "--data", str(tmp_path / "nowhere"), "--device", "cpu"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "nowhere not found" in said.err and said.out == ""
 
 
 def test_photographs_are_made_larger_around_the_same_people(small_data, tmp_path):
