@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from pose_topo.bench import data as bench_data
 from pose_topo.bench import timing, training
-from pose_topo.bench.__main__ import measure, table
+from pose_topo.bench.__main__ import main, measure, table
 from pose_topo.bench.utilisation import summary, utilisation
 from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.data.crops import read_photograph
@@ -40,6 +41,15 @@ def test_how_busy_a_gpu_is_leaves_out_what_was_before():
     assert summary("0\n3\n97\n99\n98\n98\n") == {"gpu_utilisation_percent": 98.0}
     assert summary("") == summary("[N/A]\nNo devices were found\n") == {}
     assert utilisation(lambda: None, torch.device("cpu")) == {}
+
+
+def test_no_data_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["bench", "--data", str(tmp_path / "nowhere"), "--device", "cpu"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "nowhere not found" in said.err and said.out == ""
 
 
 def test_photographs_are_made_larger_around_the_same_people(small_data, tmp_path):

@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,19 @@ from pose_topo.config import Data, RunConfig, Topography
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
 from pose_topo.devices import pick_device, pick_precision
-from pose_topo.errors import PoseTopoError
+from pose_topo.errors import PoseTopoError, one_line
 from pose_topo.protocols import PROTOCOLS
 
 
 def measure(
-    data: Data, config: RunConfig, count: int, work: Path, *, score: int | None = None, compiled: bool = False
+    data: Data,
+    config: RunConfig,
+    count: int,
+    work: Path,
+    *,
+    score: int | None = None,
+    compiled: bool = False,
+    say: Callable[[str], None] = quiet,
 ) -> dict[str, Any]:
     """All of it, on the first `count` people of a data set, of whom `score` (default: all) are scored; stores are built
     below `work`."""
@@ -40,20 +48,24 @@ def measure(
         raise PoseTopoError(f"{data.mat_path}: fewer people than a batch of {recipe.batch_size}")
     people = people.take(slice(0, count))  # type: ignore[arg-type]
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
-    crops, store = crops_cost(people, Path(data.img_dir), settings, work)
+    photographs = Path(data.img_dir)
+    say("measuring: crops")
+    found, store = crops_cost(people, photographs, settings, work)
+    parts: dict[str, Callable[[], dict[str, float]]] = {
+        "photographs of 720p and 1080p": lambda: sized_crops_cost(people, photographs, settings, work),
+        "batches": lambda: batch_cost(store, people, recipe, device),
+        "training": lambda: step_cost(store, people, photographs, config, device, compiled=compiled),
+        "evaluation": lambda: evaluation_cost(store, people, config, device, score or len(people)),
+        "spatial losses": lambda: spatial_loss_cost(device),
+    }
+    for name, part in parts.items():
+        say(f"measuring: {name}")
+        found |= part()
     origin = provenance.collect(device, pick_precision(config.precision, device), "", 0)
     kept = ("device", "cuda", "driver", "torch", "python", "threads", "precision")
     setting = {"arch": config.arch, "protocol": recipe.protocol, "input": recipe.input_size, "batch": recipe.batch_size}
-    return {
-        "machine": {key: origin[key] for key in kept},
-        "setting": setting | {"people": len(people)},
-        **crops,
-        **sized_crops_cost(people, Path(data.img_dir), settings, work),
-        **batch_cost(store, people, recipe, device),
-        **step_cost(store, people, Path(data.img_dir), config, device, compiled=compiled),
-        **evaluation_cost(store, people, config, device, score or len(people)),
-        **spatial_loss_cost(device),
-    }
+    machine = {key: origin[key] for key in kept}
+    return {"machine": machine, "setting": setting | {"people": len(people)}, **found}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -85,11 +97,19 @@ def main() -> None:
     config = RunConfig("topo", options.arch, recipe, data, Topography(), device=options.device)
     work = Path(tempfile.mkdtemp(prefix="pose_topo_bench"))
     try:
-        result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled)
+        result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled, say=_say)
+    except PoseTopoError as error:
+        line, code = one_line(error)
+        _say(line)
+        sys.exit(code)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(result, indent=2, sort_keys=True))
     print(table(result), file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
