@@ -21,6 +21,7 @@ ARMS     ?= baseline control topo
 SEEDS    ?= 0 1 2 3 4 5
 EPOCHS   ?=#                 default: the protocol's
 DEVICE   ?= auto
+BENCH    ?=#                 further options of the benchmark, e.g. --protocol standard
 TRAIN    ?=#                 further options of the training commands
 OUT      ?= out#             everything derived
 RUNS     ?= runs#            checkpoints
@@ -274,7 +275,7 @@ test: $(READY) ## the tests (a few minutes on 2 cores)
 	$(BIN)/python -m pytest
 
 bench: $(READY) $(DEMO_DATA)/manifest.json ## what decoding, crops, batches and steps cost on this machine
-	$(BIN)/python -m pose_topo.bench --data $(DEMO_DATA) --device $(DEVICE)
+	$(BIN)/python -m pose_topo.bench --data $(DEMO_DATA) --device $(DEVICE) $(BENCH)
 
 lint: $(READY) ## style and types
 	$(BIN)/ruff check .
