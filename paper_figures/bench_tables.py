@@ -63,7 +63,7 @@ DATA = {  # key of the JSON -> what a reader calls it
     "images_per_s_model_only": "training, the network alone on a batch that is there (the ceiling), images/s",
     "images_per_s_full": "the whole loop, images/s",
     "full_over_ceiling": "the whole loop, share of the ceiling",
-    "images_per_s_plain": "plain loop (one person at a time by OpenCV, fp32, contiguous, `loss.item()` a step), images/s",
+    "images_per_s_plain": "plain loop (per-image OpenCV samples, fp32, contiguous, `loss.item()` a step), images/s",
     "full_over_plain": "the whole loop, times as fast as the plain one",
     "compiled_over_model_only": "the network alone under `torch.compile`, times as fast",
     "evaluation_people": "evaluation with flip test, people",
