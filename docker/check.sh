@@ -64,12 +64,11 @@ container=$(b from checked)
 mkdir "$work/results" && chown "$uid:$uid" "$work/results"
 # options of buildah until --, then a command: as that uid, behind the image's door, with no network but the loopback
 inside() {
-    local options=()
+    local options=(--isolation chroot --hostname localhost --user "$uid:$uid" --volume "$work/results:/results")
     while [ "$1" != -- ]; do options+=("$1") && shift; done
     # shellcheck disable=SC2016
-    unshare --net sh -c 'ip link set lo up && exec "$@"' - buildah --root "$work/storage" --runroot "$work/run" run \
-        --isolation chroot --user "$uid:$uid" --volume "$work/results:/results" ${options[@]+"${options[@]}"} \
-        "$container" -- /opt/venv/bin/enter "${@:2}"
+    unshare --net sh -c 'ip link set lo up && exec "$@"' - buildah --root "$work/storage" --runroot "$work/run" \
+        run "${options[@]}" "$container" -- /opt/venv/bin/enter "${@:2}"
 }
 logged() { # a name, then what `inside` takes; its words are shown if it fails, and kept
     say "$1"

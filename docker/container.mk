@@ -30,9 +30,11 @@ SETTINGS := $(filter-out $(OUTSIDERS),$(shell sed -n 's/^\([A-Z_]*\) *?=.*/\1/p'
 ENVIRONMENT := $(foreach v,$(SETTINGS),$(if $(filter environment,$(origin $v)),--env $v))
 GIVEN = $(filter-out $(OUTSIDERS:%=%=%),$(MAKEOVERRIDES))
 
-# $1: the target; $2: further options of the engine
-in_image = $(strip $(ENGINE) run --rm --init $(NETWORK_RUN) --ipc=host --user "$$(id -u):$$(id -g)" $(PODMAN_RUN) $(GPU_RUN) $2 \
-    --mount "type=bind,source=$(CURDIR),target=$(IN_IMAGE)" $(PLACES_RUN) --env POSE_TOPO_CACHE=$(IN_IMAGE)/cache $(ENVIRONMENT)) $(IMAGE)
+# $1: the target; $2: further options of the engine. Without a network only `localhost` has an address, and the processes
+# of a training on several GPUs find each other by the host's name.
+in_image = $(strip $(ENGINE) run --rm --init $(NETWORK_RUN) --hostname localhost --ipc=host --user "$$(id -u):$$(id -g)" \
+    $(PODMAN_RUN) $(GPU_RUN) $2 --mount "type=bind,source=$(CURDIR),target=$(IN_IMAGE)" $(PLACES_RUN) \
+    --env POSE_TOPO_CACHE=$(IN_IMAGE)/cache $(ENVIRONMENT)) $(IMAGE)
 
 .PHONY: image shell archive
 
