@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build docker/Dockerfile and run the study in it where no container daemon is to be had. Usage, as root: docker/check.sh
+# Build docker/Dockerfile and run the study in it, without a container daemon. Usage, as root: docker/check.sh
 #
 # Debian is put into a folder and takes the place of the CUDA base; buildah builds and runs, isolated by chroot.
 # What differs from the real image, all of it by build arguments:
@@ -9,7 +9,8 @@
 #
 # In the image, with a uid that no user has, code that it may not write, and no network: pose-topo doctor, a tiny
 # make demo, make figures, the tests. A warning about the home folder or a cache is an error, and so is an output that
-# does not belong to that uid or that names a place of the image or the day. All that was made is removed. Needs 20 GB of disk below ${TMPDIR:-/tmp}.
+# does not belong to that uid or that names a place of the image or the day. All that was made is removed.
+# Needs 20 GB of disk below ${TMPDIR:-/tmp}.
 #     SUITE, MIRROR       Debian's release and its server for debootstrap [bookworm, debootstrap's own]
 #     PIP_CERT, PIP_INDEX_URL   as pip knows them; also read from its configuration
 set -euo pipefail
@@ -23,7 +24,7 @@ say() { echo "== $* (at ${SECONDS} s)"; }
 [ "$(id -u)" = 0 ] || die "must run as root (debootstrap and chroot need it)"
 for tool in debootstrap buildah unshare ip; do
     command -v "$tool" >/dev/null ||
-        die "$tool is missing: apt-get update && apt-get install -y --no-install-recommends buildah debootstrap iproute2"
+        die "$tool is missing: apt-get update && apt-get install -y buildah debootstrap iproute2"
 done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/pose-topo-image.XXXXXX")
