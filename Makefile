@@ -57,7 +57,7 @@ NAMES   := $(foreach a,$(ARCHS),$(foreach m,$(ARMS),$(foreach s,$(SEEDS),$a/$m-s
 ifneq ($(filter figures,$(MAKECMDGOALS)),)
 # figures never trains: it takes the finished runs that are there
 NAMES := $(sort $(patsubst $(RUNS)/$(TREE)/%/provenance.json,%,$(wildcard $(RUNS)/$(TREE)/*/*/provenance.json)))
-ARCHS := $(sort $(foreach n,$(NAMES),$(firstword $(subst /, ,$n))))
+override ARCHS := $(sort $(foreach n,$(NAMES),$(firstword $(subst /, ,$n))))
 ifeq ($(NAMES),)
 $(error no finished run in $(RUNS)/$(TREE): `make all` trains them; for the demo's figures give $(DEMO))
 endif

@@ -33,7 +33,8 @@ GIVEN = $(filter-out $(OUTSIDERS:%=%=%),$(MAKEOVERRIDES))
 # $1: the target; $2: further options of the engine. The processes of a training on several GPUs find each other by the
 # host's name, and without a network only `localhost` has an address.
 in_image = $(strip $(ENGINE) run --rm --init $(NETWORK_RUN) --hostname localhost --ipc=host \
-    --user "$$(id -u):$$(id -g)" $(PODMAN_RUN) $(GPU_RUN) $2 --mount "type=bind,source=$(CURDIR),target=$(IN_IMAGE)" $(PLACES_RUN) \
+    --user "$$(id -u):$$(id -g)" $(PODMAN_RUN) $(GPU_RUN) $2 \
+    --mount "type=bind,source=$(CURDIR),target=$(IN_IMAGE)" $(PLACES_RUN) \
     --env POSE_TOPO_CACHE=$(IN_IMAGE)/cache $(ENVIRONMENT)) $(IMAGE)
 
 # the commit, or what an archive says it was

@@ -85,6 +85,8 @@ def test_figures_never_trains(tmp_path):
     assert [step for step in found if step.startswith("== evaluate")] == [
         "== evaluate: resnet18/topo-s5 (the demo: seconds)"
     ]
+    drawn = {step.split()[2] for step in found if step.startswith(("== figure", "== table"))}
+    assert drawn == {"resnet18"}  # and nothing of the backbones that were not run
 
 
 def test_a_lock_without_torch_keeps_the_rest(tmp_path):
