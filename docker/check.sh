@@ -30,8 +30,7 @@ done
 work=$(mktemp -d "${TMPDIR:-/tmp}/pose-topo-image.XXXXXX")
 b() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
 clean_up() {
-    b rm --all >/dev/null 2>&1 || true
-    b rmi --all --force >/dev/null 2>&1 || true
+    awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount || true
     rm -rf --one-file-system "$work" || echo "check: $work could not be removed" >&2
 }
 trap clean_up EXIT
