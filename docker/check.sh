@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build docker/Dockerfile and run the study in it where no container daemon is to be had. Usage, as root: docker/check.sh
+# Build docker/Dockerfile and run the study in it, without a container daemon. Usage, as root: docker/check.sh
 #
 # Debian is put into a folder and takes the place of the CUDA base; buildah builds and runs, isolated by chroot.
 # What differs from the real image, all of it by build arguments:
@@ -9,7 +9,8 @@
 #
 # In the image, with a uid that no user has, code that it may not write, and no network: pose-topo doctor, a tiny
 # make demo, make figures, the tests. A warning about the home folder or a cache is an error, and so is an output that
-# does not belong to that uid or that names a place of the image or the day. All that was made is removed. Needs 20 GB of disk below ${TMPDIR:-/tmp}.
+# does not belong to that uid or that names a place of the image or the day. All that was made is removed.
+# Needs 20 GB of disk below ${TMPDIR:-/tmp}.
 #     SUITE, MIRROR       Debian's release and its server for debootstrap [bookworm, debootstrap's own]
 #     PIP_CERT, PIP_INDEX_URL   as pip knows them; also read from its configuration
 set -euo pipefail
@@ -23,14 +24,13 @@ say() { echo "== $* (at ${SECONDS} s)"; }
 [ "$(id -u)" = 0 ] || die "must run as root (debootstrap and chroot need it)"
 for tool in debootstrap buildah unshare ip; do
     command -v "$tool" >/dev/null ||
-        die "$tool is missing: apt-get update && apt-get install -y --no-install-recommends buildah debootstrap iproute2"
+        die "$tool is missing: apt-get update && apt-get install -y buildah debootstrap iproute2"
 done
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/pose-topo-image.XXXXXX")
 b() { buildah --root "$work/storage" --runroot "$work/run" "$@"; }
 clean_up() {
-    b rm --all >/dev/null 2>&1 || true
-    b rmi --all --force >/dev/null 2>&1 || true
+    awk -v below="$work/" 'index($2, below) == 1 { print $2 }' /proc/mounts | sort -r | xargs -r umount || true
     rm -rf --one-file-system "$work" || echo "check: $work could not be removed" >&2
 }
 trap clean_up EXIT
@@ -64,12 +64,11 @@ container=$(b from checked)
 mkdir "$work/results" && chown "$uid:$uid" "$work/results"
 # options of buildah until --, then a command: as that uid, behind the image's door, with no network but the loopback
 inside() {
-    local options=()
+    local options=(--isolation chroot --hostname localhost --user "$uid:$uid" --volume "$work/results:/results")
     while [ "$1" != -- ]; do options+=("$1") && shift; done
     # shellcheck disable=SC2016
-    unshare --net sh -c 'ip link set lo up && exec "$@"' - buildah --root "$work/storage" --runroot "$work/run" run \
-        --isolation chroot --user "$uid:$uid" --volume "$work/results:/results" ${options[@]+"${options[@]}"} \
-        "$container" -- /opt/venv/bin/enter "${@:2}"
+    unshare --net sh -c 'ip link set lo up && exec "$@"' - buildah --root "$work/storage" --runroot "$work/run" \
+        run "${options[@]}" "$container" -- /opt/venv/bin/enter "${@:2}"
 }
 logged() { # a name, then what `inside` takes; its words are shown if it fails, and kept
     say "$1"

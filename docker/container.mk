@@ -1,5 +1,5 @@
-# The study in its image (docs/container.md): `make image` builds it, `make shell` opens it, and DOCKER=1 makes any other
-# target inside it. The checkout takes the place of the image's own code, so that results lie where they always lie.
+# The study in its image (docs/container.md): `make image` builds it, `make shell` opens it, DOCKER=1 makes any other
+# target inside. The checkout takes the place of the image's own code, so that results lie where they always lie.
 #     make demo DOCKER=1        make all DOCKER=1 GPUS=all        make figures DOCKER=1 ENGINE=podman
 
 ENGINE      ?= docker
@@ -30,15 +30,21 @@ SETTINGS := $(filter-out $(OUTSIDERS),$(shell sed -n 's/^\([A-Z_]*\) *?=.*/\1/p'
 ENVIRONMENT := $(foreach v,$(SETTINGS),$(if $(filter environment,$(origin $v)),--env $v))
 GIVEN = $(filter-out $(OUTSIDERS:%=%=%),$(MAKEOVERRIDES))
 
-# $1: the target; $2: further options of the engine
-in_image = $(strip $(ENGINE) run --rm --init $(NETWORK_RUN) --ipc=host --user "$$(id -u):$$(id -g)" $(PODMAN_RUN) $(GPU_RUN) $2 \
-    --mount "type=bind,source=$(CURDIR),target=$(IN_IMAGE)" $(PLACES_RUN) --env POSE_TOPO_CACHE=$(IN_IMAGE)/cache $(ENVIRONMENT)) $(IMAGE)
+# $1: the target; $2: further options of the engine. The processes of a training on several GPUs find each other by the
+# host's name, and without a network only `localhost` has an address.
+in_image = $(strip $(ENGINE) run --rm --init $(NETWORK_RUN) --hostname localhost --ipc=host \
+    --user "$$(id -u):$$(id -g)" $(PODMAN_RUN) $(GPU_RUN) $2 \
+    --mount "type=bind,source=$(CURDIR),target=$(IN_IMAGE)" $(PLACES_RUN) \
+    --env POSE_TOPO_CACHE=$(IN_IMAGE)/cache $(ENVIRONMENT)) $(IMAGE)
+
+# the commit, or what an archive says it was
+REVISION = git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || cat REVISION 2>/dev/null
 
 .PHONY: image shell archive
 
 image: ## build the container image (ENGINE=podman, PIP_CONF=/etc/pip.conf if pip needs one)
 	$(ENGINE) build --tag $(IMAGE) --file docker/Dockerfile $(if $(PODMAN),--format docker) \
-	    --build-arg REVISION="$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || cat REVISION 2>/dev/null)" \
+	    --build-arg REVISION="$$($(REVISION))" \
 	    $(BASE:%=--build-arg BASE=%) $(PIP_CONF:%=--secret id=pip.conf,src=%) .
 
 shell: ## a shell in the image (GPUS=all; NETWORK=bridge)

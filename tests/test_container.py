@@ -119,7 +119,7 @@ def test_the_door_refuses_code_of_another_lock(tmp_path):
 def test_a_target_is_one_line_of_the_engine():
     (line,) = planned("demo", "DOCKER=1", "SEEDS=0 1", "EPOCHS=2", "OUT=elsewhere")
     assert line.startswith("docker run --rm ")
-    assert '--network=none --ipc=host --user "$(id -u):$(id -g)"' in line
+    assert '--network=none --hostname localhost --ipc=host --user "$(id -u):$(id -g)"' in line
     assert f'--mount "type=bind,source={ROOT},target=/opt/pose_topo"' in line
     assert "--gpus" not in line and "DOCKER" not in line
     engine, _, inside = line.partition(" pose_topo make demo ")
