@@ -47,7 +47,6 @@ def test_a_profile_that_was_run_after_all_is_noticed(tmp_path: Path) -> None:
     assert len(outdated(limits, tmp_path)) == 3
 
 
-@pytest.mark.xfail(reason="the README has no markers yet", strict=True)
 def test_the_readme_says_what_the_list_says() -> None:
     section = between((ROOT / "README.md").read_text(encoding="utf-8"))
     assert section == to_markdown(load_study().limits), "python -m paper_figures.limits --readme README.md"
