@@ -172,3 +172,13 @@ def test_an_environment_of_ones_own_is_taken_as_it_is(tmp_path):
     lines = planned("test", "setup", f"VENV={tmp_path}")
     assert lines[0] == f"{tmp_path}/bin/python -m pytest"
     assert not any("tools/setup.sh" in line for line in lines)
+
+
+@needs_make
+def test_the_commands_of_the_page_exist():
+    page = (ROOT / "docs" / "container.md").read_text(encoding="utf-8")
+    blocks = "".join(re.findall(r"```bash\n(.*?)```", page, re.S))
+    commands = [line.partition("#")[0].split()[1:] for line in blocks.splitlines() if line.startswith("make ")]
+    assert ["demo", "DOCKER=1"] in commands and len(commands) >= 6
+    for command in commands:
+        assert planned(*command)
