@@ -177,7 +177,7 @@ def test_an_environment_of_ones_own_is_taken_as_it_is(tmp_path):
 @needs_make
 def test_the_commands_of_the_page_exist():
     page = (ROOT / "docs" / "container.md").read_text(encoding="utf-8")
-    blocks = "".join(re.findall(r"```bash\n(.*?)```", page, re.S))
+    blocks = "".join(re.findall(r"```bash needs=docker\n(.*?)```", page, re.S))
     commands = [line.partition("#")[0].split()[1:] for line in blocks.splitlines() if line.startswith("make ")]
     assert ["demo", "DOCKER=1"] in commands and len(commands) >= 6
     for command in commands:
