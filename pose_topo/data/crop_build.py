@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pose_topo.data import geometry
+from pose_topo.data.crop_writer import CropWriter
 from pose_topo.data.crops import CropSettings, read_photograph, squeeze, warp_person
 from pose_topo.data.people import People
 from pose_topo.errors import PoseTopoError
@@ -79,15 +80,16 @@ def build(
     crops, index = _open_partial(partial, len(people), settings.side, say)
     jobs = list(_jobs(people, img_dir, settings, np.flatnonzero(index.state == ABSENT)))
     try:
-        for number, result in enumerate(_run(jobs, crops, settings, workers or cores(), progress), start=1):
-            index.state[result.rows] = UNREADABLE if result.crc is None else DONE
-            if result.crc is not None:
-                index.crc[result.rows], index.to_photo[result.rows] = result.crc, result.to_photo
-            if number % SAVE_EVERY == 0:
-                index.save(partial / "index.npz")
+        with CropWriter(crops) as writer:
+            for number, result in enumerate(_run(jobs, writer, settings, workers or cores(), progress), start=1):
+                index.state[result.rows] = UNREADABLE if result.crc is None else DONE
+                if result.crc is not None:
+                    index.crc[result.rows], index.to_photo[result.rows] = result.crc, result.to_photo
+                    writer.wrote(len(result.rows))
+                if number % SAVE_EVERY == 0:
+                    index.save(partial / "index.npz")
     finally:
         index.save(partial / "index.npz")
-    crops.flush()
     write_json(partial / "manifest.json", _manifest(people, settings, index))
     if folder.exists():  # without its manifest, else nobody would have built: the remains of a store
         shutil.rmtree(folder)
@@ -162,33 +164,38 @@ def _jobs(people: People, img_dir: Path, settings: CropSettings, missing: NDArra
             yield _Job(img_dir / name, rows, None if to_photo is None else to_photo[rows])
 
 
-def _run(jobs: list[_Job], crops: np.memmap, settings: CropSettings, workers: int, progress: bool) -> Iterator[_Result]:
+def _run(
+    jobs: list[_Job], writer: CropWriter, settings: CropSettings, workers: int, progress: bool
+) -> Iterator[_Result]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the photographs are the parallelism
     pool = ThreadPoolExecutor(workers)
     try:
-        done = pool.map(lambda job: _crop_photograph(job, crops, settings), jobs)
+        done = pool.map(lambda job: _crop_photograph(job, writer, settings), jobs)
         yield from tqdm(done, total=len(jobs), desc="crops", unit="photo", disable=not progress, mininterval=1)
     finally:
         pool.shutdown(cancel_futures=True)
         cv2.setNumThreads(threads)
 
 
-def _crop_photograph(job: _Job, crops: np.memmap, settings: CropSettings) -> _Result:
+def _crop_photograph(job: _Job, writer: CropWriter, settings: CropSettings) -> _Result:
     """Write the crops of one photograph into the store."""
     photo = read_photograph(job.path)
     if photo is None:
         return _Result(job.rows, None, None)
     if job.to_photo is None:
         size = np.tile([photo.shape[1], photo.shape[0]], (len(job.rows), 1))
-        to_photo = geometry.squeeze_to_photo(size, settings.side)
-        pictures = [squeeze(photo, settings.side)] * len(job.rows)
-    else:
-        to_photo = job.to_photo
-        pictures = [warp_person(photo, matrix, settings.side, settings.antialias) for matrix in to_photo]
-    for row, picture in zip(job.rows, pictures, strict=True):
-        crops[row] = picture
-    return _Result(job.rows, [zlib.crc32(picture.data) for picture in pictures], to_photo)
+        whole = squeeze(photo, settings.side)
+        return _Result(
+            job.rows,
+            [writer.write(row, whole) for row in job.rows],
+            geometry.squeeze_to_photo(size, settings.side),
+        )
+    crc = []
+    for row, matrix in zip(job.rows, job.to_photo, strict=True):
+        crop = warp_person(photo, matrix, settings.side, settings.antialias, into=writer.buffers())
+        crc.append(writer.write(row, crop))
+    return _Result(job.rows, crc, job.to_photo)
 
 
 def _manifest(people: People, settings: CropSettings, index: _Index) -> dict:

@@ -69,17 +69,25 @@ def _whole_jpeg(data: bytes) -> bool:
 
 
 def warp_person(
-    photo: NDArray[np.uint8], to_photo: NDArray[np.float64], side: int, antialias: bool = False
+    photo: NDArray[np.uint8],
+    to_photo: NDArray[np.float64],
+    side: int,
+    antialias: bool = False,
+    *,
+    into: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.uint8]:
     """One crop (side, side, 3), RGB, bilinear, zero outside the photograph (H, W, 3), BGR.
 
-    `to_photo` (2, 3) maps the crop's pixels into the photograph.
+    Args:
+        to_photo: (2, 3), maps the crop's pixels into the photograph.
+        into: two pictures to work in; the crop is the second. None: new ones.
     """
     if antialias:
         photo, to_photo = _halved(photo, to_photo)
+    bgr, rgb = into or (None, None)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    crop = cv2.warpAffine(photo, to_photo, (side, side), flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
-    return cv2.cvtColor(crop, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    bgr = cv2.warpAffine(photo, to_photo, (side, side), bgr, flags, cv2.BORDER_CONSTANT, 0)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB, rgb)  # type: ignore[return-value]
 
 
 def _halved(photo: NDArray[np.uint8], to_photo: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -1,0 +1,62 @@
+"""Crops are written whole, to their rows, and the disk is told early."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pose_topo.data import crop_writer
+from pose_topo.data.crop_writer import CropWriter
+
+ROWS, SIDE = 12, 7
+
+
+@pytest.fixture
+def array(tmp_path: Path) -> np.memmap:
+    return np.lib.format.open_memmap(tmp_path / "crops.npy", "w+", np.uint8, (ROWS, SIDE, SIDE, 3))
+
+
+def _pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (ROWS, SIDE, SIDE, 3), np.uint8)
+
+
+def test_threads_write_their_rows_from_their_own_buffers(array: np.memmap, tmp_path: Path) -> None:
+    pictures = _pictures()
+
+    def put(row: int) -> int:
+        _, picture = writer.buffers()
+        picture[:] = pictures[row]
+        return writer.write(row, picture)
+
+    with CropWriter(array) as writer, ThreadPoolExecutor(3) as pool:
+        sums = list(pool.map(put, reversed(range(ROWS))))
+    assert sums == [zlib.crc32(pictures[row].tobytes()) for row in reversed(range(ROWS))]
+    assert np.array_equal(np.load(tmp_path / "crops.npy"), pictures)
+
+
+def test_a_write_that_the_system_cuts_short_goes_on(
+    array: np.memmap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, pictures = os.pwrite, _pictures()
+    monkeypatch.setattr(crop_writer.os, "pwrite", lambda file, data, at: whole(file, data[:10], at))
+    with CropWriter(array) as writer:
+        for row, picture in enumerate(pictures):
+            writer.write(row, picture)
+    assert np.array_equal(np.load(tmp_path / "crops.npy"), pictures)
+
+
+def test_the_disk_is_told_after_so_many_bytes_and_at_the_end(array: np.memmap, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, picture = [], SIDE * SIDE * 3
+    monkeypatch.setattr(crop_writer, "SYNC_EVERY", 4 * picture)
+    monkeypatch.setattr(crop_writer.os, "fsync", told.append)
+    with CropWriter(array) as writer:
+        writer.wrote(3)
+        assert told == []
+        writer.wrote(1)
+        writer.wrote(1)  # counted anew
+    assert len(told) == 2
