@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from pose_topo.errors import PoseTopoError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)
+TOGETHER = 128  # people at a time that a GPU augments, however small its batches: the host has fewer kernels to launch
 RESIDENT_SHARE = 0.5  # of the GPU memory that is free, at most so much for a set of crops; the network needs the rest
 
 
@@ -36,6 +37,10 @@ class Batch:
     weights: Tensor  # (B, 16)
     index: NDArray[np.int64]  # (B,) rows of the store
     share: float = 1.0  # of the step's people, relative to what each of several processes has on average
+
+    def part(self, people: slice, share: float) -> Batch:
+        """Some of its people, in views."""
+        return Batch(self.images[people], self.targets[people], self.weights[people], self.index[people], share)
 
 
 class Batches:
@@ -56,12 +61,16 @@ class Batches:
         *,
         resident: bool | None = None,
         prefetch: bool | None = None,
+        together: int | None = None,
     ) -> None:
         """Args:
         resident: keep the crops on the device; None: as said above.
         prefetch: read ahead in a thread; None: on a GPU that they do not fit.
+        together: people that are augmented at once, for several steps if need be; None: on a GPU `TOGETHER`, else a
+            step's. It changes no batch.
         """
         self.rows, self.recipe, self.device = np.asarray(rows), recipe, device
+        self._together = together or (TOGETHER if device.type == "cuda" else 1)
         self.side = store.settings.side
         self.margin = (self.side - recipe.input_size) // 2
         self.to_photo = store.to_photo
@@ -108,9 +117,14 @@ class Batches:
         chunks = [np.array_split(step, processes)[process] for step in steps]
         shares = [len(chunk) * processes / len(step) for chunk, step in zip(chunks, steps, strict=True)]
         augment = self.recipe.augment != "none"
-        for (index, crops), share in zip(self._read(chunks, margin=augment), shares, strict=True):
+        groups = _chunks(np.arange(len(chunks)), max(1, self._together // batch_size))
+        read = self._read([np.concatenate([chunks[step] for step in group]) for group in groups], margin=augment)
+        for group, (index, crops) in zip(groups, read, strict=True):
             batch = self._augmented(index, crops, draws) if augment else self._plain(index, crops)
-            yield replace(batch, share=share)
+            end = 0
+            for step in group:
+                start, end = end, end + len(chunks[step])
+                yield batch.part(slice(start, end), shares[step])
 
     def in_order(self, batch_size: int, *, process: int = 0, processes: int = 1) -> Iterator[Batch]:
         """Every person once, in order, without augmentation; of several processes each makes every n-th batch."""

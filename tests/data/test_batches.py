@@ -236,7 +236,7 @@ def test_an_epoch_is_taken_up_after_some_steps(store: CropStore, people: People)
     assert list(served.epoch(0, 1, 8, skip=5)) == []
 
 
-@pytest.mark.parametrize("changes", [{}, {"resident": True}, {"prefetch": True}])
+@pytest.mark.parametrize("changes", [{}, {"resident": True}, {"prefetch": True}, {"together": 9}])
 @pytest.mark.parametrize("augment", ["standard", "mild", "none"])
 def test_the_way_of_serving_does_not_matter(store: CropStore, people: People, changes: dict, augment: str) -> None:
     """Batch size, split, residence and prefetching: a person's picture of an epoch is always the same."""
@@ -251,6 +251,18 @@ def test_the_way_of_serving_does_not_matter(store: CropStore, people: People, ch
     in_order = gather(list(batches(store, people, recipe, rows, **changes).in_order(3)))
     plain = gather(list(batches(store, people, recipe).in_order(40)))
     assert all(torch.equal(a, b) for row in rows for a, b in zip(in_order[int(row)], plain[int(row)], strict=True))
+
+
+@pytest.mark.parametrize("more", [{}, {"skip": 1}, {"process": 1, "processes": 2}])
+def test_making_several_steps_at_once_changes_none(store: CropStore, people: People, more: dict) -> None:
+    one_by_one = list(batches(store, people, together=1).epoch(3, 4, 6, **more))
+    at_once = list(batches(store, people, together=20).epoch(3, 4, 6, **more))  # three steps
+    assert len(one_by_one) == len(at_once) > 3
+    for one, other in zip(one_by_one, at_once, strict=True):
+        assert one.index.tolist() == other.index.tolist() and one.share == other.share
+        assert torch.equal(one.images, other.images) and torch.equal(one.targets, other.targets)
+        assert torch.equal(one.weights, other.weights)
+        assert other.images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_stopping_early_leaves_no_thread(store: CropStore, people: People) -> None:
