@@ -27,6 +27,9 @@ PANELS = (  # x, y and their labels
     (MORAN, DIRECTIONS, "Collapse", "Moran's I of |head weight|", "participation ratio of the layer"),
 )
 
+STEP = 5.0  # points of PCKh
+COMPRESSION = 10
+
 
 @dataclass(frozen=True)
 class Point:
@@ -59,6 +62,8 @@ def draw(runs: list[Run]) -> Figure:
             _series(axes[which], [point for point in points if family(point.arm) == name])
         axes[which].set(xlabel=x_label, ylabel=y_label)
         axes[which].margins(0.1)
+        if y == PCKH and (floor := floor_of(runs)) is not None:
+            _compress_below(axes[which], floor)
         letter(axes[which], which, title)
         drawn.append(points)
     axes[3].axis("off")
@@ -70,7 +75,7 @@ def draw(runs: list[Run]) -> Figure:
     return figure
 
 
-def with_grid(runs: list[Run]) -> list[Run]:
+def with_grid(runs: Sequence[Run]) -> list[Run]:
     """The runs with a topographic layer.
 
     Raises:
@@ -80,6 +85,49 @@ def with_grid(runs: list[Run]) -> list[Run]:
     if not mapped:
         raise command.NothingToShowError("no run has a topographic layer", [run.folder for run in runs])
     return mapped
+
+
+def floor_of(runs: Sequence[Run]) -> float | None:
+    """PCKh below which the axis is compressed: at least 5 points under the control, where an arm is well below that.
+
+    Networks that lose the task would else press all others into one line.
+    """
+    scores = [
+        [v for run in group if (v := run.number(*PCKH)) is not None] for group in by_arm(with_grid(runs)).values()
+    ]
+    anchor = [v for run in runs if run.arm == "control" and (v := run.number(*PCKH)) is not None]
+    if not anchor:
+        return None
+    floor = STEP * float((np.mean(anchor) - STEP) // STEP)
+    return floor if min(v for seeds in scores for v in seeds) < floor - 2 * STEP else None
+
+
+def _compress_below(axes: Axes, floor: float) -> None:
+    """Give what lies below `floor` a tenth of its room, and show where that begins."""
+
+    def squeezed(y: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(y < floor, floor + (y - floor) / COMPRESSION, y)
+
+    def widened(y: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.where(y < floor, floor + (y - floor) * COMPRESSION, y)
+
+    low, high = axes.dataLim.y0, axes.dataLim.y1
+    axes.set_yscale("function", functions=(squeezed, widened))
+    axes.set_ylim(low - COMPRESSION, high + 1)
+    axes.set_yticks([*np.arange(0, floor, 4 * STEP), *np.arange(floor, high + 1, 2)])
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.axhline(floor, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
+    axes.annotate(
+        f"below {floor:g}: compressed {COMPRESSION}x",
+        (1, floor),
+        xycoords=("axes fraction", "data"),
+        xytext=(-2, -2),
+        textcoords="offset points",
+        fontsize=5,
+        color="0.4",
+        ha="right",
+        va="top",
+    )
 
 
 def _point(group: Sequence[Run], x: tuple[str, str], y: tuple[str, str]) -> Point | None:
@@ -159,11 +207,16 @@ def caption(runs: list[Run]) -> str:
         "gain divided out, since |w| mixes gain and tuning; c: how many directions the layer's weights use, on a log "
         "scale: near 1 a high I is a collapsed layer. Points are means over seeds, bars their range, lines join the "
         "λ of one loss; the control (λ = 0) is the anchor"
-        f"{'' if 'control' in arms else ' and is missing here'}. "
+        f"{'' if 'control' in arms else ' and is missing here'}. {_scale(runs)}"
         f"Mean I: {captions.per_arm(anchors, *MORAN, 3)}; normalised: {captions.per_arm(anchors, *NORMALISED, 3)}; "
         f"PCKh@0.5: {captions.per_arm(anchors, *PCKH, 1)}; participation ratio: "
         f"{captions.per_arm(anchors, *DIRECTIONS, 1)}. {captions.about(runs)}"
     )
+
+
+def _scale(runs: Sequence[Run]) -> str:
+    floor = floor_of(runs)
+    return "" if floor is None else f"Below a PCKh of {floor:g} the axis is compressed {COMPRESSION} times. "
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -84,6 +84,21 @@ def test_tradeoff_of_two_arms_says_so(study: list[Path], text_of: Callable[..., 
     assert "the anchor and is missing here" in text_of("tradeoff", study[4:])
 
 
+def test_a_lost_task_does_not_press_the_others_into_one_line(
+    sweep: list[Path], tmp_path: Path, text_of: Callable[..., str]
+) -> None:
+    folders = made_up_results.write_study(tmp_path / "runs", arms=("control", "topo", "topo-l5"))
+    for folder in folders:
+        score = 20.0 if "l5" in folder.name else 76.0
+        made_up_results.edit(folder, "evaluation.json", ("pckh", "0.5", "mean"), score)
+    with style.applied():
+        axes = tradeoff.draw(load(folders)).axes[0]
+    low, floor, high = (axes.transData.transform((0, y))[1] for y in (20, 70, 76))
+    assert (floor - low) / (high - floor) == pytest.approx(50 / tradeoff.COMPRESSION / 6)
+    assert "Below a PCKh of 70 the axis is compressed 10 times." in text_of("tradeoff", folders)
+    assert tradeoff.floor_of(load(sweep)) is None and "compressed" not in text_of("tradeoff", sweep)
+
+
 def test_tradeoff_without_a_grid_is_one_clear_line(
     study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
