@@ -86,3 +86,14 @@ def bench(*names: str) -> str:
         if any(key in content for content in contents)
     ]
     return f"{_pipe(['', *titles], rows)}\n{machine(contents[0])}; {settings[0]['people']} rendered people.\n"
+
+
+def losses(name: str) -> str:
+    """What each spatial loss costs a step: docs/benchmarks/<name>.json."""
+    content = read_json(RECORDED / f"{name}.json")
+    cost = {key[5:-3]: value for key, value in content.items() if key.startswith("loss_")}
+    step = content["step_full_ms"]
+    rows = [
+        [f"`{loss}`", f"{ms:.1f}", f"{ms / step:.1%}"] for loss, ms in sorted(cost.items(), key=lambda item: item[1])
+    ]
+    return f"{_pipe(['', 'ms', 'of the step of the demo'], rows)}\n{machine(content)}.\n"

@@ -97,6 +97,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "steps": lambda: bench_tables.steps("h200-steps"),
     "time": lambda: bench_tables.against_time(alone()),
+    "losses": lambda: bench_tables.losses("epyc-2-cores-demo"),
     "bench": lambda: bench_tables.bench("epyc-2-cores-demo", "epyc-2-cores-standard"),
 }
 

@@ -1,10 +1,8 @@
-"""The sweep: every network with a topographic layer, by loss, weight and multiplier (all result files but pictures)."""
+"""The sweep: every network with a topographic layer, by loss, weight and multiplier (evaluation and analysis)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from paper_figures import captions, command
 from paper_figures.arms import MAIN, family
@@ -29,13 +27,6 @@ def cosine_excess(run: Run) -> float | None:
     return None if near is None or every is None else near - every
 
 
-def speed(run: Run) -> float | None:
-    """Training people a second, the median of the epochs."""
-    rates = run.metrics.get("images_per_s", np.array([]))
-    rates = rates[np.isfinite(rates)]
-    return float(np.median(rates)) if rates.size else None
-
-
 COLUMNS: tuple[tuple[Column, Callable[[Run], Cell]], ...] = (
     (Column("lambda", "λ", None), _analysis("lambda")),
     (Column("topo_lr_mult", "Rate ×", None), _analysis("topo_lr_mult")),
@@ -46,7 +37,6 @@ COLUMNS: tuple[tuple[Column, Callable[[Run], Cell]], ...] = (
     (Column("participation_ratio", "Particip. ratio", 1), _analysis("health.participation_ratio")),
     (Column("mean_row_norm", "Row norm", 3), _analysis("health.mean_row_norm")),
     (Column("cosine_excess", "Cosine excess", 3), cosine_excess),
-    (Column("images_per_s", "Images/s", 0), speed),
 )
 COUNT = Column("n", "Seeds", None)
 
@@ -79,7 +69,6 @@ def caption(runs: list[Run]) -> str:
         f"{captions.fixed(float(first.value('analysis', 'moran.expected')), 4)}). Participation ratio: directions "
         "that the layer's weights use; near 1 the layer has collapsed, however high its I. Row norm: mean length of "
         "a channel's weights. Cosine excess: mean cosine of the weights of grid neighbours less that of all pairs. "
-        "Images/s: people a second in training, median over epochs, on the machine that the run's provenance names. "
         f"± is the standard deviation over seeds. {captions.about(runs)}"
     )
 
@@ -92,7 +81,7 @@ def _losses(runs: Sequence[Run]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Returns the exit code."""
-    return command.table(NAME, __doc__, ("grid", "evaluation", "metrics"), build, caption, argv)
+    return command.table(NAME, __doc__, ("grid", "evaluation"), build, caption, argv)
 
 
 if __name__ == "__main__":

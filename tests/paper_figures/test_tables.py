@@ -148,7 +148,7 @@ def test_metrics_without_a_legacy_number_say_why(tmp_path: Path) -> None:
 def test_the_sweep_by_hand(tmp_path: Path) -> None:
     arms = ("topoloss-l5", "topo-l0.05", "control", "topo", "baseline")
     folders = made_up_results.write_study(tmp_path / "runs", arms=arms)
-    for folder, rates in zip(folders[:2], ((10, 30, 20), (40, 60, 50)), strict=True):  # topoloss-l5
+    for folder in folders[:2]:  # topoloss-l5
         for keys, value in (
             (("moran", "mean_I"), 0.25),
             (("moran_measures", "normalised", "mean_I"), 0.125),
@@ -156,17 +156,15 @@ def test_the_sweep_by_hand(tmp_path: Path) -> None:
             (("health", "all_pairs_cosine"), 0.5),
         ):
             made_up_results.edit(folder, "analysis.json", keys, value)
-        lines = "".join(f"{epoch},{rate}\n" for epoch, rate in enumerate(rates, 1))
-        (folder / "metrics.csv").write_text(f"epoch,images_per_s\n{lines}4,\n", encoding="utf-8")
     assert table_losses.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
     rows = _rows(tmp_path / "table_losses.csv")
     assert [row["arm"] for row in rows[::2]] == ["control", "topo", "topo-l0.05", "topoloss-l5"]  # no baseline
     last = rows[-1]
     assert (last["loss"], last["lambda"], last["topo_lr_mult"], last["n"]) == ("topoloss", "5.0", "10.0", "2")
     assert (last["mean_I"], last["mean_I_normalised"], last["cosine_excess"]) == ("0.25", "0.125", "0.25")
-    assert [row["images_per_s"] for row in rows[-2:]] == ["20.0", "50.0"] and rows[0]["loss"] == ""
+    assert rows[0]["loss"] == ""
     line = (tmp_path / "table_losses.md").read_text(encoding="utf-8").splitlines()[-1]
-    assert line.startswith("| topoloss-l5 | 5 | 10 | 2 | 0.250 | 0.125 |") and line.endswith("| 0.250 | 35 ± 21 |")
+    assert line.startswith("| topoloss-l5 | 5 | 10 | 2 | 0.250 | 0.125 |") and line.endswith("| 0.250 |")
     caption = (tmp_path / "table_losses.caption.md").read_text(encoding="utf-8")
     assert "(topo: weight-similarity; others by name)" in caption and "16 x 16 grid" in caption
     assert "Seeds: 1, 2 (control, topo, topo-l0.05, topoloss-l5)." in caption
