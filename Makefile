@@ -128,7 +128,7 @@ LIBRARY := $(patsubst %,paper_figures/%.py,__init__ arms captions command drawin
 JUDGING := $(patsubst %,paper_figures/%.py,check checks claims cost findings judging limits recompute) paper_figures/claims.toml
 LAYOUT  := $(patsubst %,paper_figures/%,report.py report.css report.html.j2 markup.py origins.py papers.py strips.py)
 # newer code evaluates and analyzes again; it never trains again
-EVALUATION := $(wildcard pose_topo/*.py pose_topo/data/*.py pose_topo/models/*.py pose_topo/evaluation/*.py)
+EVALUATION := $(wildcard pose_topo/*.py pose_topo/data/*.py pose_topo/models/*.py pose_topo/evaluation/*.py) pose_topo/commands/results.py
 ANALYSIS   := $(EVALUATION) $(wildcard pose_topo/analysis/*.py)
 
 TRAIN_TIME := $(if $(filter demo,$(VARIANT)),4 minutes on 2 cores that have bf16 and 8 on others,the bar says how long)

@@ -27,6 +27,8 @@ ORDER = [
     ["analysis"],
     ["doctor", "options"],
     ["bench"],
+    ["commands.app"],
+    ["commands"],
     ["cli"],
     ["__main__"],
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The commands: parse, call, print. Heavy imports happen inside them, so that --help answers at once."""
