@@ -32,6 +32,7 @@ COLUMNS: tuple[tuple[Column, Callable[[Run], Cell]], ...] = (
     (Column("topo_lr_mult", "Rate ×", None), _analysis("topo_lr_mult")),
     (Column("mean_I", "I of |w|", 3), _analysis("moran.mean_I")),
     (Column("mean_I_normalised", "I normalised", 3), _analysis("moran_measures.normalised.mean_I")),
+    (Column("mean_I_activity", "I activity", 3), _analysis("moran_measures.activity.mean_I")),
     (Column("contiguity", "Contiguity", 3), _analysis("parcellation.contiguity")),
     (Column("pckh", "PCKh@0.5", 1), lambda run: run.number("evaluation", "pckh.0.5.mean")),
     (Column("participation_ratio", "Particip. ratio", 1), _analysis("health.participation_ratio")),
@@ -64,7 +65,8 @@ def caption(runs: list[Run]) -> str:
         f"Networks with a topographic layer on a {captions.same(runs, 'analysis', 'grid.height')} x "
         f"{captions.same(runs, 'analysis', 'grid.width')} grid, by spatial loss ({_losses(runs)}), its weight λ and "
         "the learning-rate multiplier of the layer (rate ×). I: Moran's I, mean over joints, "
-        f"of |head weight| and of |head weight| with each channel's gain divided out "
+        f"of |head weight|, of |head weight| with each channel's gain divided out, and of |head weight| times the "
+        f"standard deviation of the channel's activation "
         f"({captions.same(runs, 'analysis', 'moran.weights')} weights; E[I] = "
         f"{captions.fixed(float(first.value('analysis', 'moran.expected')), 4)}). Participation ratio: directions "
         "that the layer's weights use; near 1 the layer has collapsed, however high its I. Row norm: mean length of "

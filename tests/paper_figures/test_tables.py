@@ -152,6 +152,7 @@ def test_the_sweep_by_hand(tmp_path: Path) -> None:
         for keys, value in (
             (("moran", "mean_I"), 0.25),
             (("moran_measures", "normalised", "mean_I"), 0.125),
+            (("moran_measures", "activity", "mean_I"), 0.0625),
             (("health", "neighbour_cosine"), 0.75),
             (("health", "all_pairs_cosine"), 0.5),
         ):
@@ -161,7 +162,8 @@ def test_the_sweep_by_hand(tmp_path: Path) -> None:
     assert [row["arm"] for row in rows[::2]] == ["control", "topo", "topo-l0.05", "topoloss-l5"]  # no baseline
     last = rows[-1]
     assert (last["loss"], last["lambda"], last["topo_lr_mult"], last["n"]) == ("topoloss", "5.0", "10.0", "2")
-    assert (last["mean_I"], last["mean_I_normalised"], last["cosine_excess"]) == ("0.25", "0.125", "0.25")
+    measured = [last[key] for key in ("mean_I", "mean_I_normalised", "mean_I_activity", "cosine_excess")]
+    assert measured == ["0.25", "0.125", "0.0625", "0.25"]
     assert rows[0]["loss"] == ""
     line = (tmp_path / "table_losses.md").read_text(encoding="utf-8").splitlines()[-1]
     assert line.startswith("| topoloss-l5 | 5 | 10 | 2 | 0.250 | 0.125 |") and line.endswith("| 0.250 |")
