@@ -135,7 +135,7 @@ TRAIN_TIME := $(if $(filter demo,$(VARIANT)),4 minutes on 2 cores that have bf16
 # one training at a time, also under -j: two on one device only slow each other
 ALONE := flock $(RUNS)/.lock
 
-.PHONY: help setup demo quick synthetic all plan figures check test bench lint clean lock FORCE
+.PHONY: help setup download demo quick synthetic all plan figures check test bench lint clean lock FORCE
 
 help: ## print this help
 	@echo "pose_topo: make TARGET [VARIABLE=value ...]"; echo
@@ -154,6 +154,10 @@ lock: ## make requirements.lock anew from pyproject.toml
 	bash tools/lock.sh $(PYTHON)
 
 # ---- the doors ----
+download: $(READY) ## MPII into DATA and ImageNet weights into CACHE, verified; goes on where it stopped
+	@$(CLI) download mpii --data $(DATA)
+	@for arch in $(ARCHS); do $(CLI) download weights --arch $$arch; done
+
 demo: $(READY) ## the whole chain on rendered people, on a CPU, in a quarter of an hour
 	@$(MAKE) --no-print-directory $(DEMO) all
 
@@ -172,7 +176,7 @@ plan: $(READY) ## how many runs `make all` means, and their hours, disk and memo
 
 # ---- data ----
 data/synthetic-%/manifest.json: | $(READY)
-	@echo "== data: rendering $* people (about 17 s a thousand on 2 cores)"
+	@echo "== data: rendering $* people (about 10 s a thousand on 2 cores)"
 	@$(CLI) download synthetic --data $(@D) --people $* --seed 0
 
 # ---- runs. provenance.json is written last: who finds it has a whole run. It depends on nothing, so newer code never
@@ -202,11 +206,12 @@ $(foreach c,$(CELLS),$(eval $(call cell_rules,$c)))
 endif
 
 # ---- paper: of a folder of results, its figures, its tables and, of several seeds, their comparison ----
+listed = mkdir -p $(@D) && printf '%s\n' $1 >$@.new && if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 # $1 where it goes, $2 the results folders, $3 reference results that a table sets beside them
 define paper_rules
 # the results folders that are shown, one a line (a script takes them as --results @FILE): rewritten only when they change
 $1/.runs: FORCE | $(READY)
-	@mkdir -p $$(@D) && printf '%s\n' $2 >$$@.new && if cmp -s $$@.new $$@; then rm $$@.new; else mv $$@.new $$@; fi
+	@$$(call listed,$2)
 
 $(DRAWN:%=$1/%): $1/.runs $(LIBRARY) $(call files_of,$2)
 
@@ -228,12 +233,15 @@ seeds_of_arm = $(patsubst control-s%,%,$(filter control-s%,$(notdir $1)))
 grouped = $(filter-out 0 1,$(words $(call seeds_of_arm,$1)))
 paper_of = $(DRAWN:%=$1/%) $(if $(call grouped,$2),$1/table_seeds.caption.md)
 
-# published predictions, once they were fetched and scored (README)
+# published predictions, once they were fetched and scored (docs/metrics.md)
 PUBLISHED := $(wildcard $(OUT)/newell/evaluation.json)
 
 # $1 where the report goes, $2 the folders of figures and tables, $3 the results folders, $4 what is drawn of them
 define report_rules
-$1/claims.json: $(2:%=%/.runs) $(JUDGING) $(LIBRARY) $(call files_of,$3) $(PUBLISHED)
+$1/.runs: FORCE | $(READY)
+	@$$(call listed,$3)
+
+$1/claims.json: $1/.runs $(2:%=%/.runs) $(JUDGING) $(LIBRARY) $(call files_of,$3) $(PUBLISHED)
 	@echo "== claims: $1 (seconds)"
 	@$(PAPER).check --results $(2:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $1 --no-fail
 

@@ -18,7 +18,7 @@ PODMAN := $(filter podman,$(notdir $(firstword $(ENGINE))))
 PODMAN_RUN = $(if $(PODMAN),$(if $(filter-out 0,$(shell id -u)),--userns=keep-id) --security-opt label=disable)
 GPU_RUN = $(if $(GPUS),$(if $(PODMAN),--device nvidia.com/gpu=$(GPUS),--gpus $(GPUS)))
 # only what downloads gets a network
-NETWORK_RUN = --network=$(or $(NETWORK),$(if $(filter download% lock,$1),bridge,none))
+NETWORK_RUN = --network=$(or $(NETWORK),$(if $(filter download lock,$1),bridge,none))
 # data, results and caches outside the checkout (also by a link in it) keep their absolute places
 PLACES = $(DATA) $(OUT) $(RUNS) $(CACHE) $(CHECKPOINTS)
 UNREACHED = $(filter ../%,$(PLACES))

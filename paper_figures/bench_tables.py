@@ -16,7 +16,8 @@ def machine(content: dict[str, Any]) -> str:
     """One line: what it ran on."""
     known = content["machine"]
     parts = [known["device"], *(f"{key} {known[key]}" for key in ("driver", "cuda", "torch", "python") if known[key])]
-    return ", ".join([*parts, f"{known['threads']} CPU threads", known["precision"]])
+    commit = [f"commit {known['commit'][:7]}"] if known.get("commit") else []
+    return ", ".join([*parts, f"{known['threads']} CPU threads", known["precision"], *commit])
 
 
 def _pipe(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -52,6 +53,11 @@ def against_time(run: Run) -> str:
     return _pipe(["epoch", "seconds", "PCKh@0.5"], rows)
 
 
+def _short(value: float) -> str:
+    """Three digits, and no exponent."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 DATA = {  # key of the JSON -> what a reader calls it
     "decode_ms_per_person": "decoding the JPEGs, ms a person",
     "crop_build_over_decode": "building the crop store, decoding included, one worker: times the decoding",
@@ -81,7 +87,7 @@ def bench(*names: str) -> str:
     losses = sorted({key for content in contents for key in content if key.startswith("loss_")})
     keys = DATA | {key: f"spatial loss `{key[5:-3]}` and its gradient, ms" for key in losses}
     rows = [
-        [title, *(f"{content[key]:.3g}" if key in content else "–" for content in contents)]
+        [title, *(_short(content[key]) if key in content else "–" for content in contents)]
         for key, title in keys.items()
         if any(key in content for content in contents)
     ]

@@ -37,6 +37,7 @@ MEASURES: tuple[tuple[str, str, Column], ...] = (  # file, key, column
     ("analysis", "topo_lr_mult", Column("m", "learning-rate multiplier of the layer", None)),
     ("analysis", "lambda", Column("l", "lambda", None)),
 )
+SHARE = Column("share", "as a share of the control's best I", 2)
 
 
 def reference(profile: str) -> list[Run]:
@@ -54,11 +55,18 @@ def reference(profile: str) -> list[Run]:
 def results(profile: str) -> str:
     """Measures downwards, arms across, and what they are of."""
     runs = reference(profile)
+    share = table_losses.share_of_best(runs)
     rows = [
-        Row(arm, {c.key: tuple(run.number(file, key) for run in group) for file, key, c in MEASURES})
+        Row(
+            arm,
+            {c.key: tuple(run.number(file, key) for run in group) for file, key, c in MEASURES}
+            | {SHARE.key: tuple(map(share, group))},
+        )
         for arm, group in by_arm(runs).items()
     ]
-    table = to_markdown(grid(Table(tuple(c for *_, c in MEASURES), tuple(rows), transposed=True)))
+    columns = [c for *_, c in MEASURES]
+    place = 1 + next(i for i, c in enumerate(columns) if c.key == "I")
+    table = to_markdown(grid(Table((*columns[:place], SHARE, *columns[place:]), tuple(rows), transposed=True)))
     people = captions.count(runs, "evaluation", "people")
     expected = captions.fixed(float(runs[0].value("analysis", "moran.expected")), 4)
     note = f"Mean ± standard deviation over seeds; {people} held-out people; E[I] = {expected}."

@@ -27,6 +27,18 @@ def cosine_excess(run: Run) -> float | None:
     return None if near is None or every is None else near - every
 
 
+def share_of_best(runs: Sequence[Run]) -> Callable[[Run], Cell]:
+    """I of a run as a share of what sorting the channels of the control of its seed reaches
+    (analysis/rearrangement.py); nothing where there is no such control."""
+    best = {run.seed: run.number("analysis", "controls.rearranged.mean_I") for run in runs if run.arm == "control"}
+
+    def share(run: Run) -> Cell:
+        own, most = run.number("analysis", "moran.mean_I"), best.get(run.seed)
+        return own / most if own is not None and most else None
+
+    return share
+
+
 COLUMNS: tuple[tuple[Column, Callable[[Run], Cell]], ...] = (
     (Column("lambda", "λ", None), _analysis("lambda")),
     (Column("topo_lr_mult", "Rate ×", None), _analysis("topo_lr_mult")),
@@ -40,22 +52,24 @@ COLUMNS: tuple[tuple[Column, Callable[[Run], Cell]], ...] = (
     (Column("cosine_excess", "Cosine excess", 3), cosine_excess),
 )
 COUNT = Column("n", "Seeds", None)
+SHARE = Column("share_of_best", "I / best", 2)
 
 
 def build(runs: list[Run]) -> Table:
     """An arm a row, in the order loss, lambda."""
+    columns = [*COLUMNS[:3], (SHARE, share_of_best(runs)), *COLUMNS[3:]]
     rows = [
         Row(
             arm,
-            {column.key: tuple(measure(run) for run in group) for column, measure in COLUMNS}
+            {column.key: tuple(measure(run) for run in group) for column, measure in columns}
             | {COUNT.key: (len(group),) * len(group)},
             tuple(run.seed for run in group),
             {"loss": loss(group[0])},
         )
         for arm, group in by_arm(runs).items()
     ]
-    columns = [column for column, _ in COLUMNS]
-    return Table((*columns[:2], COUNT, *columns[2:]), tuple(rows))
+    heads = [column for column, _ in columns]
+    return Table((*heads[:2], COUNT, *heads[2:]), tuple(rows))
 
 
 def caption(runs: list[Run]) -> str:
@@ -68,7 +82,8 @@ def caption(runs: list[Run]) -> str:
         f"of |head weight|, of |head weight| with each channel's gain divided out, and of |head weight| times the "
         f"standard deviation of the channel's activation "
         f"({captions.same(runs, 'analysis', 'moran.weights')} weights; E[I] = "
-        f"{captions.fixed(float(first.value('analysis', 'moran.expected')), 4)}). Participation ratio: directions "
+        f"{captions.fixed(float(first.value('analysis', 'moran.expected')), 4)}). I / best: I of |head weight| as a "
+        "share of what sorting the channels of the control of the same seed reaches. Participation ratio: directions "
         "that the layer's weights use; near 1 the layer has collapsed, however high its I. Row norm: mean length of "
         "a channel's weights. Cosine excess: mean cosine of the weights of grid neighbours less that of all pairs. "
         f"± is the standard deviation over seeds. {captions.about(runs)}"

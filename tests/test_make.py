@@ -14,6 +14,7 @@ import pytest
 from paper_figures import FIGURES as ALL_FIGURES
 from paper_figures import TABLES as ALL_TABLES
 from pose_topo import cli
+from pose_topo.commands import train
 from pose_topo.options import TrainOptions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -102,7 +103,7 @@ def parsed(words: list[str]) -> TrainOptions:
     """The options of a training command, as the command line reads them."""
     caught = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cli, "_train", caught.append)
+        patch.setattr(train, "_train", caught.append)
         cli.app(words, standalone_mode=False)
     return caught[0]
 

@@ -62,7 +62,7 @@ def measure(
         say(f"measuring: {name}")
         found |= part()
     origin = provenance.collect(device, pick_precision(config.precision, device), "", 0)
-    kept = ("device", "cuda", "driver", "torch", "python", "threads", "precision")
+    kept = ("commit", "device", "cuda", "driver", "torch", "python", "threads", "precision")
     setting = {"arch": config.arch, "protocol": recipe.protocol, "input": recipe.input_size, "batch": recipe.batch_size}
     machine = {key: origin[key] for key in kept}
     return {"machine": machine, "setting": setting | {"people": len(people)}, **found}

@@ -138,7 +138,7 @@ def _check_room(needed: int, folder: Path) -> None:
 
 
 def _reserve(path: Path, needed: int) -> None:
-    """Claim the blocks now: on a disk that fills up, writing to a mapped file kills the process."""
+    """Claim the blocks now, so that a disk that is too small is found before the work and not after hours of it."""
     if not hasattr(os, "posix_fallocate"):
         return
     with path.open("r+b") as stream:

@@ -41,6 +41,8 @@ class CropWriter:
         self._disk.shutdown()
         try:
             os.fsync(self._file)
+            if error is None and self._syncing is not None:
+                self._syncing.result()
         finally:
             os.close(self._file)
 
@@ -54,7 +56,7 @@ class CropWriter:
         """Put a picture (S, S, 3) into its row; returns its CRC-32.
 
         Raises:
-            OSError: the disk took it not.
+            OSError: the disk did not take it.
         """
         left, at = picture.data.cast("B"), self._start + int(row) * self._bytes
         while left:
@@ -63,7 +65,13 @@ class CropWriter:
         return zlib.crc32(picture.data)
 
     def wrote(self, pictures: int) -> None:
-        """Count what was written; now and then, have the disk begin. To be called from one thread."""
+        """Count what was written; now and then, have the disk begin. To be called from one thread.
+
+        Raises:
+            OSError: the disk did not take what was written before. The system says so once, to whoever asks first.
+        """
         self._since += pictures * self._bytes
         if self._since >= SYNC_EVERY and (self._syncing is None or self._syncing.done()):
+            if self._syncing is not None:
+                self._syncing.result()
             self._since, self._syncing = 0, self._disk.submit(os.fsync, self._file)

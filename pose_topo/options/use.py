@@ -53,7 +53,9 @@ class ShowOptions(DataOptions):
     seed: Annotated[int, Option(min=0, help="Seed of the draw and of a random split, as in training.")] = 0
     protocol: Annotated[
         str | None,
-        Option(help="Whose split and crops: standard, paper or demo [default: standard; with --worst: the run's]."),
+        Option(
+            help="Whose split and crops: standard, paper, synthetic or demo [default: standard; --worst: the run's]."
+        ),
     ] = None
     worst: Annotated[
         Path | None, Option(help="Show those that this run or checkpoint finds worst, the worst first.")

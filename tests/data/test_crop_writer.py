@@ -60,3 +60,16 @@ def test_the_disk_is_told_after_so_many_bytes_and_at_the_end(array: np.memmap, m
         writer.wrote(1)
         writer.wrote(1)  # counted anew
     assert len(told) == 2
+
+
+def test_what_the_disk_did_not_take_is_not_swallowed(array: np.memmap, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([OSError(28, "No space left on device"), None, None])
+
+    def fsync(_file: int) -> None:
+        if (answer := next(answers)) is not None:
+            raise answer
+
+    monkeypatch.setattr(crop_writer, "SYNC_EVERY", 1)
+    monkeypatch.setattr(crop_writer.os, "fsync", fsync)
+    with pytest.raises(OSError, match="No space left"), CropWriter(array) as writer:
+        writer.wrote(1)

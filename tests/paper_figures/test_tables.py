@@ -164,9 +164,16 @@ def test_the_sweep_by_hand(tmp_path: Path) -> None:
     assert (last["loss"], last["lambda"], last["topo_lr_mult"], last["n"]) == ("topoloss", "5.0", "10.0", "2")
     measured = [last[key] for key in ("mean_I", "mean_I_normalised", "mean_I_activity", "cosine_excess")]
     assert measured == ["0.25", "0.125", "0.0625", "0.25"]
+    control = next(f for f in folders if f.name.startswith("control") and f.name.endswith("s2"))
+    best = json.loads((control / "analysis.json").read_text(encoding="utf-8"))["controls"]["rearranged"]["mean_I"]
+    assert float(last["share_of_best"]) == pytest.approx(0.25 / best)
     assert rows[0]["loss"] == ""
     line = (tmp_path / "table_losses.md").read_text(encoding="utf-8").splitlines()[-1]
-    assert line.startswith("| topoloss-l5 | 5 | 10 | 2 | 0.250 | 0.125 |") and line.endswith("| 0.250 |")
+    assert (
+        line.startswith("| topoloss-l5 | 5 | 10 | 2 | 0.250 | ")
+        and " | 0.125 | 0.062 | " in line
+        and line.endswith("| 0.250 |")
+    )
     caption = (tmp_path / "table_losses.caption.md").read_text(encoding="utf-8")
     assert "(topo: weight-similarity; others by name)" in caption and "16 x 16 grid" in caption
     assert "Seeds: 1, 2 (control, topo, topo-l0.05, topoloss-l5)." in caption
