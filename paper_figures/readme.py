@@ -65,7 +65,7 @@ def results(profile: str) -> str:
         for arm, group in by_arm(runs).items()
     ]
     columns = [c for *_, c in MEASURES]
-    place = 1 + next(i for i, c in enumerate(columns) if c.key == "I")
+    place = 1 + next(i for i, c in enumerate(columns) if c.key == "I_n")
     table = to_markdown(grid(Table((*columns[:place], SHARE, *columns[place:]), tuple(rows), transposed=True)))
     people = captions.count(runs, "evaluation", "people")
     expected = captions.fixed(float(runs[0].value("analysis", "moran.expected")), 4)

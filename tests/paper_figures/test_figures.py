@@ -36,7 +36,7 @@ NEEDS = {  # what each cannot do without
     "table_pckh": "evaluation.json",
     "table_metrics": "evaluation.json",
     "table_topography": "analysis.json",
-    "table_losses": "metrics.csv",
+    "table_losses": "analysis.json",
 }
 ROOT = Path(__file__).parents[2]
 DPI = 100  # a third of what is published: faster
