@@ -44,6 +44,7 @@ def test_make_alone_prints_help_with_every_target():
     text = make()
     for target in (
         "setup",
+        "download",
         "demo",
         "quick",
         "synthetic",
@@ -153,6 +154,31 @@ def test_given_checkpoints_keep_to_themselves(tmp_path):
     text = make("-n", "figures", f"CHECKPOINTS={tmp_path}/theirs", f"OUT={tmp_path}/out")
     outs = {line.split("--out ")[1].split()[0] for line in text.splitlines() if "--out " in line}
     assert outs and all(out.startswith(f"{tmp_path}/out/given/") for out in outs)
+
+
+def test_the_report_is_of_the_runs_that_are_shown(tmp_path):
+    """Verdicts depend on this list, so what other settings left there is not taken for up to date."""
+    runs = tmp_path / "synthetic-7" / ".runs"
+
+    def listed(*more: str) -> list[str]:
+        make(*on, str(runs), *more)
+        return runs.read_text(encoding="utf-8").split()
+
+    on = (
+        f"OUT={tmp_path}",
+        f"RUNS={tmp_path}/r",
+        "DATA=data/synthetic-7",
+        "PROTOCOL=demo",
+        "ARCHS=resnet18",
+        "SEEDS=0",
+    )
+    first = listed()
+    assert [Path(one).name for one in first] == ["baseline-s0", "control-s0", "topo-s0"]
+    written = runs.stat().st_mtime_ns
+    assert listed() == first and runs.stat().st_mtime_ns == written
+    assert listed("EPOCHS=4") != first and runs.stat().st_mtime_ns > written
+    claims = make("-n", "-W", str(runs), *on, f"{tmp_path}/synthetic-7/claims.json")
+    assert "== claims" in claims
 
 
 def test_seeds_are_compared_where_there_are_several(tmp_path):
