@@ -97,6 +97,9 @@ SWEEP := control topo topo-permuted \
 cells  = $(foreach a,$2,$(foreach m,$3,$(foreach s,$4,$1/$a/$m-s$s)))
 CELLS := $(call cells,$(VARIANT),$(ARCHS),$(ARMS),$(SEEDS)) $(call cells,$(VARIANT),$(SWEEP_ARCHS),$(SWEEP),$(SWEEP_SEEDS)) \
     $(if $(filter paper,$(PROTOCOL)),,$(call cells,paper$(SET),$(PAPER_ARCHS),$(ARMS),$(SEEDS)))
+ifneq ($(filter figures,$(MAKECMDGOALS)),)
+MAKEFLAGS := $(MAKEFLAGS) $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))# drawing: a process a core
+endif
 ifneq ($(filter figures check,$(MAKECMDGOALS)),)
 # these never train: they take the finished runs that are there
 CELLS := $(patsubst $(RUNS)/$(NAME)/%/provenance.json,%,$(wildcard $(RUNS)/$(NAME)/*/*/*/provenance.json))
