@@ -10,8 +10,9 @@ import hashlib
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -80,8 +81,12 @@ def build(
     crops, index = _open_partial(partial, len(people), settings.side, say)
     jobs = list(_jobs(people, img_dir, settings, np.flatnonzero(index.state == ABSENT)))
     try:
-        with CropWriter(crops) as writer:
-            for number, result in enumerate(_run(jobs, writer, settings, workers or cores(), progress), start=1):
+        with (
+            CropWriter(crops) as writer,
+            # closed first: no thread may write once the file is, whose number another file may then have
+            closing(_run(jobs, writer, settings, workers or cores(), progress)) as results,
+        ):
+            for number, result in enumerate(results, start=1):
                 index.state[result.rows] = UNREADABLE if result.crc is None else DONE
                 if result.crc is not None:
                     index.crc[result.rows], index.to_photo[result.rows] = result.crc, result.to_photo
@@ -166,7 +171,7 @@ def _jobs(people: People, img_dir: Path, settings: CropSettings, missing: NDArra
 
 def _run(
     jobs: list[_Job], writer: CropWriter, settings: CropSettings, workers: int, progress: bool
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the photographs are the parallelism
     pool = ThreadPoolExecutor(workers)

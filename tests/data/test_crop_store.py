@@ -203,3 +203,31 @@ def test_two_at_once(store: CropStore, photographs: Path, tmp_path: Path, monkey
     assert len(builds) == 1
     assert any("another process" in line for line in said)
     assert open_store(folder_of(tmp_path)).manifest == store.manifest
+
+
+def test_no_thread_writes_on_after_an_interruption(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then the store's file is closed, and its number may be another file's."""
+    whole, closed, late = crop_build.CropWriter.write, crop_build.CropWriter.__exit__, []
+    is_closed = threading.Event()
+
+    def slowly(self: crop_build.CropWriter, row: int, picture: np.ndarray) -> int:
+        time.sleep(0.002)
+        late.extend([row] if is_closed.is_set() else [])
+        return whole(self, row, picture)
+
+    def close(self: crop_build.CropWriter, *error: object) -> None:
+        is_closed.set()
+        closed(self, *error)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crop_build.CropWriter, "write", slowly)
+    monkeypatch.setattr(crop_build.CropWriter, "__exit__", close)
+    monkeypatch.setattr(crop_build.CropWriter, "wrote", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        build(photographs, tmp_path)
+    time.sleep(0.05)
+    assert is_closed.is_set() and late == []
