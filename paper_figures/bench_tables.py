@@ -61,9 +61,10 @@ def _short(value: float) -> str:
 DATA = {  # key of the JSON -> what a reader calls it
     "decode_ms_per_person": "decoding the JPEGs, ms a person",
     "crop_build_over_decode": "building the crop store, decoding included, one worker: times the decoding",
+    "people_per_photograph": "people a photograph",
     "720p_crop_build_over_decode": "the same, photographs of 1280 x 720, all cores",
     "1080p_crop_build_over_decode": "the same, photographs of 1920 x 1080, all cores",
-    "people_per_photograph": "people a photograph",
+    "720p_people_per_photograph": "people a photograph there, as in MPII",
     "batch_standard_ms_per_person": "a batch with the standard augmentation, ms a person",
     "batch_standard_one_thread_ms_per_person": "the same on one thread",
     "images_per_s_model_only": "training, the network alone on a batch that is there (the ceiling), images/s",

@@ -16,6 +16,7 @@ import torch
 
 from pose_topo.bench.timing import milliseconds, quiet, side_by_side
 from pose_topo.config import Recipe
+from pose_topo.data import tompson
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_build import cores
 from pose_topo.data.crop_store import CropStore, open_or_build
@@ -24,6 +25,7 @@ from pose_topo.data.people import People
 
 CPU = torch.device("cpu")
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}  # what most of MPII's photographs are
+MPII_CROWD = sum(people for people, _ in tompson.SIZES.values()) / sum(images for _, images in tompson.SIZES.values())
 
 
 def crops_cost(
@@ -57,11 +59,11 @@ def _decoded(path: Path) -> None:
 
 
 def sized_crops_cost(people: People, img_dir: Path, settings: CropSettings, work: Path) -> dict[str, float]:
-    """The same on photographs of `SIZES`, on all cores: those of the data set, continued by their mirror images.
+    """The same on photographs as MPII's, on all cores: of `SIZES`, with `MPII_CROWD` people in each.
 
-    So the people, their number in a photograph and the fineness of the pictures stay as they are.
+    They are those of the data set, continued by their mirror images, so that the fineness of the pictures stays.
     """
-    found = {}
+    people, found = _thinned(people, MPII_CROWD), {}
     for name, (width, height) in SIZES.items():
         folder = work / name
         _resized(people, img_dir, folder / "images", width, height)
@@ -69,6 +71,13 @@ def sized_crops_cost(people: People, img_dir: Path, settings: CropSettings, work
         found |= {f"{name}_{key}": value for key, value in cost.items() if key != "photographs"}
         shutil.rmtree(folder)
     return found
+
+
+def _thinned(people: People, crowd: float) -> People:
+    """The first person of each photograph, and as many others that there are `crowd` in one."""
+    first = np.sort(np.unique(people.image, return_index=True)[1])
+    others = np.setdiff1d(np.arange(len(people)), first)
+    return people.take(np.sort(np.append(first, others[: max(0, round(crowd * len(first)) - len(first))])))
 
 
 def _resized(people: People, img_dir: Path, into: Path, width: int, height: int) -> None:

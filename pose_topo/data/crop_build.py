@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from pose_topo.data import geometry
 from pose_topo.data.crop_writer import CropWriter
-from pose_topo.data.crops import CropSettings, read_photograph, squeeze, warp_person
+from pose_topo.data.crops import CropSettings, read_photograph, squeeze, warp_people
+from pose_topo.data.kept_memory import KeptArrays, keep_freed_memory
 from pose_topo.data.people import People
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import atomic_path, write_json
@@ -174,16 +175,17 @@ def _run(
 ) -> Generator[_Result, None, None]:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)  # the photographs are the parallelism
-    pool = ThreadPoolExecutor(workers)
+    keep_freed_memory()
+    pool, kept = ThreadPoolExecutor(workers), KeptArrays()
     try:
-        done = pool.map(lambda job: _crop_photograph(job, writer, settings), jobs)
+        done = pool.map(lambda job: _crop_photograph(job, writer, settings, kept), jobs)
         yield from tqdm(done, total=len(jobs), desc="crops", unit="photo", disable=not progress, mininterval=1)
     finally:
         pool.shutdown(cancel_futures=True)
         cv2.setNumThreads(threads)
 
 
-def _crop_photograph(job: _Job, writer: CropWriter, settings: CropSettings) -> _Result:
+def _crop_photograph(job: _Job, writer: CropWriter, settings: CropSettings, kept: KeptArrays) -> _Result:
     """Write the crops of one photograph into the store."""
     photo = read_photograph(job.path)
     if photo is None:
@@ -196,11 +198,8 @@ def _crop_photograph(job: _Job, writer: CropWriter, settings: CropSettings) -> _
             [writer.write(row, whole) for row in job.rows],
             geometry.squeeze_to_photo(size, settings.side),
         )
-    crc = []
-    for row, matrix in zip(job.rows, job.to_photo, strict=True):
-        crop = warp_person(photo, matrix, settings.side, settings.antialias, into=writer.buffers())
-        crc.append(writer.write(row, crop))
-    return _Result(job.rows, crc, job.to_photo)
+    crops = warp_people(photo, job.to_photo, settings.side, settings.antialias, kept=kept)
+    return _Result(job.rows, [writer.write(row, crop) for row, crop in zip(job.rows, crops, strict=True)], job.to_photo)
 
 
 def _manifest(people: People, settings: CropSettings, index: _Index) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,18 +15,16 @@ SYNC_EVERY = 32 << 20  # bytes after which the disk is told to begin
 
 
 class CropWriter:
-    """Writes the rows of a memory-mapped (P, S, S, 3) array by its file, from buffers that each thread keeps.
+    """Writes the rows of a memory-mapped (P, S, S, 3) array by its file.
 
-    Not by the mapping, and not from fresh arrays: both have each of their pages faulted in before it is written, which
-    costs about as much as the warp that fills them, and threads wait for each other there. The disk writes while the
-    next photographs are decoded.
+    Not by the mapping: that has each of its pages faulted in before it is written, which costs about as much as the
+    warp, and threads wait for each other there. The disk writes while the next photographs are decoded.
     """
 
     def __init__(self, crops: np.memmap) -> None:
         self._shape, self._start = crops.shape[1:], crops.offset
         self._bytes = int(np.prod(self._shape))
         self._file = os.open(Path(str(crops.filename)), os.O_RDWR)
-        self._buffers = threading.local()
         self._disk = ThreadPoolExecutor(1)
         self._syncing: Future[None] | None = None
         self._since = 0  # bytes since the last order to the disk
@@ -45,12 +42,6 @@ class CropWriter:
                 self._syncing.result()
         finally:
             os.close(self._file)
-
-    def buffers(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Two pictures (S, S, 3) of the calling thread, to work in."""
-        if not hasattr(self._buffers, "pair"):
-            self._buffers.pair = (np.empty(self._shape, np.uint8), np.empty(self._shape, np.uint8))
-        return self._buffers.pair
 
     def write(self, row: int, picture: NDArray[np.uint8]) -> int:
         """Put a picture (S, S, 3) into its row; returns its CRC-32.

@@ -5,9 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from made_up_people import picture
 
-from pose_topo.data.crops import CropSettings, read_photograph, squeeze, warp_person
+from pose_topo.data.crops import CropSettings, read_photograph, squeeze, warp_people, warp_person
+from pose_topo.data.kept_memory import KeptArrays
 
 
 def write(path: Path, pixels: np.ndarray) -> bytes:
@@ -107,6 +110,31 @@ def test_warp_shifts_swaps_colours_and_fills_with_zero() -> None:
     assert crop.sum() == 60
     half = warp_person(photo, np.array([[1.0, 0, -0.5], [0, 1.0, 0]]), 10)
     assert half[2, 3].tolist() == half[2, 4].tolist() == [15, 10, 5]
+
+
+@given(
+    size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
+    shrink=st.floats(0.05, 9),
+    turn=st.floats(-4, 4),
+    middle=st.tuples(st.floats(-400, 400), st.floats(-400, 400)),
+    seed=st.integers(0, 999),
+)
+def test_every_crop_is_the_plain_warp_of_the_photograph(
+    size: tuple[int, int], shrink: float, turn: float, middle: tuple[float, float], seed: int
+) -> None:
+    """Bit by bit OpenCV's own with three channels, also in arrays that held another person before."""
+    photo = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    first = np.array([[shrink, 0, middle[0]], [0, shrink, middle[1]]])
+    across, down = shrink * np.cos(turn), shrink * np.sin(turn)
+    second = np.array([[across, -down, middle[1]], [down, across, middle[0]]])
+    kept = KeptArrays()
+    for array in (kept.get("bgra", 300, 300, 4), kept.get("warped", 64, 64, 4), kept.get("crop", 64, 64, 3)):
+        array[:] = 7
+    matrices = np.stack([first, second, first])
+    for matrix, crop in zip(matrices, warp_people(photo, matrices, 64, kept=kept), strict=True):
+        plain = cv2.warpAffine(photo, matrix, (64, 64), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        assert np.shares_memory(crop, kept.get("crop", 64, 64, 3))
+        assert np.array_equal(crop, plain[..., ::-1])
 
 
 def test_antialias_averages_before_it_shrinks() -> None:
