@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pose_topo import bench, provenance
@@ -41,18 +42,18 @@ def measure(
     """All of it, on the first `count` people of a data set, of whom `score` (default: all) are scored; stores are built
     below `work`."""
     device = pick_device(config.device, quiet)
-    people, _ = present_people(data, quiet, work / "cache")
+    everyone, _ = present_people(data, quiet, work / "cache")
     recipe = config.recipe
-    count = min(count, len(people)) // recipe.batch_size * recipe.batch_size  # whole batches only
+    count = min(count, len(everyone)) // recipe.batch_size * recipe.batch_size  # whole batches only
     if not count:
         raise PoseTopoError(f"{data.mat_path}: fewer people than a batch of {recipe.batch_size}")
-    people = people.take(slice(0, count))  # type: ignore[arg-type]
+    people = everyone.take(np.arange(count))
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
     photographs = Path(data.img_dir)
     say("measuring: crops")
     found, store = crops_cost(people, photographs, settings, work)
     parts: dict[str, Callable[[], dict[str, float]]] = {
-        "photographs of 720p and 1080p": lambda: sized_crops_cost(people, photographs, settings, work),
+        "photographs of 720p and 1080p": lambda: sized_crops_cost(everyone, photographs, settings, work),
         "batches": lambda: batch_cost(store, people, recipe, device),
         "training": lambda: step_cost(store, people, photographs, config, device, compiled=compiled),
         "evaluation": lambda: evaluation_cost(store, people, config, device, score or len(people)),
