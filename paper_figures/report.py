@@ -42,7 +42,7 @@ def page(claims: Mapping[str, Any], papers: Sequence[Paper], runs: Sequence[Run]
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    data = sorted({run.data for run in runs if run.data})
+    data, groups = sorted({run.data for run in runs if run.data}), _groups(runs)
     return environment.get_template("report.html.j2").render(
         title=f"pose_topo: results on {', '.join(data)}" if data else "pose_topo: claims",
         style=Markup((HERE / "report.css").read_text(encoding="utf-8").strip()),
@@ -54,7 +54,8 @@ def page(claims: Mapping[str, Any], papers: Sequence[Paper], runs: Sequence[Run]
         papers=papers,
         not_supported=claims["not_supported"],
         never_run=claims["never_run"],
-        groups=_groups(runs),
+        groups=groups,
+        shortened=[group for group in groups if not group["as_protocol"]],
         origins=origins,
         inline=inline,
         summary=summary,

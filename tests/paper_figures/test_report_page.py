@@ -121,6 +121,14 @@ def test_provenance_and_times_stand_at_the_end(page: str, site: dict[str, list[P
     assert f"7 runs, {found.hours:.1f} hours" in end and "6.0 min" in end
 
 
+def test_runs_that_no_claim_speaks_of_are_named(page: str, site: dict[str, list[Path]], tmp_path: Path) -> None:
+    said = page.split("Shown below, but of no claim")[1].split("</p>")[0]
+    assert "topo (synthetic-2400, demo, resnet18)." in said and "control" not in said
+    whole = {**site, "results": site["results"][:-1]}
+    assert report.main(made_up_site.options(whole, tmp_path / "report.html")) == 0
+    assert "of no claim" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_nothing_of_the_machine_is_in_it(page: str, site: dict[str, list[Path]]) -> None:
     for trace in (str(site["claims"][0].parents[2]), str(ROOT), "/home/", "/tmp/", "/root", "file:"):
         assert trace not in page
