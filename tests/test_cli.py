@@ -352,6 +352,19 @@ def test_more_than_one_percent_unreadable_photographs_stop(here, small_data, cap
     assert not (here / "runs").exists()
 
 
+def test_people_of_an_unreadable_photograph_are_skipped_by_the_whole_chain(here, small_data, capsys, monkeypatch):
+    monkeypatch.setattr("pose_topo.data.crop_build.MAX_UNREADABLE", 0.5)
+    data = copy_of(small_data, here / "data")
+    spoilt = sorted((data / "images").iterdir())[0]
+    spoilt.write_bytes(spoilt.read_bytes()[:2000])
+    assert run("train-topo", "--data", data, *TINY, "--epochs", 1) == 0
+    assert f"{spoilt} is unreadable" in capsys.readouterr().err
+    (checkpoint,) = (here / "runs").rglob("last.pt")
+    for command in ("evaluate", "analyze"):
+        assert run(command, checkpoint, "--data", data, "--out", here / "out") == 0
+    assert (here / "out" / "analysis.json").is_file()
+
+
 def test_a_missing_photograph_is_named_and_skipped(here, small_data, capsys):
     data = copy_of(small_data, here / "data")
     missing = sorted((data / "images").iterdir())[0]

@@ -74,7 +74,8 @@ class Batches:
         self.side = store.settings.side
         self.margin = (self.side - recipe.input_size) // 2
         self.to_photo = store.to_photo
-        self.joints = geometry.apply(geometry.invert(store.to_photo), people.joints)  # (P, 16, 2) stored-crop pixels
+        self.joints = np.full(people.joints.shape, np.nan)  # (P, 16, 2) stored-crop pixels; an unreadable crop has none
+        self.joints[store.ok] = geometry.apply(geometry.invert(store.to_photo[store.ok]), people.joints[store.ok])
         self.labelled = people.labelled
         self._crops = store.crops
         self._resident = self._to_device() if (self._fits() if resident is None else resident) else None

@@ -36,7 +36,7 @@ class CropStore:
     """An opened store. `crops[i]` belongs to people[i]."""
 
     crops: NDArray[np.uint8]  # (P, S, S, 3), memory-mapped, read-only
-    to_photo: NDArray[np.float64]  # (P, 2, 3) stored crop -> photograph
+    to_photo: NDArray[np.float64]  # (P, 2, 3) stored crop -> photograph; zero where not ok
     ok: NDArray[np.bool_]  # (P,) False: the photograph was unreadable
     settings: CropSettings
     manifest: dict

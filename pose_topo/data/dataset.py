@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pose_topo.data.mpii import Census
 from pose_topo.data.people import People
 from pose_topo.data.people_cache import cached_people
 from pose_topo.data.sources.weights import cache_folder
-from pose_topo.data.splits import Split, make_split
+from pose_topo.data.splits import Split, is_official, make_split
 from pose_topo.errors import PoseTopoError
 
 
@@ -55,10 +56,26 @@ def prepare(
         say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
     if not store.ok.all():
         say(f"{int((~store.ok).sum()):,} people left out: photograph unreadable")
-        split = replace(split, train=split.train[store.ok[split.train]], val=split.val[store.ok[split.val]])
-        if not (len(split.train) and len(split.val)):
-            raise PoseTopoError("no readable photograph is left on one side of the split: fetch the named ones again")
+        split = _readable(split, store.ok, data, say)
     return Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
+
+
+def _readable(split: Split, ok: NDArray[np.bool_], data: Data, say: Callable[[str], None]) -> Split:
+    """The split without the people whose photographs are unreadable, who are no longer a published split's."""
+    left = replace(split, train=split.train[ok[split.train]], val=split.val[ok[split.val]])
+    if not (len(left.train) and len(left.val)):
+        raise PoseTopoError("no readable photograph is left on one side of the split: fetch the named ones again")
+    train, val = len(split.train) - len(left.train), len(split.val) - len(left.val)
+    if not (train or val) or split.rule != "tompson" or not is_official(data.mat_path):
+        return left
+    lost = f"the photographs of {train:,} train and {val:,} val people are unreadable"
+    if not data.accept_split_mismatch:
+        raise PoseTopoError(
+            f"the tompson split is not the published one: {lost}; fetch the named ones again or give "
+            "--accept-split-mismatch"
+        )
+    say(f"warning: not the published tompson split: {lost}")
+    return replace(left, mismatch="; ".join(filter(None, (split.mismatch, lost))))
 
 
 def divide(
@@ -121,7 +138,8 @@ def present_people(data: Data, say: Callable[[str], None] = print, cache: Path |
     check_layout(data)
     folder, mat = Path(data.img_dir), Path(data.mat_path)
     people, census = cached_people(mat, cache or cache_folder())
-    on_disk = {entry.name for entry in folder.iterdir()}
+    with os.scandir(folder) as entries:
+        on_disk = {entry.name for entry in entries if entry.is_file()}  # no link that leads nowhere, either
     here = np.array([people.images[i] in on_disk for i in people.image])
     if not here.any():
         raise PoseTopoError(

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made_up_people import picture, points, rect
 
 from pose_topo.config import Data, Recipe
 from pose_topo.data import splits, tompson
+from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare, present_people, select
 from pose_topo.data.synthetic import ImageEntry, write_mpii_mat
 from pose_topo.errors import PoseTopoError
@@ -95,6 +97,42 @@ def test_unreadable_people_are_in_neither_side(folder: Path, monkeypatch: pytest
     assert not dataset.store.ok[3]
     assert 3 not in [*dataset.split.train, *dataset.split.val]
     assert len(dataset.split.train) + len(dataset.split.val) == 8
+    served = Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, torch.device("cpu"))
+    for batch in [*served.epoch(0, 0, 3), *served.in_order(3)]:
+        assert torch.isfinite(batch.images).all() and torch.isfinite(batch.targets).all()
+        assert 3 not in batch.index
+
+
+def test_a_published_split_of_which_a_photograph_is_unreadable_is_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import h5py
+
+    monkeypatch.setattr("pose_topo.data.crop_build.MAX_UNREADABLE", 0.5)
+    with h5py.File(folder / "valid.h5", "w") as file:
+        file["index"], file["person"] = [0.0, 1.0], [0.0, 0.0]
+    mat = folder / "mpii_human_pose_v1_u12_1.mat"
+    monkeypatch.setattr(splits, "OFFICIAL_MAT_BLOB", splits.git_blob_sha1_file(mat))
+    monkeypatch.setattr(tompson, "SIZES", {"train": (7, 7), "val": (2, 2)})
+    recipe = replace(RECIPE, split="auto")
+    assert ready(folder, recipe).split.mismatch is None
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (folder / "images" / name).write_bytes(b"\xff\xd8 cut")
+    what = "the photographs of 2 train and 1 val people are unreadable"
+    with pytest.raises(PoseTopoError, match=f"not the published one: {what}; fetch the named ones again"):
+        ready(folder, recipe)
+    said: list[str] = []
+    dataset = ready(folder, recipe, said, accept_split_mismatch=True)
+    assert dataset.split.mismatch == what and f"warning: not the published tompson split: {what}" in said
+    assert (len(dataset.split.train), dataset.split.val.tolist()) == (5, [0])
+
+
+def test_a_link_that_leads_nowhere_is_a_missing_photograph(folder: Path) -> None:
+    (folder / "images" / "3.jpg").unlink()
+    (folder / "images" / "3.jpg").symlink_to(folder / "nowhere.jpg")
+    said: list[str] = []
+    assert len(ready(folder, said=said).people) == 8
+    assert said[0].endswith("and skipped: 3.jpg, gone.jpg")
 
 
 def test_accepted_mismatch_is_said_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
