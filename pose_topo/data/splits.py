@@ -44,7 +44,8 @@ def make_split(
 
     Args:
         val_split: share of the images held out by `random`.
-        split_file: for `tompson` its `valid.h5` (default: beside the `.mat`); for `file` a list of val image names.
+        split_file: for `tompson` its `valid.h5` (default: beside the `.mat`); for `file` a list of val image names;
+            `auto` then is the one or the other.
         annotated: everybody from whom the protocol chose `people` (default: `people`); the sizes of the published split
             are checked on these.
         accept_mismatch: go on where the published sizes do not come out, and record it.
@@ -52,13 +53,10 @@ def make_split(
     Raises:
         PoseTopoError: a file is missing, the split leaves one side empty, or `tompson` on the official annotation does
             not have the published sizes.
-        UsageError: an unknown rule.
+        UsageError: an unknown rule, or a split file for a rule that takes none.
     """
-    if rule not in RULES:
-        raise UsageError(f"--split {rule}: give {', '.join(RULES[:-1])} or {RULES[-1]}")
     valid = Path(split_file) if split_file else Path(mat_path).with_name("valid.h5")
-    if rule == "auto":
-        rule = "tompson" if valid.is_file() and is_official(mat_path) else "random"
+    rule = _resolved(rule, mat_path, valid, split_file is not None)
     if rule == "tompson":
         split = _tompson(people, annotated or people, valid, is_official(mat_path), accept_mismatch)
     elif rule == "random":
@@ -75,6 +73,21 @@ def make_split(
                 f"the {split.rule} split leaves no {side} people out of {len(people)}: change --val-split or the data"
             )
     return split
+
+
+def _resolved(rule: str, mat_path: str, valid: Path, given: bool) -> str:
+    """The rule, and what `auto` stands for: a file that was given decides, else whether Tompson's belongs here."""
+    if rule not in RULES:
+        raise UsageError(f"--split {rule}: give {', '.join(RULES[:-1])} or {RULES[-1]}")
+    if given and rule in ("random", "paper"):
+        raise UsageError(f"--split {rule} takes no --split-file: give --split file or --split tompson with it")
+    if rule != "auto":
+        return rule
+    if given:
+        import h5py
+
+        return "tompson" if h5py.is_hdf5(valid) else "file"
+    return "tompson" if valid.is_file() and is_official(mat_path) else "random"
 
 
 def is_official(mat_path: str | Path) -> bool:

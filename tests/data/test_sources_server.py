@@ -126,6 +126,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._finish(served, len(body))
         self.wfile.write(body)
 
+    def answer_encoded(self, served: Served, encoding: str) -> None:
+        """The file as it is, under the name of an encoding."""
+        self.send_response(200)
+        self.send_header("Content-Encoding", encoding)
+        self._finish(served, len(served.content))
+        self.wfile.write(served.content)
+
     def answer_wrong_range(self, served: Served, shift: int) -> None:
         """206 for other bytes than those asked for."""
         first = int((self.headers.get("Range") or "bytes=0-")[6:-1]) + shift

@@ -28,8 +28,9 @@ from test_sources_server import (
     running_server,
 )
 
-from pose_topo.data.sources import LICENCE, TARGET_NAMES, Done, catalog, download
+from pose_topo.data.sources import LICENCE, TARGET_NAMES, Done, catalog, download, local
 from pose_topo.data.sources import plan as planning
+from pose_topo.data.sources.images import index_path
 from pose_topo.data.sources.mirrors import urls_for
 from pose_topo.errors import PoseTopoError, UsageError
 
@@ -150,6 +151,44 @@ def test_offline_is_one_line_naming_url_path_and_hash(server: Server, tmp_path: 
     server.seen.clear()
     get(target, tmp_path)
     assert f"/{remote.name}" not in [path for path, _ in server.seen]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip"])
+def test_an_archive_whose_own_compression_is_called_an_encoding_is_taken(
+    server: Server, tmp_path: Path, encoding: str
+) -> None:
+    server.files["/images.tar.gz"].stuck = ("encoded", encoding)
+    assert actions(get("images", tmp_path)) == ["extracted"]
+    assert contents(tmp_path / "images") == IMAGES
+
+
+def test_an_archive_that_lies_there_cut_counts_as_one_to_fetch(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "downloads" / "images.tar.gz"
+    store.parent.mkdir()
+    store.write_bytes(ARCHIVE[:100])
+    lines = Lines()
+    get("images", tmp_path, lines, dry_run=True)
+    assert "would fetch" in lines[-1]
+    monkeypatch.setattr(planning, "free_bytes", lambda root: int(1.2 * len(ARCHIVE)))
+    with pytest.raises(PoseTopoError, match=r"are needed and .* are free"):
+        get("images", tmp_path)
+    wrong = bytes(len(ARCHIVE))  # a likely one, whose fault is only found when it is used
+    store.write_bytes(wrong)
+    lines = Lines()
+    get("images", tmp_path, lines, dry_run=True)
+    assert "if it verifies" in lines[-1]
+    with pytest.raises(PoseTopoError, match=r"are needed and .* are free"):
+        get("images", tmp_path)
+    assert not server.seen and store.with_name("images.tar.gz.replaced").read_bytes() == wrong
+    assert not (tmp_path / "images").exists()
+
+
+def test_a_mirror_that_is_the_address_of_another_file_is_a_usage_error(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"of none that is wanted \(annotations\.zip, valid\.h5, images\.tar\.gz\)"):
+        get("mpii", tmp_path, mirror="https://h/get?id=3")
+    assert actions(get("split", tmp_path, mirror=server.url("valid.h5"))) == ["fetched"]
 
 
 def test_a_zip_with_another_mat_is_refused(server: Server, tmp_path: Path) -> None:
@@ -274,6 +313,72 @@ def test_an_image_folder_on_disk_must_be_complete_and_of_jpegs(server: Server, t
     assert actions(get("images", tmp_path / "data", source=source)) == ["linked"]
 
 
+def no_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("no links on this disk")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+
+
+def test_where_no_link_can_be_made_a_folder_is_copied(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "pictures"
+    source.mkdir()
+    for name, content in IMAGES.items():
+        (source / name).write_bytes(content)
+    no_links(monkeypatch)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10))
+    with pytest.raises(PoseTopoError, match=r"cannot be linked, and its .* bytes do not fit"):
+        local.take_folder(source, catalog.TARGETS["images"][0], tmp_path / "data" / "images")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    lines = Lines()
+    assert actions(get("images", tmp_path / "data", source=source)) == ["copied"]
+    assert contents(tmp_path / "data" / "images") == IMAGES and not server.seen
+    get("images", tmp_path / "data", lines)
+    assert lines[-1].endswith("there (its images were counted)")
+
+
+def test_a_copy_that_was_cut_short_is_not_taken_for_what_was_extracted(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "pictures"
+    source.mkdir()
+    for name, content in IMAGES.items():  # of the right names and sizes, but other pictures
+        (source / name).write_bytes(b"\xff\xd8" + bytes(len(content) - 2))
+    copytree = shutil.copytree
+
+    def cut(*given: Any) -> None:
+        copytree(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        no_links(patched)
+        patched.setattr(shutil, "copytree", cut)
+        get("images", tmp_path / "data", source=source)
+    assert actions(get("images", tmp_path / "data")) == ["extracted"]
+    assert contents(tmp_path / "data" / "images") == IMAGES
+
+
+def test_a_stray_picture_beside_the_image_folder_makes_no_image_folder(server: Server, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    get("images", source)
+    (source / "logo.jpg").write_bytes(b"\xff\xd8")
+    assert actions(get("images", tmp_path / "data", source=source)) == ["linked"]
+    assert contents(tmp_path / "data" / "images") == IMAGES
+
+
+@pytest.mark.parametrize("damaged", ["[]", "{", "{}"])
+def test_a_damaged_list_of_the_images_is_none(server: Server, tmp_path: Path, damaged: str) -> None:
+    get("images", tmp_path)
+    index_path(tmp_path / "images").write_text(damaged)
+    assert actions(get("images", tmp_path)) == ["kept"]
+    next((tmp_path / "images").iterdir()).unlink()
+    assert actions(get("images", tmp_path)) == ["extracted"]
+    assert contents(tmp_path / "images") == IMAGES
+
+
 def test_a_linked_folder_is_not_judged_by_the_index_of_the_one_before(server: Server, tmp_path: Path) -> None:
     get("images", tmp_path / "data")
     shutil.rmtree(tmp_path / "data" / "images")
@@ -359,6 +464,22 @@ def test_a_drive_folder_that_does_not_come_is_one_line(
     line = one_line(caught.value)
     assert "drive.google.com" in line and (failure is None or str(tmp_path / "downloads" / "gdrive") in line)
     assert not (tmp_path / "downloads" / "gdrive").exists()  # nothing came into it
+
+
+def test_what_a_hand_put_into_the_drives_folder_is_taken(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gdown(monkeypatch, RuntimeError("quota exceeded"))
+    folder = tmp_path / "downloads" / "gdrive" / "mpii"
+    for name, content in {"images/" + name: content for name, content in IMAGES.items()}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    with pytest.raises(PoseTopoError, match="quota exceeded"):
+        get("gdrive", tmp_path)
+    (folder / "release.mat").write_bytes(MAT)
+    (folder / "valid.h5").write_bytes(VALID)
+    assert actions(get("gdrive", tmp_path)) == ["copied", "copied", "linked"]
+    assert_whole(tmp_path)
 
 
 def test_without_a_network_the_drives_line_is_short(

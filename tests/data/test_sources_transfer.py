@@ -104,6 +104,7 @@ HOPELESS = {
     "more bytes than promised nothing": (("unmarked", 100), "has 100 bytes, not 300,000"),
     "a body without end": (("endless",), "more than the 300,000 bytes"),
     "a web page": (("bytes", CONTENT, "text/html; charset=utf-8"), "web page"),
+    "an encoding nobody asked for": (("encoded", "gzip"), "encodes the content"),
     "a redirect to a file": (("redirect", "file:///etc/hostname"), "HTTP 302"),
     "a redirect to ftp": (("redirect", "ftp://127.0.0.1/x"), "not followed"),
     "a redirect to itself": (("redirect", "/valid.h5"), "HTTP 302"),
@@ -292,6 +293,15 @@ def test_progress_renews_the_patience(server: Server, tmp_path: Path) -> None:
     server.serve("valid.h5", CONTENT).faults.extend([("cut", 30_000)] * 9)
     fetch(server, tmp_path / "valid.h5", impatient(attempts=2, sleep=naps))
     assert naps.taken == [1] * 9
+
+
+@pytest.mark.parametrize("port", ["%d/a b.h5", "%d/a\nb.h5", "no-port/valid.h5"])
+def test_an_address_that_is_none_is_not_tried_again(server: Server, tmp_path: Path, port: str) -> None:
+    naps = Naps()
+    url = f"http://127.0.0.1:{port % server.server_port if '%' in port else port}"
+    with pytest.raises(PoseTopoError, match="not a"):
+        fetch(server, tmp_path / "valid.h5", impatient(sleep=naps), urls=(url,))
+    assert naps.taken == []
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:,x", "/etc/hostname", "http://"])

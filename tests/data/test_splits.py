@@ -187,6 +187,21 @@ def test_from_a_list(folder: Path) -> None:
         split_of(folder, people, "file")
 
 
+def test_a_file_that_was_given_decides_what_auto_is(folder: Path) -> None:
+    people, _ = load_people(folder / "a.mat")  # not the official one, whose split auto would take from beside it
+    listed, moved = folder / "val.txt", folder / "another.h5"
+    listed.write_text("3.jpg\n1.jpg\n")
+    (folder / "valid.h5").rename(moved)
+    assert split_of(folder, people, "auto").rule == "random"
+    chosen = split_of(folder, people, "auto", split_file=str(listed))
+    assert (chosen.rule, chosen.val.tolist()) == ("file", [0, 3, 4])
+    chosen = split_of(folder, people, "auto", split_file=str(moved))
+    assert (chosen.rule, chosen.val.tolist()) == ("tompson", [2, 5])
+    for rule in ("random", "paper"):
+        with pytest.raises(UsageError, match=f"--split {rule} takes no --split-file"):
+            split_of(folder, people, rule, split_file=str(listed))
+
+
 def test_one_line_errors(folder: Path) -> None:
     people, _ = load_people(folder / "a.mat")
     with pytest.raises(UsageError, match="auto, tompson, random, paper or file"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pose_topo.data.sources import local
 from pose_topo.data.sources.catalog import LICENCE, TARGETS, WEIGHTS
 from pose_topo.data.sources.fetch import Done, run
 from pose_topo.data.sources.gdrive import URL, fetch_drive_folder
@@ -12,7 +13,7 @@ from pose_topo.data.sources.plan import Job, Say, check_disk, human, plan
 from pose_topo.data.sources.published import LIST, published_checkpoints
 from pose_topo.data.sources.transfer import Policy
 from pose_topo.data.sources.weights import fetch_weights
-from pose_topo.errors import UsageError
+from pose_topo.errors import PoseTopoError, UsageError
 
 TARGET_NAMES = (*TARGETS, "weights", "checkpoints", "gdrive")
 
@@ -86,5 +87,10 @@ def _from_drive(job: Job, dry_run: bool) -> list[Done]:
         return [Done(step.remote.name, step.final, "planned" if step.why else "kept") for step in steps]
     job.say(LICENCE)
     check_disk(steps, job.root)
-    fetch_drive_folder(folder, job.say)
+    try:
+        fetch_drive_folder(folder, job.say)
+    except PoseTopoError as error:
+        if not all(local.find(step.remote, folder, sole=False, deep=True) for step in steps if step.why):
+            raise
+        job.say(f"{error}; but all that is wanted lies there already")
     return run(remotes, replace(job, source=folder, deep=True, network=False))

@@ -10,7 +10,7 @@ from pathlib import Path
 from pose_topo.data.sources import local
 from pose_topo.data.sources.archives import extract_zip_member
 from pose_topo.data.sources.catalog import Remote
-from pose_topo.data.sources.images import extract_images, set_aside
+from pose_topo.data.sources.images import extract_images, set_aside, was_extracted
 from pose_topo.data.sources.lock import locked
 from pose_topo.data.sources.mirrors import fetch_verified, fetched_mismatch
 from pose_topo.data.sources.partial import Partial
@@ -55,7 +55,8 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
 
 
 def _kept(step: Step, job: Job) -> Done:
-    job.say(f"{step.final}: there and verified")
+    counted = step.remote.folder is not None and not was_extracted(step.final)
+    job.say(f"{step.final}: there" + (" (its images were counted)" if counted else " and verified"))
     return Done(step.remote.name, step.final, "kept")
 
 
@@ -68,7 +69,7 @@ def _announce(step: Step, job: Job) -> Done:
     if step.found is not None:
         line = f"would take {step.found}"
     elif not step.fetches:
-        line = f"would use {step.store}"
+        line = f"would use {step.store} if it verifies"
     else:
         size = "" if remote.checks.size else f"about {human(remote.about)}, "
         line = f"would fetch {step.urls[0]} ({size}{remote.describe()}) -> {step.store}"
@@ -112,6 +113,8 @@ def _from_network(step: Step, job: Job) -> Done:
     if store.is_file():
         job.say(f"{store}: there already; checking it")
     if fetched_mismatch(store, remote):  # else an earlier call, or a hand, has put it there
+        set_aside(store)
+        check_disk([step], job.root)  # whose archive was counted as fetched
         fetch_verified(remote, store, step.urls, job.policy, job.say)
     done = _extract(step, store, job)
     job.say(f"{store}: no longer needed ({human(store.stat().st_size)}); it may be removed")

@@ -50,5 +50,4 @@ def _gist(error: BaseException) -> str:
 
 
 def _by_hand(folder: Path, detail: str) -> str:
-    how = f"fetch it by hand into {folder} and name that folder with --from (every file is verified then)"
-    return f"{URL}: not fetched ({detail}); {how}"
+    return f"{URL}: not fetched ({detail}); fetch it by hand into {folder} and run this again"

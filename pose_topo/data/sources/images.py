@@ -32,17 +32,12 @@ def incomplete(folder: Path, count: int | None) -> str | None:
     """Why the folder is not the whole image set, or None when it is.
 
     A folder extracted here is compared with its index, name by name and size by size; one placed by hand
-    must hold `count` images that are not empty.
-
-    Raises:
-        PoseTopoError: the index cannot be read.
+    must hold `count` images that are not empty, and so must one whose index is damaged.
     """
     if not folder.is_dir():
         return "is missing"
     sizes = _sizes(folder)
-    index = index_path(folder)
-    if index.is_file():
-        wanted: Mapping[str, int] = read_json(index)
+    if wanted := _index(folder):
         wrong = sorted(name for name, size in wanted.items() if sizes.get(name) != size)
         if wrong:
             return f"lacks {len(wrong):,} of {len(wanted):,} images or holds them cut, such as {wrong[0]}"
@@ -51,6 +46,20 @@ def incomplete(folder: Path, count: int | None) -> str | None:
     if count is not None and found < count:
         return f"holds {found:,} of {count:,} images"
     return None
+
+
+def _index(folder: Path) -> Mapping[str, int] | None:
+    """Names and sizes of what was extracted; None if it was not, or if the list is damaged."""
+    try:
+        found = read_json(index_path(folder))
+    except PoseTopoError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def was_extracted(folder: Path) -> bool:
+    """Whether the folder's names and sizes are known; else its images are only counted."""
+    return bool(_index(folder))
 
 
 def extracted_bytes(folder: Path) -> int:

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 from pose_topo.data.sources.catalog import Remote
-from pose_topo.data.sources.images import incomplete, index_path, partial_path, set_aside
+from pose_topo.data.sources.images import incomplete, index_path, set_aside
 from pose_topo.data.sources.verify import mismatch
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import atomic_path
@@ -37,12 +37,12 @@ def _names(remote: Remote) -> list[str]:
 
 
 def _in_folder(remote: Remote, folder: Path, names: list[str]) -> Path | None:
-    if remote.folder is not None and next(folder.glob("*.jpg"), None) is not None:
-        return folder
     for name in names:
         path = folder / name
         if path.is_dir() if remote.folder and name != remote.name else path.is_file():
             return path
+    if remote.folder is not None and next(folder.glob("*.jpg"), None) is not None:
+        return folder  # last: a stray picture beside `images` makes no image folder
     return None
 
 
@@ -71,7 +71,7 @@ def take_folder(found: Path, remote: Remote, final: Path) -> str:
     """Link a complete image folder (copy it where links are not possible). Returns which it was.
 
     Raises:
-        PoseTopoError: it is not complete, or a file in it is not a JPEG.
+        PoseTopoError: it is not complete, a file in it is not a JPEG, or a copy does not fit the disk.
     """
     wrong = incomplete(found, remote.count) or _not_jpeg(found)
     if wrong:
@@ -79,17 +79,36 @@ def take_folder(found: Path, remote: Remote, final: Path) -> str:
     if final.resolve() == found.resolve():
         raise PoseTopoError(f"{found}: is the place it should be brought to")
     final.parent.mkdir(parents=True, exist_ok=True)
+    # not where an extraction grows: what it finds there it takes for its own, from a verified archive
+    new = final.with_name(f".{final.name}.taken")
+    _remove(new)
+    try:
+        new.symlink_to(_link_text(found.resolve(), final.parent.resolve()), target_is_directory=True)
+        action = "linked"
+    except OSError:
+        _copy(found, new)
+        action = "copied"
     set_aside(final)
     index_path(final).unlink(missing_ok=True)
-    try:
-        final.symlink_to(_link_text(found.resolve(), final.parent.resolve()), target_is_directory=True)
-        return "linked"
-    except OSError:
-        partial = partial_path(final)
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(found, partial)
-        partial.rename(final)
-        return "copied"
+    new.rename(final)
+    return action
+
+
+def _copy(folder: Path, new: Path) -> None:
+    needed = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if needed > (free := shutil.disk_usage(new.parent).free):
+        raise PoseTopoError(
+            f"{folder}: cannot be linked, and its {needed:,} bytes do not fit {new.parent} ({free:,} bytes free)"
+        )
+    shutil.copytree(folder, new)
+
+
+def _remove(path: Path) -> None:
+    """What a killed call left."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _link_text(found: Path, parent: Path) -> Path:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPException, HTTPMessage, HTTPResponse, InvalidURL
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -95,10 +95,10 @@ def open_url(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
             raise FetchError(f"certificate refused ({error.reason.verify_message})") from None
         raise PassingError(_phrase(error.reason), offline=isinstance(error.reason, socket.gaierror)) from None
+    except (InvalidURL, ValueError) as error:  # a URL with spaces or control characters, or a port that is no number
+        raise FetchError(f"not a usable URL ({error})") from None
     except (OSError, HTTPException) as error:
         raise PassingError(_phrase(error)) from None
-    except ValueError as error:  # http.client's word for a URL with spaces or control characters
-        raise FetchError(f"not a usable URL ({error})") from None
 
 
 def _sort_status(error: urllib.error.HTTPError) -> Exception:

@@ -45,8 +45,13 @@ class Step:
 
     @property
     def fetches(self) -> bool:
-        """Whether bytes must come over the network."""
-        return self.found is None and not (self.remote.is_archive and self.store.is_file())
+        """Whether bytes must come over the network, as far as a look tells: an archive that lies there is only
+        verified when it is used."""
+        return self.found is None and not (self.remote.is_archive and self._plausible())
+
+    def _plausible(self) -> bool:
+        low, high = self.remote.lengths
+        return self.store.is_file() and low <= self.store.stat().st_size <= high
 
     def disk(self) -> int:
         """Bytes this still needs on disk, roughly."""
@@ -72,6 +77,9 @@ def plan(remotes: Sequence[Remote], job: Job) -> list[Step]:
         store = job.root / "downloads" / remote.name if remote.is_archive else final
         urls = urls_for(remote, job.mirror, sole)
         steps.append(Step(remote, final, store, tuple(urls), final_mismatch(remote, final)))
+    if job.mirror and not any(url.startswith(job.mirror.rstrip("/")) for step in steps for url in step.urls):
+        names = ", ".join(step.remote.name for step in steps)
+        raise UsageError(f"--mirror {job.mirror}: is the address of a file, and of none that is wanted ({names})")
     if job.source is None:
         return steps
     if not job.source.exists():

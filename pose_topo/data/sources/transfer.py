@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from typing import Any
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
@@ -16,6 +17,7 @@ from pose_topo.data.sources.partial import Partial, Version
 from pose_topo.errors import PoseTopoError
 
 _BLOCK = 1 << 18
+_GZIP = ("gzip", "x-gzip")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
 
 
@@ -108,7 +110,9 @@ def _begin(
     url: str, response: HTTPResponse, part: Partial, held: Version | None, wanted: Wanted
 ) -> tuple[Version, int]:
     """Decide from the answer whether to append to what is held or to begin anew."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
+    encoding = response.headers.get("Content-Encoding", "identity")
+    # of a .gz some servers call its own compression an encoding; nothing here undoes it, so the file comes as it is
+    if encoding != "identity" and not (encoding in _GZIP and urlsplit(url).path.endswith((".gz", ".tgz"))):
         raise FetchError("the server encodes the content though asked not to")
     if response.headers.get_content_type() == "text/html" and response.headers.get("Content-Type"):
         raise FetchError("the server answers with a web page, not the file")
