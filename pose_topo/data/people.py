@@ -27,7 +27,7 @@ class People:
     visible: NDArray[np.bool_]  # (P, 16); labelled and not occluded
     center: NDArray[np.float64]  # (P, 2)
     scale: NDArray[np.float64]  # (P,)
-    head_box: NDArray[np.float64]  # (P, 4) x1, y1, x2, y2; NaN where there is none
+    head_box: NDArray[np.float64]  # (P, 4) x1, y1, x2, y2; who has none is left out
 
     def __len__(self) -> int:
         return len(self.image)
