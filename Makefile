@@ -59,6 +59,7 @@ ifneq ($(DOCKER),1)#         else the target is made in the image
 # comments after a value leave blanks behind it
 $(foreach v,TORCH DATA PROTOCOL ARCHS ARMS SEEDS EPOCHS DEVICE TRAIN OUT RUNS CACHE VENV CHECKPOINTS RESULTS LAMBDAS LOSSES \
     FACTORS SWEEP_ARCHS SWEEP_SEEDS PAPER_ARCHS LESION_ARMS,$(eval override $v := $(strip $($v))))
+$(foreach v,DATA OUT RUNS CACHE CHECKPOINTS,$(if $(word 2,$($v)),$(error $v: a path without blanks, not "$($v)")))
 override DATA := $(patsubst %/,%,$(DATA))
 NAME := $(notdir $(DATA))
 ifneq ($(CHECKPOINTS),)
@@ -77,7 +78,7 @@ PAPER := $(BIN)/python -m paper_figures
 # ---- the runs of the study: <variant>/<arch>/<arm>-s<seed>; every setting that changes a result is part of the path ----
 EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
-SET     := $(if $(EPOCHS),-e$(EPOCHS))$(subst =,,$(subst $(SPACE),,$(TRAIN)))
+SET     := $(if $(EPOCHS),-e$(EPOCHS))$(subst /,_,$(subst =,,$(subst $(SPACE),,$(TRAIN))))
 VARIANT := $(PROTOCOL)$(SET)
 # an arm is named as pose_topo/protocols.py names it; here is how it is trained
 ARM_baseline      := train-baseline
@@ -216,7 +217,7 @@ define paper_rules
 $1/.runs: FORCE | $(READY)
 	@$$(call listed,$2)
 
-$(DRAWN:%=$1/%): $1/.runs $(LIBRARY) $(call files_of,$2)
+$(DRAWN:%=$1/%): $1/.runs $(LIBRARY) $(call files_of,$2 $3)
 
 $1/%.caption.md: paper_figures/%.py
 	@echo "== draw: $1/$$* (seconds)"
@@ -236,6 +237,8 @@ seeds_of_arm = $(patsubst control-s%,%,$(filter control-s%,$(notdir $1)))
 grouped = $(filter-out 0 1,$(words $(call seeds_of_arm,$1)))
 paper_of = $(DRAWN:%=$1/%) $(if $(call grouped,$2),$1/table_seeds.caption.md)
 
+# what the claims are held against
+COMMITTED := $(wildcard paper_figures/reference/*/*/*.json)
 # published predictions, once they were fetched and scored (docs/metrics.md)
 PUBLISHED := $(wildcard $(OUT)/newell/evaluation.json)
 
@@ -244,7 +247,7 @@ define report_rules
 $1/.runs: FORCE | $(READY)
 	@$$(call listed,$3)
 
-$1/claims.json: $1/.runs $(2:%=%/.runs) $(JUDGING) $(LIBRARY) $(call files_of,$3) $(PUBLISHED)
+$1/claims.json: $1/.runs $(2:%=%/.runs) $(JUDGING) $(LIBRARY) $(call files_of,$3) $(PUBLISHED) $(COMMITTED)
 	@echo "== claims: $1 (seconds)"
 	@$(PAPER).check --results $(2:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $1 --no-fail
 
@@ -263,7 +266,7 @@ HERE    := $(OUT)/$(NAME)
 PAPERS  := $(foreach p,$(PARTS),$(HERE)/$p/paper)
 shown    = $(call results_of,$(patsubst $(HERE)/%/paper,%,$1))
 # the demo's table also says what the study's own learning rate gives in the layer
-beside   = $(if $(filter $(HERE)/demo/resnet18/paper,$1),$(wildcard paper_figures/reference/demo/topo-m1-s*))
+beside   = $(if $(filter out/synthetic-2400/demo/resnet18/paper,$(1:$(HERE)/%=out/$(NAME)/%)),$(wildcard paper_figures/reference/demo/topo-m1-s*))
 endif
 ALL_RESULTS := $(foreach p,$(PAPERS),$(call shown,$p))
 $(foreach p,$(PAPERS),$(eval $(call paper_rules,$p,$(call shown,$p),$(call beside,$p))))
@@ -294,6 +297,7 @@ lint: $(READY) ## style and types
 	$(BIN)/pyright
 
 clean: ## remove everything derived (never checkpoints or data)
+	$(if $(filter $(OUT)/%,$(RUNS) $(DATA)),$(error RUNS or DATA lies in OUT, which `clean` removes))
 	rm -rf $(OUT)
 
 endif

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Protocol
 
 from scipy.stats import t as student
@@ -100,10 +100,15 @@ class Interval:
 
     with s their standard deviation. A fixed ±0.5 points would reject 7% of honest reruns and pass a true loss of 0.5
     every other time; this interval holds `level` % of honest reruns whatever their spread is.
+
+    With `pool` the seeds of all its quantities tell s together, about each one's own mean, and t has as many degrees of
+    freedom as they have in sum: from three seeds alone the interval would hold nearly everything. It takes the spread
+    to be the same for all of them.
     """
 
     quantity: Quantity
     level: float
+    pool: tuple[Quantity, ...] = ()
 
     def quantities(self) -> tuple[Quantity, ...]:
         return (self.quantity,)
@@ -119,9 +124,12 @@ class Interval:
             own = bool(self.quantity.of(here))
             reason = "these are the reference runs themselves" if own else _missing(self.quantities(), here)
             return _with(said, "not run", reason)
-        wanted = prediction_interval(list(seeds.values()), len(mine), self.level)
+        groups = [list(quantity.of(reference).values()) for quantity in self.pool] or [list(seeds.values())]
+        wanted = prediction_interval(list(seeds.values()), len(mine), self.level, *pooled_spread(groups))
         good = _all_or_mean(wanted, mine, every=False)
         finding = Finding("supported" if good else "contradicted", said.statistic, wanted, mine, seeds)
+        if all(seeds.get(seed) == value for seed, value in mine.items()):
+            return _with(finding, finding.verdict, f"repeats the reference's seed {', '.join(mine)} to the last digit")
         return _with(
             finding,
             finding.verdict,
@@ -156,7 +164,15 @@ class Equal:
         if not (mine or theirs):
             return _with(said, "not run", _missing(self.quantities(), here))
         good = all(wanted.holds(value) for value in (*mine.values(), *theirs.values()))
+        if good and (bare := [name for runs in (here, reference) for name in self._bare(runs)]):
+            return _with(said, "not run", f"no arrays beside {bare[0]}" + (" and others" if len(bare) > 1 else ""))
         return _with(said, "supported" if good else "contradicted", "every run must hold" if self.recomputed else "")
+
+    def _bare(self, runs: Runs) -> list[str]:
+        """The runs that have the number, but not what it is worked out of."""
+        if self.recomputed is None:
+            return []
+        return [name for name in self.quantity.of(runs) if RECOMPUTED[self.recomputed](runs[name]) is None]
 
     def _statistic(self, runs: Runs) -> Values:
         found = self.quantity.of(runs)
@@ -173,12 +189,21 @@ class Equal:
 KINDS: dict[str, type] = {"order": Order, "interval": Interval, "equal": Equal}
 
 
-def prediction_interval(reference: Sequence[float], new: int, level: float) -> Range:
-    """Where the mean of `new` seeds lies in `level` % of the cases, after `reference` seeds (Student's t)."""
-    n = len(reference)
-    quantile = float(student.ppf(0.5 + level / 200, n - 1))
-    half = quantile * stdev(reference) * math.sqrt(1 / new + 1 / n)
+def prediction_interval(reference: Sequence[float], new: int, level: float, spread: float, freedom: int) -> Range:
+    """Where the mean of `new` seeds lies in `level` % of the cases, after `reference` seeds (Student's t).
+
+    `spread` is their standard deviation, known with `freedom` degrees of freedom.
+    """
+    quantile = float(student.ppf(0.5 + level / 200, freedom))
+    half = quantile * spread * math.sqrt(1 / new + 1 / len(reference))
     return Range(fmean(reference) - half, fmean(reference) + half)
+
+
+def pooled_spread(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """The standard deviation of values about the means of their groups, and its degrees of freedom."""
+    freedom = sum(len(group) - 1 for group in groups if group)
+    squares = sum((value - fmean(group)) ** 2 for group in groups if group for value in group)
+    return math.sqrt(squares / freedom), freedom
 
 
 def _all_or_mean(wanted: Range, values: Values, every: bool) -> bool:

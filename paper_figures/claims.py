@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from paper_figures.findings import Quantity
 from paper_figures.limits import Limits, parse_limits
 from paper_figures.results import Run
 from pose_topo.errors import PoseTopoError
+from pose_topo.evaluation.published import same_people
 from pose_topo.files import read_toml
 
 CLAIMS = Path(__file__).with_name("claims.toml")
@@ -30,11 +31,19 @@ class Profile:
     protocol: str | None = None
     arch: str | None = None
     disk: str | None = None  # measured; no result file holds it
+    published_people: bool = False  # MPII's own, of the published split
 
     def holds(self, run: Run) -> bool:
         """Whether a run is one of this profile, with nothing set otherwise than its arm says."""
         wanted = ((self.data, run.data), (self.protocol, run.protocol), (self.arch, run.arch))
+        if self.published_people and not _of_published_people(run):
+            return False
         return run.as_protocol and all(asked in (None, found) for asked, found in wanted)
+
+
+def _of_published_people(run: Run) -> bool:
+    evaluation = run.json.get("evaluation", {})
+    return not evaluation.get("rendered", True) and same_people(evaluation.get("settings"))
 
 
 @dataclass(frozen=True)
@@ -88,13 +97,16 @@ def _claims(
     entry: dict[str, Any], titles: Mapping[str, str], level: float, profiles: dict[str, Profile]
 ) -> list[Claim]:
     """The claim, of each of its profiles."""
-    if unknown := set(entry) - {"id", "statement", "kind", "profiles", "check"}:
+    if unknown := set(entry) - {"id", "statement", "kind", "profiles", "check", "pooled"}:
         raise ValueError(f"claim {entry['id']}: unknown {', '.join(sorted(unknown))}")
     if not entry["check"] or not entry["profiles"]:
         raise ValueError(f"claim {entry['id']}: no check or no profile")
     # a claim of several intervals holds `level` % of honest reruns as a whole (Bonferroni)
     each = 100 - (100 - level) / len(entry["check"])
     checks = tuple(_check(entry["kind"], dict(check), titles, each) for check in entry["check"])
+    if entry.get("pooled"):
+        pool = tuple(check.quantity for check in checks)  # type: ignore[attr-defined]
+        checks = tuple(replace(check, pool=pool) for check in checks)  # type: ignore[type-var]
     made = [Claim(entry["id"], entry["statement"], entry["kind"], profiles[name], checks) for name in entry["profiles"]]
     return [_known_arms(claim) for claim in made]
 

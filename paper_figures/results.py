@@ -108,14 +108,14 @@ class Run:
     def metrics(self) -> dict[str, NDArray[np.float64]]:
         """metrics.csv by column, one value an epoch; NaN where a field is empty."""
         path = self.folder / FILES["metrics"]
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
         try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
             columns = {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
         except (TypeError, ValueError) as error:
             raise PoseTopoError(f"{path}: not a table of numbers ({error})") from None
-        if "epoch" not in columns:
-            raise PoseTopoError(f"{path} holds no epoch")
+        if lacking := [name for name in ("epoch", "val_pckh") if name not in columns]:
+            raise PoseTopoError(f"{path} holds no {' and no '.join(lacking)}")
         return columns
 
 
@@ -131,7 +131,7 @@ class Arrays:
         try:
             with np.load(path, allow_pickle=False) as content:
                 self._arrays = {key: content[key] for key in content.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
             raise PoseTopoError(f"{path}: not readable ({error})") from None
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -181,9 +181,11 @@ def _read(folder: Path) -> Run | None:
     for key in (*IDENTITY, "checkpoint_sha256", "data_sha256"):
         if len({content.get(key) for content in found.values()}) > 1:
             raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both anew")
+    if not isinstance(first["seed"], int):
+        raise PoseTopoError(f"{folder}: its seed {first['seed']!r} is no number: make its results anew")
     if "analysis" in found and (wrong := disagreement(first["arm"], found["analysis"])):
         raise PoseTopoError(f"{folder}: says it is {first['arm']}, with {wrong}: arms swapped?")
-    return Run(folder, first["arm"], int(first["seed"]), first["arch"], first["protocol"], found)
+    return Run(folder, first["arm"], first["seed"], first["arch"], first["protocol"], found)
 
 
 def _document(folder: Path, kind: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def caption(runs: list[Run]) -> str:
         f"Training over {' or '.join(map(str, epochs))} epochs: heatmap loss on the training people, topographic loss "
         f"(log scale, before its weight λ), PCKh@0.5 on held-out people, mean Moran's I of the joints' "
         "|head weight| maps, and contiguity of the parcellation. "
-        f"PCKh@0.5 after the last epoch: {last}. "
+        f"PCKh@0.5 after the last epoch, without flip test: {last}. "
         f"{captions.SEED_NOTE} {captions.about(runs)}"
     )
 

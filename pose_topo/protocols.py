@@ -31,6 +31,10 @@ STANDARD = Recipe(  # Xiao et al. 2018 and its public code
     decode="quarter",
     split="auto",
     val_split=0.1,
+    deviations=(
+        "standard protocol: the field's recipe (crops of people, augmentation, Tompson's split, Adam for 140 epochs, "
+        "flip test, quarter offset), not the study's",
+    ),
 )
 
 PAPER = Recipe(  # the original study's own recipe

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pose_topo import cli
+from pose_topo import __version__, cli
 from pose_topo.config import MAT_NAME, TOPO_LOSSES
 
 TINY = [
@@ -376,6 +376,11 @@ def test_a_missing_photograph_is_named_and_skipped(here, small_data, capsys):
 
     if not torch.cuda.is_available():
         assert "no CUDA here" in words
+
+
+def test_the_version_is_said_without_a_command(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == __version__
 
 
 def test_doctor_says_what_it_finds(capsys):

@@ -31,9 +31,11 @@ def test_a_config_of_another_version_is_refused():
 
 def test_what_departs_from_the_protocol_is_named():
     plain = TopoOptions().config()
-    assert deviations(plain) == [] and as_protocol(plain)
+    (of_the_protocol,) = deviations(plain)
+    assert of_the_protocol.startswith("standard protocol: the field's recipe") and as_protocol(plain)
     changed = TopoOptions(epochs=2, lr=0.5, topo_lr_mult=3.0).config()
     assert deviations(changed) == [
+        of_the_protocol,
         "lr 0.5 (the standard protocol: 0.001)",
         "epochs 2 (the standard protocol: 140)",
         "the topographic layer's learning rate is 3 times that of the rest (the study: 1)",

@@ -76,7 +76,7 @@ def parameters(arch: str) -> int:
 def main(data: Path, cells: list[str]) -> None:
     """Print the plan."""
     parts = Counter(tuple(cell.split("/")[:2]) for cell in cells)
-    measured, hours, disk = speeds(), Counter(), 0.0
+    measured, hours, untold, disk = speeds(), Counter(), Counter(), 0.0
     print(f"{len(cells)} runs on {data}:")
     for (variant, arch), runs in parts.items():
         protocol = variant.partition("-")[0]
@@ -92,13 +92,15 @@ def main(data: Path, cells: list[str]) -> None:
                 hours[device] += seen / found[0] / 3600
                 line += f"; {seen / found[0] / 3600:.1f} h and {found[1]:.1f} GB on {device}"
             else:
+                untold[device] += runs
                 line += f"; not measured on {device}"
         print(line)
     protocols = {variant.partition("-")[0] for variant, _ in parts}
     stores = {(cropped(data, p), PROTOCOLS[p].framing, PROTOCOLS[p].input_size) for p in protocols}
     disk += sum(count * CropSettings(framing, size, False).side ** 2 * 3 / 1e9 for count, framing, size in stores)
     for device, spent in hours.items():
-        print(f"training, one after another: {spent:.1f} h on {device}")
+        but = f", and {untold[device]} runs that were not measured" if untold[device] else ""
+        print(f"training, one after another: {spent:.1f} h on {device}{but}")
     print(f"disk: {disk:.0f} GB for checkpoints and crops, besides the photographs")
     print("evaluation, analysis and figures: minutes a run, without a GPU")
 

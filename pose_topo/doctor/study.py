@@ -13,8 +13,8 @@ from pose_topo.data.sources.weights import cache_folder, weights_path
 from pose_topo.doctor.finding import Finding
 
 DEMO_BYTES = 2_000_000_000  # rendered photographs, crops, three runs
-CROP_BYTES = 18_000_000_000  # fewer than 29,000 people x 448 x 448 x 3
-RUN_BYTES = 22_000_000_000  # 54 runs of 0.25 to 0.54 GB: weights twice and Adam's two moments
+CROP_BYTES = 20_000_000_000  # 28,883 people x 448 x 448 x 3, and about 11,000 x 256 x 256 x 3 (`paper`)
+RUN_BYTES = 41_000_000_000  # 132 runs of 0.25 to 0.55 GB, as `make plan` counts: weights, and Adam's two moments
 ARCHS = ("resnet18", "resnet34", "resnet50")  # of the study
 
 

@@ -70,9 +70,9 @@ def test_the_demo_asks_for_room_alone(known, monkeypatch):
 
 
 def test_folders_on_one_disk_are_counted_together(known, monkeypatch):
-    room(monkeypatch, 39)  # enough for crops or for runs, not for both
+    room(monkeypatch, 60)  # enough for crops or for runs, not for both
     assert levels(known, "full")["disk"] == "FAIL"
-    assert "40.0 GB needed" in state(known, "disk")
+    assert "61.0 GB needed" in state(known, "disk")
     monkeypatch.setattr(study, "_device", lambda folder: hash(str(folder)))
     assert levels(known, "full")["disk"] == "ok"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paper_figures.checks import Equal, Interval, Order, prediction_interval
+from paper_figures.checks import Equal, Interval, Order, pooled_spread, prediction_interval
 from paper_figures.findings import Quantity, Range
 from paper_figures.results import Run
 
@@ -67,18 +67,44 @@ def test_means_decide_unless_each_seed_must_hold() -> None:
 def test_the_prediction_interval_by_hand() -> None:
     # seeds 1, 2, 3: mean 2, s = 1; t(2) at 97.5% = 4.302653; one new seed: half width 4.302653 * sqrt(1 + 1/3)
     half = 4.302652729911275 * (4 / 3) ** 0.5
-    found = prediction_interval([1.0, 2.0, 3.0], 1, 95.0)
+    seeds, spread = [1.0, 2.0, 3.0], (1.0, 2)
+    found = prediction_interval(seeds, 1, 95.0, *spread)
     assert found.low == pytest.approx(2 - half) and found.high == pytest.approx(2 + half)
     # four new seeds: sqrt(1/4 + 1/3)
-    assert prediction_interval([1.0, 2.0, 3.0], 4, 95.0).high == pytest.approx(2 + half * (7 / 16) ** 0.5)
+    assert prediction_interval(seeds, 4, 95.0, *spread).high == pytest.approx(2 + half * (7 / 16) ** 0.5)
 
 
 def test_the_interval_holds_its_share_of_honest_reruns() -> None:
     rng, inside = np.random.default_rng(0), 0
     for _ in range(2000):
         reference, new = rng.normal(80, 0.8, 6), rng.normal(80, 0.8, 3)
-        inside += prediction_interval(reference.tolist(), 3, 95.0).holds(new.mean())
+        inside += prediction_interval(reference.tolist(), 3, 95.0, *pooled_spread([reference.tolist()])).holds(
+            new.mean()
+        )
     assert 0.935 < inside / 2000 < 0.965  # 3 standard errors of a share of .95
+
+
+def test_the_pooled_spread_by_hand() -> None:
+    assert pooled_spread([[1.0, 2.0, 3.0]]) == (1.0, 2)
+    # squares 2 and 8 about the means 2 and 12, and one that tells nothing: sqrt(10 / 4)
+    assert pooled_spread([[1.0, 2.0, 3.0], [10.0, 12.0, 14.0], [5.0]]) == (pytest.approx(2.5**0.5), 4)
+
+
+def test_pooled_seeds_tell_a_drift_that_one_arms_few_cannot() -> None:
+    """Three seeds of each of two arms: t(4) of 2.776 and s = 1 against t(2) of 4.303."""
+    reference = runs("reference", a=[1.0, 2.0, 3.0], b=[11.0, 12.0, 13.0])
+    new = runs("new", a=[6.0])
+    assert Interval(A, 95.0).judge(new, reference).verdict == "supported"
+    found = Interval(A, 95.0, pool=(A, B)).judge(new, reference)
+    assert found.verdict == "contradicted"
+    assert found.wanted is not None and found.wanted.high == pytest.approx(2 + 2.7764451 * (4 / 3) ** 0.5)
+
+
+def test_an_exact_repetition_is_called_one() -> None:
+    reference = runs("reference", a=[1.0, 2.0, 3.0])
+    found = Interval(A, 95.0).judge(runs("new", a=[1.0]), reference)
+    assert found.verdict == "supported" and found.reason == "repeats the reference's seed 0 to the last digit"
+    assert "honest reruns" in Interval(A, 95.0).judge(runs("new", a=[1.1]), reference).reason
 
 
 def test_a_drifted_mean_is_contradicted_and_few_seeds_say_nothing() -> None:

@@ -14,7 +14,7 @@ from paper_figures.claims import load_study
 from paper_figures.judging import REFERENCE, load_reference
 from paper_figures.limits import BEGIN, END, NeverRun, between, outdated, put, to_markdown
 from paper_figures.recompute import mean_moran
-from paper_figures.results import Run
+from paper_figures.results import Run, load
 from paper_figures.swapped import disagreement
 from pose_topo.errors import PoseTopoError
 
@@ -45,6 +45,37 @@ def test_a_profile_that_was_run_after_all_is_noticed(tmp_path: Path) -> None:
     sessions = [{"processes": 4, "cuda": "13.0", "torch": "2.12.1+cpu"}]
     made_up_results.dump(tmp_path / "mpii" / "topo-s0" / "provenance.json", {"sessions": sessions})
     assert len(outdated(limits, tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    "key, value", [(("rendered",), True), (("settings", "split"), "random"), (("settings", "split_mismatch"), "fewer")]
+)
+def test_runs_are_of_mpii_by_the_people_they_scored_and_not_by_a_folders_name(
+    tmp_path: Path, key: tuple[str, ...], value: object
+) -> None:
+    profile = load_study().profiles["mpii"]
+    folder = made_up_results.write_run(tmp_path / "topo-s0", "topo", 0, data="any name", protocol="standard")
+    for what in (("rendered",), False), (("settings", "split"), "tompson"), (("settings", "split_mismatch"), None):
+        made_up_results.edit(folder, "evaluation.json", *what)
+    assert profile.holds(load([folder])[0])
+    made_up_results.edit(folder, "evaluation.json", key, value)
+    assert not profile.holds(load([folder])[0])
+
+
+def test_a_number_without_the_arrays_it_follows_from_is_not_called_right(tmp_path: Path) -> None:
+    made_up_results.write_study(tmp_path / "reference" / "demo", seeds=(0, 1, 2), data="synthetic-2400")
+    mine = made_up_results.write_study(tmp_path / "mine", seeds=(7,), data="synthetic-2400")
+    given = ["--reference", str(tmp_path / "reference"), "--results", *map(str, mine), "--out", str(tmp_path)]
+
+    def judged() -> dict:
+        check.main([*given, "--no-fail"])
+        content = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
+        return next(claim for claim in content["claims"] if claim["id"] == "numbers-follow-from-arrays")
+
+    assert judged()["verdict"] == "supported"
+    (mine[-1] / "analysis.npz").unlink()
+    found = judged()
+    assert found["verdict"] == "not run" and "no arrays beside" in found["checks"][0]["reason"]
 
 
 def test_the_readme_says_what_the_list_says() -> None:
