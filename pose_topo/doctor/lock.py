@@ -36,7 +36,7 @@ def judge(lock: Path = LOCK) -> Finding:
     found = installed()
     words = compare(locked(lock.read_text(encoding="utf-8")), found).words()
     if words:
-        return Finding("lock", f"{'; '.join(words)}: `make setup` installs what is locked", "note")
+        return Finding("lock", f"{'; '.join(words)}: `rm -r .venv && make setup` installs what is locked", "note")
     return Finding("lock", f"{len(found.keys() - BESIDE)} packages, all as in requirements.lock")
 
 

@@ -65,7 +65,7 @@ def judge(machine: Machine, profile: str) -> list[Finding]:
     """A finding for each part; without a GPU "full" cannot run."""
     found = [_python(machine)]
     if machine.torch is None:
-        return [*found, Finding("torch", "cannot be imported: run `make setup`", "FAIL")]
+        return [*found, Finding("torch", "cannot be imported: run `rm -r .venv && make setup`", "FAIL")]
     device = "the GPU" if machine.gpus else "this CPU"
     bf16 = f"{device} multiplies it: used" if machine.bf16 else f"{device} does not multiply it: fp32 is used"
     return [
@@ -98,7 +98,7 @@ def _gpus(machine: Machine, profile: str) -> list[Finding]:
 
 def _remedy(machine: Machine) -> str:
     if machine.cuda is None:
-        return "install torch with CUDA (make setup TORCH=lock)"
+        return "install torch with CUDA (rm -r .venv && make setup TORCH=lock)"
     if machine.driver is not None:
         return f"driver {machine.driver} does not serve torch's CUDA {machine.cuda}: update it"
     return "install NVIDIA's driver; in a container ask for the GPU (GPUS=all)"
