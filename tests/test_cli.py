@@ -180,6 +180,39 @@ def test_people_other_than_those_of_the_training_are_not_scored_unnoticed(traine
         photo.unlink()
     assert run("evaluate", trained, "--data", moved, "--out", here / "out", "--no-progress") == 0
     assert "warning" in (words := capsys.readouterr().err) and "not the people" in words
+    told = json.loads((here / "out" / "evaluation.json").read_text())
+    assert told["as_protocol"] is False and "not the people" in told["deviations"][-1]
+
+
+def test_a_half_trained_network_or_another_way_of_asking_is_said_in_the_results(trained, here, capsys):
+    torch = pytest.importorskip("torch")
+    half = here / "half"
+    shutil.copytree(trained, half)
+    (half / "provenance.json").unlink()
+    content = torch.load(half / "last.pt", weights_only=True)
+    torch.save({**content, "epoch": 1}, half / "last.pt")
+    for command, name in (("evaluate", "evaluation"), ("analyze", "analysis")):
+        assert run(command, half, "--out", here / "out", "--no-progress") == 0
+        assert "warning: " in (words := capsys.readouterr().err) and "1 of 2 epochs were trained" in words
+        told = json.loads((here / "out" / f"{name}.json").read_text())
+        assert told["as_protocol"] is False and told["deviations"][-1] == "1 of 2 epochs were trained"
+    assert run("evaluate", trained, "--no-flip", "--decode", "argmax", "--out", here / "out", "--no-progress") == 0
+    told = json.loads((here / "out" / "evaluation.json").read_text())["deviations"]
+    assert told[-2:] == ["decode argmax (the run: dark)", "flip test False (the run: True)"]
+
+
+def test_a_network_that_answers_with_no_number_is_not_scored(trained, here, capsys):
+    torch = pytest.importorskip("torch")
+    broken = here / "broken"
+    shutil.copytree(trained, broken)
+    content = torch.load(broken / "last.pt", weights_only=True)
+    name = next(key for key in content["model"] if key.endswith("running_var"))
+    content["model"][name].fill_(-1.0)
+    torch.save(content, broken / "last.pt")
+    for command in (["evaluate"], ["analyze", "--lesions"]):
+        assert run(command[0], broken, *command[1:], "--out", here / "out", "--no-progress") == 1
+        assert "not finite" in one_line(capsys)
+    assert not (here / "out").exists()
 
 
 @pytest.mark.parametrize("target", ["mpii", "images", "annotations", "split", "reference", "weights", "gdrive"])

@@ -81,7 +81,7 @@ def analyze_checkpoint(
             "kind": "analysis",
             "checkpoint_sha256": sha256_file(opened.path),
             "data_sha256": dataset.sha256,
-            **identity(opened, dataset.split),
+            **identity(opened, dataset),
             **_settings(config, network.lattice, known=opened.foreign is None),
             "images": len(seen),
             "images_sha256": people_sha256(seen),

@@ -88,11 +88,14 @@ def _read(folder: Path) -> dict[str, Any]:
     for key in ("arm", "seed", "arch", "protocol", "checkpoint_sha256", "data_sha256"):
         if len({content.get(key) for kind, content in run.items() if kind != "folder"}) > 1:
             raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both anew")
+    if lacking := [key for key in ("arm", "seed", "grid") if run["analysis"].get(key) is None]:
+        raise PoseTopoError(f"{folder}: its analysis.json names no {' and no '.join(lacking)}: only runs are compared")
     return run
 
 
 def _check_one_study(found: Iterable[dict[str, Any]]) -> None:
-    """Refuse runs of different protocols, backbones, grids or, within a seed, data."""
+    """Refuse runs of different protocols, backbones, grids, settings or, within a seed, data."""
+    found = list(found)
     documents = [run["analysis"] for run in found]
     mapped = [content for content in documents if content.get("model") != "baseline"]  # its grid is arbitrary
     for what, values in (
@@ -102,12 +105,26 @@ def _check_one_study(found: Iterable[dict[str, Any]]) -> None:
     ):
         if len(values) > 1:
             raise UsageError(f"the results are of different {what} ({', '.join(sorted(values))}): give one")
+    departures = {run["folder"]: _departures(run) for run in found}
+    if len(set(departures.values())) > 1:
+        folder, other = (
+            next(f for f, d in departures.items() if d == one) for one in list(dict.fromkeys(departures.values()))[:2]
+        )
+        apart = " and ".join(sorted(departures[folder] ^ departures[other]))
+        raise UsageError(f"{folder} and {other} were not made alike ({apart}): give runs of the same settings")
     hashes: dict[Any, set[str]] = {}
     for content in documents:
-        hashes.setdefault(content["seed"], set()).add(content["data_sha256"])
+        hashes.setdefault(content["seed"], set()).add(f"{content['data_sha256']} {content.get('images_sha256')}")
     for seed, several in hashes.items():
         if len(several) > 1:
             raise UsageError(f"the arms of seed {seed} were measured on different data or splits (data_sha256)")
+
+
+def _departures(run: dict[str, Any]) -> frozenset[str]:
+    """Where a run's files say that it departs from its protocol, but for the topographic layer's learning rate, which
+    networks without the layer have not."""
+    said = {text for kind in ("analysis", "evaluation") for text in run.get(kind, {}).get("deviations", ())}
+    return frozenset(text for text in said if not text.startswith("the topographic layer's"))
 
 
 def _by_arm(found: Iterable[dict[str, Any]]) -> dict[str, dict[int, dict[str, Any]]]:

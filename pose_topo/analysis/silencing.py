@@ -21,6 +21,7 @@ from pose_topo.data import geometry
 from pose_topo.data.batches import Batch
 from pose_topo.data.people import People, head_size
 from pose_topo.devices import autocast
+from pose_topo.errors import PoseTopoError
 from pose_topo.evaluation.decoding import decode
 from pose_topo.evaluation.pckh import normalised_errors
 from pose_topo.models.pose import SimpleBaseline
@@ -74,6 +75,8 @@ def pckh_silenced(
     for batch in batches:
         with autocast(batch.images.device, precision):
             features = model.features(batch.images).float()
+        if not bool(torch.isfinite(features).all()):
+            raise PoseTopoError("the network's activations are not finite: its training went astray")
         done = 0
         for pixels in _predictions(model, features, lesions, decode_by):  # (1 + L, K, b, 2)
             rows = batch.index[done : done + pixels.shape[2]]

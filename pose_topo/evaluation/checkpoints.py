@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from pose_topo import runs
-from pose_topo.config import Data, RunConfig
+from pose_topo.config import Data, Recipe, RunConfig
 from pose_topo.data.dataset import Dataset, prepare
-from pose_topo.data.splits import Split
 from pose_topo.devices import pick_device
 from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.models.foreign import Foreign, convert
 from pose_topo.models.layouts import is_ordinary, listed
 from pose_topo.models.pose import SimpleBaseline, build_model
 from pose_topo.protocols import as_protocol, deviations
+
+OTHERS = "these are not the people that the network was trained on and tested with"
 
 
 @dataclass(frozen=True)
@@ -133,35 +134,59 @@ def open_data(
     if data is not None:
         where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
     dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress, say=say)
-    if opened.foreign is not None:
-        for line in _doubts(opened, dataset.split):
-            say(f"warning: {line}")
-    elif dataset.split_sha256 != opened.split_sha256:
-        what = "these are not the people that the network was trained on and tested with"
-        if data is None:
-            raise PoseTopoError(f"{where.mat_path}: {what}: the data have changed; --data names others on purpose")
-        say(f"warning: {where.mat_path}: {what}")
+    if data is None and _asks_others(opened, dataset):
+        raise PoseTopoError(f"{where.mat_path}: {OTHERS}: the data have changed; --data names others on purpose")
+    for line in _doubts(opened, dataset):
+        say(f"warning: {opened.path if line != OTHERS else where.mat_path}: {line}")
     return dataset, where.name
 
 
-def _doubts(opened: Opened, split: Split) -> list[str]:
-    """Both published systems were trained on Tompson's training people; of any other split nothing is known."""
-    if opened.foreign is None or split.rule == "tompson":
-        return []
-    return [f"the network may have been trained on people who are scored here (split: {split.rule})"]
+def _asks_others(opened: Opened, dataset: Dataset) -> bool:
+    return opened.foreign is None and dataset.split_sha256 != opened.split_sha256
 
 
-def identity(opened: Opened, split: Split) -> dict[str, Any]:
-    """Which network a result belongs to, as every result file says it."""
+def _doubts(opened: Opened, dataset: Dataset) -> list[str]:
+    """What a result must say of its network and people, since its settings do not."""
+    if opened.foreign is not None:  # both published systems were trained on Tompson's training people
+        rule = dataset.split.rule
+        doubt = f"the network may have been trained on people who are scored here (split: {rule})"
+        return [] if rule == "tompson" else [doubt]
+    recipe, found = opened.config.recipe, [OTHERS] if _asks_others(opened, dataset) else []
+    if opened.epochs is not None and opened.epochs < recipe.epochs and not _finished(opened):
+        found.append(f"{opened.epochs} of {recipe.epochs} epochs were trained")
+    return found
+
+
+def _finished(opened: Opened) -> bool:
+    """Whether training ended before its last epoch by its own rules: it was stopped early, or an earlier epoch was the
+    best. Of a checkpoint that lies alone nobody knows."""
+    recipe, folder = opened.config.recipe, opened.path.parent
+    early = recipe.patience is not None or recipe.report == "best"
+    return early and ((folder / "provenance.json").is_file() or not (folder / "last.pt").is_file())
+
+
+def identity(opened: Opened, dataset: Dataset, asked: Recipe | None = None) -> dict[str, Any]:
+    """Which network a result belongs to, as every result file says it.
+
+    Args:
+        asked: how it was asked, where that is not its run's own recipe.
+    """
     config, foreign = opened.config, opened.foreign
     own = foreign is None
+    doubts = _doubts(opened, dataset)
+    if own and asked is not None:
+        doubts += [
+            f"{name.replace('_', ' ')} {getattr(asked, name)} (the run: {getattr(config.recipe, name)})"
+            for name in ("decode", "flip_test")
+            if getattr(asked, name) != getattr(config.recipe, name)
+        ]
     return {
         "arm": config.arm if own else None,
         "seed": config.seed if own else None,
         "arch": config.arch,
         "protocol": config.recipe.protocol,
         "epochs": opened.epochs,
-        "as_protocol": as_protocol(config) if own else None,
+        "as_protocol": as_protocol(config) and not doubts if own else None,
         "checkpoint": None if own else foreign.record(),
-        "deviations": [*deviations(config), *([] if own else foreign.notes), *_doubts(opened, split)],
+        "deviations": [*deviations(config), *([] if own else foreign.notes), *doubts],
     }

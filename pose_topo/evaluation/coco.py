@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,11 @@ def annotation(person: FoundPerson, number: int, image_id: int, file_name: str) 
     }
 
 
+def readable(name: str) -> str:
+    """A file's name as text: bytes that are no UTF-8, which a file system allows, replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 class Found:
     """The content of keypoints.json, gathered photograph by photograph."""
 
@@ -75,9 +81,10 @@ class Found:
             overlay: name of the picture drawn, if any.
         """
         number, size = len(self.images) + 1, {"width": width, "height": height}
-        self.images.append({"id": number, "file_name": path.name, "path": path.as_posix(), "overlay": overlay, **size})
+        name, where, overlay = readable(path.name), readable(path.as_posix()), overlay and readable(overlay)
+        self.images.append({"id": number, "file_name": name, "path": where, "overlay": overlay, **size})
         for person in persons:
-            self.annotations.append(annotation(person, len(self.annotations) + 1, number, path.name))
+            self.annotations.append(annotation(person, len(self.annotations) + 1, number, name))
 
     def as_json(self) -> dict[str, Any]:
         """`annotations` alone is what COCO's tools take as results."""

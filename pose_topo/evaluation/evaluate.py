@@ -90,7 +90,7 @@ def evaluate_checkpoint(
         "data_sha256": dataset.sha256,
         "data": name,
         "rendered": is_rendered(Path((data or config.data).mat_path).parent),
-        **identity(opened, dataset.split),
+        **identity(opened, dataset, recipe),
         "settings": _settings(recipe, dataset.split, precise),
         **score(found, people.joints, people.labelled, unit),
         "legacy": legacy_report(found, people.joints, people.labelled, unit, sizes),

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch
 from pose_topo.devices import autocast
+from pose_topo.errors import PoseTopoError
 from pose_topo.evaluation.decoding import decode, flip_back, shift_right
 
 
@@ -49,6 +50,9 @@ def predict(
     Args:
         input_to_photo: (rows of the store, 2, 3).
         shift: of the flip test, see `heatmaps`.
+
+    Raises:
+        PoseTopoError: the network answers with numbers that are not finite.
     """
     model.eval()
     found: list[Tensor] = []  # (B, 16, 3): x, y, confidence
@@ -59,4 +63,15 @@ def predict(
         found.append(torch.cat([pixels, sure[..., None]], dim=-1))
         rows.append(batch.index)
     everything, order = torch.cat(found).double().cpu().numpy(), np.concatenate(rows)
+    check_finite(everything[..., 2])
     return geometry.apply(input_to_photo[order], everything[..., :2]), everything[..., 2], order
+
+
+def check_finite(confidence: NDArray[np.float64]) -> None:
+    """Refuse answers of a network that has gone astray: decoded, NaN would be a joint in a corner.
+
+    Raises:
+        PoseTopoError: not all are finite.
+    """
+    if not np.isfinite(confidence).all():
+        raise PoseTopoError("the network answers with numbers that are not finite: its training went astray")

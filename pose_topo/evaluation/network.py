@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from pose_topo.config import Recipe
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.devices import pick_precision
-from pose_topo.errors import PoseTopoError
 from pose_topo.evaluation.checkpoints import open_checkpoint
 from pose_topo.evaluation.decoding import decode
-from pose_topo.evaluation.inference import heatmaps
+from pose_topo.evaluation.inference import check_finite, heatmaps
 from pose_topo.files import sha256_file
 
 
@@ -57,9 +56,9 @@ class Network:
         shift = recipe.target_centre != "truncated"
         maps = heatmaps(self.model, images, flip_test=recipe.flip_test, precision=self.precision, shift=shift)
         points, sure = decode(maps, recipe.decode, recipe.sigma)
-        if not bool(torch.isfinite(sure).all()):
-            raise PoseTopoError("the network answers with numbers that are not finite: its training went astray")
-        return points.double().cpu().numpy(), sure.double().cpu().numpy()
+        confidence = sure.double().cpu().numpy()
+        check_finite(confidence)
+        return points.double().cpu().numpy(), confidence
 
     def identity(self) -> dict[str, Any]:
         """Which network answered, and how it was asked, as result files say it."""

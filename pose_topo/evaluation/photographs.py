@@ -21,7 +21,7 @@ from pose_topo.data.boxes import Box, network_input, touches, whole
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.photo_files import OVERLAY, PhotoFile, find_photographs
 from pose_topo.errors import PoseTopoError
-from pose_topo.evaluation.coco import Found, FoundPerson
+from pose_topo.evaluation.coco import Found, FoundPerson, readable
 from pose_topo.evaluation.network import Network
 from pose_topo.files import write_json
 
@@ -84,7 +84,7 @@ def predict_photographs(
             for photo in photos:
                 if photo.skipped:
                     _say_beside(say, f"warning: skipped {photo.skipped}")
-                    skipped.append(photo.skipped)
+                    skipped.append(readable(photo.skipped))
             people = list(_people_in([photo for photo in photos if not photo.skipped], network, batch_size))
             names = pool.map(lambda one: _write_overlay(one[0], one[1], out, overlay, min_confidence), people)
             for (photo, persons), name in zip(people, names, strict=True):
@@ -157,7 +157,7 @@ def _bar(photographs: int, progress: bool | None) -> tqdm:
 def _say_beside(say: Callable[[str], None], text: str) -> None:
     """A line above the bar, not through it."""
     with tqdm.external_write_mode(file=sys.stderr):
-        say(text)
+        say(readable(text))
 
 
 @contextmanager

@@ -87,6 +87,25 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path, given: dict[str, str
     assert not (tmp_path / "group.json").exists()
 
 
+@pytest.mark.parametrize("given", [{"deviations": ["epochs 2 (the demo protocol: 6)"]}, {"images_sha256": "others"}])
+def test_runs_of_other_settings_or_people_are_refused(tmp_path: Path, given: dict[str, Any]) -> None:
+    faster = "the topographic layer's learning rate is 10 times that of the rest (the study: 1)"
+    folders = [results(tmp_path, "control", 0, 0.0, 80.0), results(tmp_path, "topo", 0, 0.4, 80.0, deviations=[faster])]
+    assert analyze_group(folders, tmp_path)["comparisons"]
+    folders[1] = results(tmp_path / "other", "topo", 0, 0.4, 80.0, **given)
+    with pytest.raises(UsageError, match=r"were not made alike .*epochs 2|on different data"):
+        analyze_group(folders, tmp_path)
+
+
+def test_results_of_no_run_of_ours_are_refused(study: list[Path], tmp_path: Path) -> None:
+    foreign = results(tmp_path / "foreign", "control", 9, 0.0, 80.0)
+    for name in ("analysis.json", "evaluation.json"):
+        content = json.loads((foreign / name).read_text())
+        (foreign / name).write_text(json.dumps({**content, "arm": None, "seed": None}))
+    with pytest.raises(PoseTopoError, match="names no arm and no seed"):
+        analyze_group([*study, foreign], tmp_path)
+
+
 def test_broken_folders_are_one_line(study: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="control"):
         analyze_group(study[5:], tmp_path)

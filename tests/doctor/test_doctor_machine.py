@@ -45,7 +45,8 @@ def test_without_a_gpu_it_says_what_to_do(cuda, driver, remedy):
 
 
 def test_without_torch_or_with_an_old_python_nothing_runs():
-    assert told(Machine((3, 11, 2), None), "demo")["torch"] == ("FAIL", "cannot be imported: run `rm -r .venv && make setup`")
+    assert told(Machine((3, 11, 2), None), "demo")["torch"][0] == "FAIL"
+    assert "make setup" in told(Machine((3, 11, 2), None), "demo")["torch"][1]
     level, state = told(Machine((3, 9, 18), "2.12.1"), "demo")["Python"]
     assert level == "FAIL" and state.startswith("3.9.18: 3.10 or newer")
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -244,3 +245,18 @@ def test_the_file_says_which_network_answered(network, photo, tmp_path):
     assert content["settings"] == {"decode": "dark", "flip_test": True, "framing": "person", "precision": "fp32"}
     assert content["annotations"][0]["bbox"] == [0.0, 0.0, 120.0, 80.0]
     json.dumps(content, allow_nan=False)
+
+
+def test_a_name_that_is_no_utf8_costs_nothing(network, photo, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    strange = os.fsdecode(b"\xdcber.png")
+    try:
+        (folder / strange).write_bytes(photo.read_bytes())
+        (folder / os.fsdecode(b"\xdctext.jpg")).write_text("no photograph")
+    except OSError:
+        pytest.skip("this file system knows UTF-8 only")
+    content = predict(network, [folder], tmp_path / "out")
+    assert [image["file_name"] for image in content["images"]] == ["\ufffdber.png"]
+    assert len(content["skipped"]) == 1 and "\ufffdtext.jpg: not readable" in content["skipped"][0]
+    assert len(content["annotations"]) == 1
