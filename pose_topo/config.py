@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -144,6 +145,15 @@ def _check(config: RunConfig) -> None:
         raise UsageError("the topo model needs a topography, the baseline has none")
     if recipe.input_size < 32 or recipe.input_size % 32:
         raise UsageError(f"--input-size {recipe.input_size}: give a multiple of 32")
+    numbers = {"--lr": recipe.lr, "--topo-lr-mult": recipe.topo_lr_mult}
+    numbers |= {"--spatial-lambda": config.topography.weight} if config.topography else {}
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise UsageError(f"{name} {value}: give a number")
+    if config.threads is not None and config.threads < 1:
+        raise UsageError(f"--threads {config.threads}: give at least 1")
+    if not 0 <= config.seed < 1 << 63:
+        raise UsageError(f"--seed {config.seed}: give one from 0 to 2^63 - 1")
     if recipe.epochs < 1:
         raise UsageError(f"--epochs {recipe.epochs}: give at least 1")
     if recipe.batch_size < 2:

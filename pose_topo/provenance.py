@@ -83,6 +83,9 @@ def revision(root: Path) -> dict[str, Any]:
         commit, _, dirty = kept.read_text(encoding="utf-8").strip().partition("-")
         return {"commit": commit or None, "dirty": bool(dirty)}
     git = ("git", "-C", str(root))
+    top = _run(*git, "rev-parse", "--show-toplevel")
+    if top is None or Path(top) != root.resolve():  # a copy in another project's repository has none of its own
+        return {"commit": None, "dirty": None}
     commit = _run(*git, "rev-parse", "HEAD")
     changed = _run(*git, "status", "--porcelain", "--untracked-files=no")
     return {"commit": commit, "dirty": None if commit is None else bool(changed)}

@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,13 @@ from pose_topo.config import RunConfig, from_dict, to_dict
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import atomic_path, read_json, write_json, write_text
 
+try:
+    import fcntl
+except ImportError:  # a system without it goes unlocked
+    fcntl = None
+
 FORMAT = 1  # of our checkpoints
+FILES = ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json")
 _KEYS = {"config", "epoch", "model", "split_sha256"}
 WANDB_ID = "wandb_id"  # a run's name at Weights & Biases
 COLUMNS = (
@@ -187,15 +196,42 @@ def write_config(run: Path, config: RunConfig) -> None:
 
 def remove(run: Path) -> None:
     """Delete a run's files, to start anew."""
-    for name in ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json", WANDB_ID):
-        (run / name).unlink(missing_ok=True)
+    for path in (*(run / name for name in FILES), *(run / "plots").glob("epoch-*.png")):
+        path.unlink(missing_ok=True)
 
 
 def clear_leftovers(run: Path) -> None:
     """Delete what a kill left of files that were being written."""
-    for leftover in run.glob(".*"):
-        if leftover.is_file():
+    for name in FILES:
+        stem, _, suffix = name.rpartition(".")
+        for leftover in run.glob(f".{stem}.*.{suffix}"):  # as files.atomic_path names them
             leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def claimed(run: Path) -> Iterator[None]:
+    """Hold the folder while it is trained into; whoever is killed lets go of it.
+
+    Raises:
+        PoseTopoError: another training holds it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    held = None
+    try:
+        if fcntl is not None:
+            held = os.open(run, os.O_RDONLY)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PoseTopoError(f"{run}: another training writes there: give another --run-name") from None
+            except OSError:
+                pass  # a network disk without locks
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
+        with suppress(OSError):
+            run.rmdir()  # if nothing came of it
 
 
 def plain(config: RunConfig) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Configs: what departs from a protocol is named, and a config survives its JSON."""
 
 import json
+import math
 import typing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography, from_dict, to_dict
-from pose_topo.errors import PoseTopoError
+from pose_topo.errors import PoseTopoError, UsageError
 from pose_topo.options import TopoOptions, TrainOptions
 from pose_topo.protocols import DEMO, PAPER, STANDARD, SYNTHETIC, arm_of, as_protocol, deviations
 
@@ -58,7 +60,33 @@ def test_the_targets_sigma_grows_with_the_input():
 
 def test_a_share_to_hold_out_means_a_random_split():
     assert TrainOptions(val_split=0.2).recipe().split == "random"
-    assert TrainOptions(val_split=0.2, split="paper").recipe().split == "paper"
+    for split in ("paper", "tompson", "file", "auto"):
+        with pytest.raises(UsageError, match=f"not of --split {split}"):
+            TrainOptions(val_split=0.2, split=split).recipe()
+    assert TrainOptions(protocol="demo", split_file=Path("val.txt")).recipe().split == "auto"
+    assert TrainOptions(protocol="demo", split_file=Path("val.txt"), split="tompson").recipe().split == "tompson"
+
+
+def test_weights_that_are_given_are_taken():
+    assert TrainOptions(protocol="demo", weights="r18.pth").recipe().pretrained
+    with pytest.raises(UsageError, match="not with --no-pretrained"):
+        TrainOptions(weights="r18.pth", pretrained=False).recipe()
+
+
+@pytest.mark.parametrize(
+    "given, flag",
+    [
+        ({"lr": math.inf}, "--lr"),
+        ({"topo_lr_mult": math.nan}, "--topo-lr-mult"),
+        ({"spatial_lambda": math.inf}, "--spatial-lambda"),
+        ({"threads": 0}, "--threads"),
+        ({"seed": 1 << 63}, "--seed"),
+        ({"seed": -1}, "--seed"),
+    ],
+)
+def test_numbers_that_are_none_are_refused(given, flag):
+    with pytest.raises(UsageError, match=flag):
+        TopoOptions(**given).config()
     assert replace(STANDARD, val_split=0.1) == STANDARD
 
 

@@ -35,3 +35,5 @@ def test_without_it_git_is_asked(tmp_path):
     assert revision(tmp_path) == {"commit": head, "dirty": False}
     Path(tmp_path / "a").write_text("2")
     assert revision(tmp_path) == {"commit": head, "dirty": True}
+    (tmp_path / "copied").mkdir()  # into another project's repository
+    assert revision(tmp_path / "copied") == {"commit": None, "dirty": None}

@@ -22,6 +22,7 @@ def train_topo(chosen: options.TopoOptions) -> None:
 
 def _train(chosen: options.TrainOptions) -> None:
     config = chosen.config()
+    from pose_topo import runs
     from pose_topo.data.dataset import check_layout, prepare
     from pose_topo.devices import pick_device
     from pose_topo.models.pose import build_model
@@ -39,12 +40,14 @@ def _train(chosen: options.TrainOptions) -> None:
     if team.writer:
         check_run(run, config, resume=resume, overwrite=chosen.overwrite)
     check_layout(config.data)
-    if config.recipe.pretrained:
+    if config.recipe.pretrained and (chosen.overwrite or not (run / "last.pt").is_file()):
         imagenet_file(config, chosen.cache_dir, aloud)
     progress = chosen.progress and team.writer
     dataset = prepare(
         config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress, say=aloud
     )
+    if chosen.overwrite and team.writer:
+        (run / runs.WANDB_ID).unlink(missing_ok=True)  # another run is another log
     wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
     after = hooks.chosen_hooks(run, dataset, config, **wanted, say=aloud) if team.writer else ()
     around = Surroundings(chosen.cache_dir, progress, after, team, aloud)

@@ -97,8 +97,12 @@ class TrainOptions(DataOptions):
             )
             if getattr(self, name) is not None
         }
-        if self.val_split is not None:
-            asked.setdefault("split", "random")
+        if self.val_split is not None and asked.setdefault("split", "random") != "random":
+            raise UsageError(f"--val-split is the share of --split random, not of --split {self.split}")
+        if self.split_file is not None:
+            asked.setdefault("split", "auto")  # what the file is
+        if self.weights is not None and not asked.setdefault("pretrained", True):
+            raise UsageError("--weights are ImageNet's to begin with: not with --no-pretrained")
         base = PROTOCOLS[self.protocol]
         if self.input_size is not None:  # the target grows with the heatmap: sigma 3 at 384 where it is 2 at 256
             asked["sigma"] = base.sigma * self.input_size / base.input_size

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
 from pose_topo.errors import PoseTopoError
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SAME_SIGNAL = 5.0  # seconds
 
 
 class Interrupted(PoseTopoError):
@@ -23,13 +25,17 @@ class Interrupted(PoseTopoError):
 
 
 class Interruption:
-    """While it is entered, the first signal is noted and the second one acts as if nobody listened.
+    """While it is entered, the first signal is noted and a later one acts as if nobody listened.
+
+    A SIGTERM soon after the first is taken for the same: torchrun passes on to its processes what a group's signal has
+    brought them already, and the second must not end the writer while it saves.
 
     Only a process's main thread can listen; elsewhere this does nothing.
     """
 
     def __init__(self) -> None:
         self.signum: int | None = None
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -43,7 +49,8 @@ class Interruption:
         self._before = {}
 
     def _note(self, signum: int, _frame: FrameType | None) -> None:
-        if self.signum is not None:
+        if self.signum is None:
+            self.signum, self._since = signum, time.monotonic()
+        elif signum == signal.SIGINT or time.monotonic() - self._since > SAME_SIGNAL:
             self.__exit__()
             os.kill(os.getpid(), signum)
-        self.signum = signum

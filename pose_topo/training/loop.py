@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,17 @@ def train(
     device = pick_device(around.team.device(config.device), around.say)
     if config.sync_batch_norm and device.type != "cuda":
         raise UsageError("--sync-batch-norm: it needs CUDA")
-    if around.team.writer:
-        check_run(run, config, resume=resume, overwrite=overwrite)
-        if overwrite:
-            runs.remove(run)
-        runs.clear_leftovers(run)
     prepare_device(device, config.threads, config.deterministic)
-    with around.team.joined(device), Interruption() as interruption:
+    with (
+        runs.claimed(run) if around.team.writer else nullcontext(),
+        around.team.joined(device),
+        Interruption() as interruption,
+    ):
+        if around.team.writer:
+            check_run(run, config, resume=resume, overwrite=overwrite)
+            runs.clear_leftovers(run)
         try:
-            return _train(config, dataset, run, device, around, interruption)
+            return _train(config, dataset, run, device, around, interruption, overwrite)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -87,18 +90,21 @@ def _train(
     device: torch.device,
     around: Surroundings,
     interruption: Interruption,
+    overwrite: bool,
 ) -> list[dict[str, Any]]:
     team = around.team
     if len({repr(one) for one in team.gather((dataset.split_sha256, runs.plain(config)))}) > 1:
         raise PoseTopoError("the processes have not the same people or settings: the same files and flags everywhere")
-    state, weights = states.start(config, device, around.cache, around.say)
-    saved = team.from_writer(states.read(run, config, dataset.split_sha256, team.size) if team.writer else None)
+    mine = team.writer and not overwrite
+    saved = team.from_writer(states.read(run, config, dataset.split_sha256, team.size) if mine else None)
+    state, weights = states.start(config, device, around.cache, around.say, anew=saved is None)
     if saved is not None:
+        weights = saved.training["sessions"][0]["weights"] if saved.training else None
         states.take_up(state, saved)
         if team.writer:
             states.mend(run, saved)
         around.say(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
-    if _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
+    if not overwrite and _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
         around.say(f"{run}: trained already, epoch {state.epoch}")
         return state.history
     train_set, val_set = (
@@ -114,7 +120,10 @@ def _train(
     for key in ("device", "precision", "threads"):
         if state.sessions and state.sessions[-1][key] != session[key]:
             around.say(f"warning: {key} {session[key]} now, {state.sessions[-1][key]} before: not the same to the bit")
-    state.sessions.append(session | {"weights": weights, "processes": team.size})
+    cost = {"wall_seconds": 0.0, "peak_memory": provenance.peak_memory(device)}  # so far
+    state.sessions.append(session | {"weights": weights, "processes": team.size} | cost)
+    if team.writer and overwrite:
+        runs.remove(run)  # not before all that may fail was made: until here the old run is whole
     _epochs(state, setting, around)
     if team.writer:
         # written last: whoever finds it knows that the run is whole

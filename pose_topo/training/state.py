@@ -49,12 +49,16 @@ class State:
 
 
 def start(
-    config: RunConfig, device: torch.device, cache: Path | None, say: Callable[[str], None]
+    config: RunConfig, device: torch.device, cache: Path | None, say: Callable[[str], None], *, anew: bool = True
 ) -> tuple[State, dict[str, str] | None]:
-    """A training at its beginning, and where its ImageNet weights come from (None without them)."""
+    """A training at its beginning, and where its ImageNet weights come from (None without them).
+
+    Args:
+        anew: False: it goes on from a checkpoint, so that they are not needed again.
+    """
     seed_everything(config.seed)
     model = build_model(config)
-    source = load_imagenet(model, config, cache, say) if config.recipe.pretrained else None
+    source = load_imagenet(model, config, cache, say) if config.recipe.pretrained and anew else None
     if config.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

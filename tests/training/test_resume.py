@@ -18,6 +18,7 @@ from pose_topo import runs
 from pose_topo.config import Data, RunConfig, Topography
 from pose_topo.data.dataset import prepare
 from pose_topo.errors import PoseTopoError
+from pose_topo.files import read_json
 from pose_topo.protocols import DEMO
 from pose_topo.training import epoch, steps, validation
 from pose_topo.training.interruption import Interrupted, Interruption
@@ -124,11 +125,60 @@ def test_what_a_kill_left_undone_after_the_last_epoch_is_made_whole(undisturbed,
     (run / "metrics.csv").write_text("\n".join(lines[:-1]) + "\n")
     (run / "provenance.json").unlink()
     (run / ".last.abc.pt").write_bytes(b"half a")
+    (run / ".gitignore").write_text("of the user's")
     if best.epoch == 2:
         (run / "best.pt").unlink()
     fit(config, dataset, run)
     assert_same_run(run, whole)
-    assert (run / "provenance.json").is_file() and not (run / ".last.abc.pt").exists()
+    assert not (run / ".last.abc.pt").exists() and (run / ".gitignore").is_file()
+    sessions = read_json(run / "provenance.json")["sessions"]
+    assert len(sessions) == 2 and all({"wall_seconds", "peak_memory"} <= set(session) for session in sessions)
+
+
+@pytest.mark.parametrize("wrong", ["weights", "disk"])
+def test_to_start_anew_takes_the_old_run_away_only_when_nothing_else_can_fail(
+    undisturbed, dataset, tmp_path, monkeypatch, wrong
+):
+    config, whole = undisturbed
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    if wrong == "weights":
+        (tmp_path / "list.txt").write_text("no weights")
+        config = replace(config, recipe=replace(RECIPE, pretrained=True), weights=str(tmp_path / "list.txt"))
+    else:
+        monkeypatch.setattr("pose_topo.training.loop.Batches", None)
+    with pytest.raises((PoseTopoError, TypeError)):
+        train(config, dataset, run, Surroundings(progress=False, say=silent), overwrite=True)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_to_start_anew_trains_again(undisturbed, dataset, tmp_path):
+    config, whole = undisturbed
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / "plots").mkdir()
+    (run / "plots" / "epoch-009-predictions.png").write_bytes(b"of the old run")
+    train(config, dataset, run, Surroundings(progress=False, say=silent), overwrite=True)
+    assert_same_run(run, whole)
+    assert len(read_json(run / "provenance.json")["sessions"]) == 1 and not list((run / "plots").iterdir())
+
+
+def test_two_trainings_do_not_write_into_one_folder(undisturbed, dataset, tmp_path):
+    config, _ = undisturbed
+    with runs.claimed(tmp_path / "run"), pytest.raises(PoseTopoError, match="another training writes there"):
+        fit(config, dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_to_go_on_needs_no_imagenet_weights(undisturbed, dataset, tmp_path):
+    config, whole = undisturbed
+    config = replace(config, recipe=replace(RECIPE, pretrained=True), weights=str(tmp_path / "gone.pth"))
+    shutil.copytree(whole, tmp_path / "run")
+    last = torch.load(whole / "last.pt", weights_only=True)
+    torch.save({**last, "config": runs.plain(config)}, tmp_path / "run" / "last.pt")
+    runs.write_config(tmp_path / "run", config)
+    assert len(fit(config, dataset, tmp_path / "run")) == 2
 
 
 def test_patience_is_counted_over_a_resume(undisturbed, dataset, tmp_path, monkeypatch):
@@ -164,6 +214,24 @@ def test_handlers_are_as_before_and_a_second_signal_is_obeyed():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, inherited)
+
+
+def test_a_group_is_told_twice_and_means_it_once(monkeypatch):
+    """torchrun passes on the SIGTERM that its processes have had already; later, another one is another one."""
+    inherited = signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    told = []
+    try:
+        with Interruption() as interruption:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)
+            assert interruption.signum == signal.SIGTERM and told == []
+            monkeypatch.setattr("pose_topo.training.interruption.SAME_SIGNAL", 0.0)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            assert told == [True]
+    finally:
+        signal.signal(signal.SIGTERM, inherited)
 
 
 def command(data, folder, name, precision):
