@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -19,11 +18,7 @@ import torch
 from pose_topo.config import RunConfig, from_dict, to_dict
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import atomic_path, read_json, write_json, write_text
-
-try:
-    import fcntl
-except ImportError:  # a system without it goes unlocked
-    fcntl = None
+from pose_topo.locks import locked
 
 FORMAT = 1  # of our checkpoints
 FILES = ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json")
@@ -215,21 +210,15 @@ def claimed(run: Path) -> Iterator[None]:
     Raises:
         PoseTopoError: another training holds it.
     """
+
+    def refuse() -> None:
+        raise PoseTopoError(f"{run}: another training writes there: give another --run-name")
+
     run.mkdir(parents=True, exist_ok=True)
-    held = None
     try:
-        if fcntl is not None:
-            held = os.open(run, os.O_RDONLY)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise PoseTopoError(f"{run}: another training writes there: give another --run-name") from None
-            except OSError:
-                pass  # a network disk without locks
-        yield
+        with locked(run, refuse):
+            yield
     finally:
-        if held is not None:
-            os.close(held)
         with suppress(OSError):
             run.rmdir()  # if nothing came of it
 

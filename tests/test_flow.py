@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent / "pose_topo"
 # left to right; a module may import what stands left of it, or beside it in the same row
 ORDER = [
     ["errors", "joints", "lattice", "schemas"],
-    ["files"],
+    ["files", "locks"],
     ["config"],
     ["protocols"],
     ["provenance"],

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,11 +21,7 @@ from pose_topo.data.crops import CropSettings
 from pose_topo.data.people import People
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import read_json
-
-try:
-    import fcntl
-except ImportError:  # a system without it goes unlocked
-    fcntl = None
+from pose_topo.locks import locked
 
 SAMPLED = 16  # crops whose checksum is looked at whenever a store is opened
 
@@ -60,7 +55,8 @@ def open_or_build(
     folder = cache / "crops" / store_key(people, img_dir, settings)
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        with _alone(folder, say):
+        waiting = f"another process is building the crops in {folder}; waiting for it"
+        with locked(folder.with_name(folder.name + ".lock"), lambda: say(waiting)):
             if not manifest.is_file():  # else another process built it while this one waited
                 build(people, img_dir, settings, folder, workers=workers, progress=progress, say=say)
     return open_store(folder)
@@ -101,19 +97,3 @@ def store_key(people: People, img_dir: Path, settings: CropSettings) -> str:
         stat = (img_dir / name).stat()
         digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:20]
-
-
-@contextmanager
-def _alone(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the store's lock while it is built: two runs may start on the same data. A killed holder's lock is free."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("a") as stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"another process is building the crops in {folder}; waiting for it")
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            except OSError:
-                pass  # a network disk without locks
-        yield

@@ -11,13 +11,13 @@ from pose_topo.data.sources import local
 from pose_topo.data.sources.archives import extract_zip_member
 from pose_topo.data.sources.catalog import Remote
 from pose_topo.data.sources.images import extract_images, set_aside, was_extracted
-from pose_topo.data.sources.lock import locked
 from pose_topo.data.sources.mirrors import fetch_verified, fetched_mismatch
 from pose_topo.data.sources.partial import Partial
 from pose_topo.data.sources.plan import Job, Step, check_disk, free_bytes, human, plan
 from pose_topo.data.sources.verify import mismatch
 from pose_topo.errors import PoseTopoError
 from pose_topo.files import atomic_path
+from pose_topo.locks import locked
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
         if all(step.why is None for step in steps):
             return [_kept(step, job) for step in steps]  # no lock: a complete folder may be read-only
         check_disk(steps, job.root)
-        with locked(job.root, job.say):
+        waiting = f"{job.root}: another process is fetching into it; waiting for it"
+        with locked(job.root / ".download.lock", lambda: job.say(waiting)):
             steps = plan(remotes, job)
             done = {step.remote: _obtain(step, job) for step in sorted(steps, key=lambda step: step.fetches)}
             return [done[step.remote] for step in steps]  # what is on disk was taken before the network was asked
