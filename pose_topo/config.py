@@ -74,6 +74,12 @@ class Recipe:
     def heatmap_size(self) -> int:
         return self.input_size // HEATMAP_STRIDE
 
+    @property
+    def flip_shift(self) -> bool:
+        """Whether the flip test moves the mirrored maps by a column: where a cell stands for its first pixel, not for
+        the strip of pixels that the study's edge-based cells are."""
+        return self.target_centre != "truncated"
+
 
 @dataclass(frozen=True)
 class Data:

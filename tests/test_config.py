@@ -67,6 +67,10 @@ def test_a_share_to_hold_out_means_a_random_split():
     assert TrainOptions(protocol="demo", split_file=Path("val.txt"), split="tompson").recipe().split == "tompson"
 
 
+def test_the_flip_test_shifts_by_a_column_except_with_the_studys_cells():
+    assert [recipe.flip_shift for recipe in (STANDARD, SYNTHETIC, DEMO, PAPER)] == [True, True, True, False]
+
+
 def test_weights_that_are_given_are_taken():
     assert TrainOptions(protocol="demo", weights="r18.pth").recipe().pretrained
     with pytest.raises(UsageError, match="not with --no-pretrained"):

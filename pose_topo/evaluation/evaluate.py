@@ -78,7 +78,7 @@ def evaluate_checkpoint(
         decode_by=recipe.decode,
         sigma=recipe.sigma,
         precision=precise,
-        shift=recipe.target_centre != "truncated",
+        shift=recipe.flip_shift,
     )
     people = dataset.people.take(rows)
     unit = head_size(people.head_box)

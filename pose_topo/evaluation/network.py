@@ -53,8 +53,8 @@ class Network:
         pixels = (torch.from_numpy(np.stack(inputs)).to(self.device).float() / 255 - mean) / sd
         images = pixels.permute(0, 3, 1, 2)  # (B, 3, S, S), channels_last as the inputs are
         recipe = self.recipe
-        shift = recipe.target_centre != "truncated"
-        maps = heatmaps(self.model, images, flip_test=recipe.flip_test, precision=self.precision, shift=shift)
+        asked = {"flip_test": recipe.flip_test, "shift": recipe.flip_shift}
+        maps = heatmaps(self.model, images, precision=self.precision, **asked)
         points, sure = decode(maps, recipe.decode, recipe.sigma)
         confidence = sure.double().cpu().numpy()
         check_finite(confidence)

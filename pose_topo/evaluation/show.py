@@ -96,7 +96,7 @@ def show_worst(
         decode_by=recipe.decode,
         sigma=recipe.sigma,
         precision=pick_precision(precision, where),
-        shift=recipe.target_centre != "truncated",
+        shift=recipe.flip_shift,
     )
     people = dataset.people.take(rows)
     errors = normalised_errors(found, people.joints, people.labelled, head_size(people.head_box))

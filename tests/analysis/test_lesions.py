@@ -54,6 +54,18 @@ def test_specificity_by_hand() -> None:
     assert found.own == pytest.approx([7.5, 1.0]) and found.other == pytest.approx([1.5, (3 + 3.5) / 2])
 
 
+def test_a_joint_that_always_loses_more_is_no_specificity() -> None:
+    """The discs of the test above, with joints that lose 0, 2 and 4 points more whatever is silenced."""
+    damage = np.array([[[9.0, 0.0, 3.0], [0.0, 6.0, 3.0]], [[3.0, 2.0, 3.0], [0.0, 4.0, 3.0]]]) + np.array(
+        [0.0, 2.0, 4.0]
+    )
+    found = lesions.specificity(damage, np.array([[0, 1], [1, 0]]))
+    assert found is not None
+    assert found.value == pytest.approx(6) and found.null == pytest.approx([-2.25])
+    assert found.own == pytest.approx([(9 + 8) / 2, (4 + 0) / 2])
+    assert found.other == pytest.approx([(4.5 + 3.5) / 2, (5 + 6.5) / 2])
+
+
 def test_what_cannot_be_scored_is_left_out() -> None:
     rng = np.random.default_rng(0)
     damage, owner = rng.random((3, 4, 5)), rng.integers(0, 4, (3, 4))
