@@ -31,6 +31,17 @@ def make(*arguments: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
+def test_clean_never_takes_checkpoints_or_what_a_blank_makes_of_a_path() -> None:
+    assert "rm -rf out" in make("-n", "clean")
+    assert "lies in OUT" in make("-n", "clean", "OUT=work", "RUNS=work/runs", code=2)
+    assert "OUT: a path without blanks" in make("-n", "clean", "OUT=my results", code=2)
+
+
+def test_a_path_among_the_training_options_is_no_folder_of_the_runs() -> None:
+    line = next(step for step in steps(make("-n", "demo", "TRAIN=--weights /a/b.pth")) if step.startswith("== train"))
+    assert line.split()[2] == "demo--weights_a_b.pth/resnet18/baseline-s0"
+
+
 def steps(text: str) -> list[str]:
     return [line.split('"')[1] for line in text.splitlines() if line.startswith('echo "== ')]
 

@@ -93,9 +93,8 @@ def _read(folder: Path) -> dict[str, Any]:
     return run
 
 
-def _check_one_study(found: Iterable[dict[str, Any]]) -> None:
+def _check_one_study(found: Sequence[dict[str, Any]]) -> None:
     """Refuse runs of different protocols, backbones, grids, settings or, within a seed, data."""
-    found = list(found)
     documents = [run["analysis"] for run in found]
     mapped = [content for content in documents if content.get("model") != "baseline"]  # its grid is arbitrary
     for what, values in (
@@ -105,13 +104,12 @@ def _check_one_study(found: Iterable[dict[str, Any]]) -> None:
     ):
         if len(values) > 1:
             raise UsageError(f"the results are of different {what} ({', '.join(sorted(values))}): give one")
-    departures = {run["folder"]: _departures(run) for run in found}
-    if len(set(departures.values())) > 1:
-        folder, other = (
-            next(f for f, d in departures.items() if d == one) for one in list(dict.fromkeys(departures.values()))[:2]
-        )
-        apart = " and ".join(sorted(departures[folder] ^ departures[other]))
-        raise UsageError(f"{folder} and {other} were not made alike ({apart}): give runs of the same settings")
+    for run in found[1:]:
+        if apart := _departures(found[0]) ^ _departures(run):
+            both = f"{found[0]['folder']} and {run['folder']}"
+            raise UsageError(
+                f"{both} were not made alike ({' and '.join(sorted(apart))}): give runs of the same settings"
+            )
     hashes: dict[Any, set[str]] = {}
     for content in documents:
         hashes.setdefault(content["seed"], set()).add(f"{content['data_sha256']} {content.get('images_sha256')}")

@@ -103,18 +103,24 @@ def test_unreadable_people_are_in_neither_side(folder: Path, monkeypatch: pytest
         assert 3 not in batch.index
 
 
+def published(folder: Path, monkeypatch: pytest.MonkeyPatch, val: list[int], train: int) -> Recipe:
+    """As if the folder's annotations were the official ones, with the first person of the images `val` held out and
+    `train` others."""
+    import h5py
+
+    with h5py.File(folder / "valid.h5", "w") as file:
+        file["index"], file["person"] = np.array(val, float), np.zeros(len(val))
+    mat = folder / "mpii_human_pose_v1_u12_1.mat"
+    monkeypatch.setattr(splits, "OFFICIAL_MAT_BLOB", splits.git_blob_sha1_file(mat))
+    monkeypatch.setattr(tompson, "SIZES", {"train": (train, train), "val": (len(val), len(val))})
+    return replace(RECIPE, split="auto")
+
+
 def test_a_published_split_of_which_a_photograph_is_unreadable_is_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import h5py
-
     monkeypatch.setattr("pose_topo.data.crop_build.MAX_UNREADABLE", 0.5)
-    with h5py.File(folder / "valid.h5", "w") as file:
-        file["index"], file["person"] = [0.0, 1.0], [0.0, 0.0]
-    mat = folder / "mpii_human_pose_v1_u12_1.mat"
-    monkeypatch.setattr(splits, "OFFICIAL_MAT_BLOB", splits.git_blob_sha1_file(mat))
-    monkeypatch.setattr(tompson, "SIZES", {"train": (7, 7), "val": (2, 2)})
-    recipe = replace(RECIPE, split="auto")
+    recipe = published(folder, monkeypatch, [0, 1], 7)
     assert ready(folder, recipe).split.mismatch is None
     for name in ("1.jpg", "2.jpg", "3.jpg"):
         (folder / "images" / name).write_bytes(b"\xff\xd8 cut")
@@ -136,14 +142,7 @@ def test_a_link_that_leads_nowhere_is_a_missing_photograph(folder: Path) -> None
 
 
 def test_accepted_mismatch_is_said_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import h5py
-
-    with h5py.File(folder / "valid.h5", "w") as file:
-        file["index"], file["person"] = [0.0, 9.0], [0.0, 0.0]
-    mat = folder / "mpii_human_pose_v1_u12_1.mat"
-    monkeypatch.setattr(splits, "OFFICIAL_MAT_BLOB", splits.git_blob_sha1_file(mat))
-    monkeypatch.setattr(tompson, "SIZES", {"train": (8, 8), "val": (2, 2)})
-    recipe = replace(RECIPE, split="auto")
+    recipe = published(folder, monkeypatch, [0, 9], 8)
     with pytest.raises(PoseTopoError, match="1 val people in 1 images instead of 2 in 2; complete the data"):
         ready(folder, recipe)
     assert not (folder.parent / "cache" / "crops").exists()  # it stops before the long part
