@@ -80,7 +80,7 @@ EMPTY :=
 SPACE := $(EMPTY) $(EMPTY)
 SET     := $(if $(EPOCHS),-e$(EPOCHS))$(subst /,_,$(subst =,,$(subst $(SPACE),,$(TRAIN))))
 VARIANT := $(PROTOCOL)$(SET)
-# an arm is named as pose_topo/protocols.py names it; here is how it is trained
+# an arm is named as pose_topo/study/protocols.py names it; here is how it is trained
 ARM_baseline      := train-baseline
 ARM_control       := train-topo --spatial-lambda 0
 ARM_topo          := train-topo
@@ -128,12 +128,12 @@ FIGURES := schematic training_curves parcellation strength_maps neighbour_correl
 TABLES  := table_pckh table_metrics table_topography table_losses
 DRAWN   := $(FIGURES:%=%.caption.md) $(TABLES:%=%.caption.md)
 # what all figures are drawn with; what claims are judged with; what the report is made with
-LIBRARY := $(patsubst %,paper_figures/%.py,__init__ arms captions command drawing labels results sketch style swapped tables)
-JUDGING := $(patsubst %,paper_figures/%.py,check checks claims cost findings judging limits recompute) paper_figures/claims.toml
-LAYOUT  := $(patsubst %,paper_figures/%,report.py report.css report.html.j2 markup.py origins.py papers.py strips.py)
+LIBRARY := $(wildcard paper_figures/lib/*.py)
+JUDGING := $(wildcard paper_figures/claims/*)
+LAYOUT  := $(wildcard paper_figures/report/*)
 # newer code evaluates and analyzes again; it never trains again
-EVALUATION := $(wildcard pose_topo/*.py pose_topo/data/*.py pose_topo/models/*.py pose_topo/evaluation/*.py) pose_topo/commands/results.py
-ANALYSIS   := $(EVALUATION) $(wildcard pose_topo/analysis/*.py)
+EVALUATION := $(foreach f,core study data scoring models,$(wildcard pose_topo/$f/*)) $(patsubst %,pose_topo/stages/%.py,checkpoints evaluate)
+ANALYSIS   := $(EVALUATION) $(wildcard pose_topo/topography/*.py) $(patsubst %,pose_topo/stages/%.py,analyze silencing)
 
 TRAIN_TIME := $(if $(filter demo,$(VARIANT)),4 minutes on 2 cores that have bf16 and 8 on others,the bar says how long)
 # one training at a time, also under -j: two on one device only slow each other
@@ -219,17 +219,21 @@ $1/.runs: FORCE | $(READY)
 
 $(DRAWN:%=$1/%): $1/.runs $(LIBRARY) $(call files_of,$2 $3)
 
-$1/%.caption.md: paper_figures/%.py
+$1/%.caption.md: paper_figures/figures/%.py
 	@echo "== draw: $1/$$* (seconds)"
-	@$(PAPER).$$* --results @$1/.runs --out $1 --if-there $$(if $$(filter table_topography,$$*),$(addprefix --reference ,$3))
+	@$(PAPER).figures.$$* --results @$1/.runs --out $1 --if-there
 
-$1/group/group.json: $1/.runs pose_topo/analysis/group.py pose_topo/analysis/paired.py $(call files_of,$2)
+$1/table_%.caption.md: paper_figures/tables/%.py
+	@echo "== draw: $1/table_$$* (seconds)"
+	@$(PAPER).tables.$$* --results @$1/.runs --out $1 --if-there $$(if $$(filter topography,$$*),$(addprefix --reference ,$3))
+
+$1/group/group.json: $1/.runs pose_topo/stages/group.py $(call files_of,$2)
 	@echo "== group: $1 (seconds)"
 	@$(CLI) analyze --group $$$$(cat $1/.runs) --out $$(@D)
 
-$1/table_seeds.caption.md: $1/group/group.json paper_figures/table_seeds.py $(LIBRARY)
+$1/table_seeds.caption.md: $1/group/group.json paper_figures/tables/seeds.py $(LIBRARY)
 	@echo "== draw: $1/table_seeds (seconds)"
-	@$(PAPER).table_seeds --group $$< --out $1 --if-there
+	@$(PAPER).tables.seeds --group $$< --out $1 --if-there
 endef
 
 # whether runs can be compared over seeds: a control and another arm with two seeds in common
@@ -249,11 +253,11 @@ $1/.runs: FORCE | $(READY)
 
 $1/claims.json: $1/.runs $(2:%=%/.runs) $(JUDGING) $(LIBRARY) $(call files_of,$3) $(PUBLISHED) $(COMMITTED)
 	@echo "== claims: $1 (seconds)"
-	@$(PAPER).check --results $(2:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $1 --no-fail
+	@$(PAPER).claims.check --results $(2:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $1 --no-fail
 
 $1/report.html: $1/claims.json $(LAYOUT) $4
 	@echo "== report: $1/report.html (seconds)"
-	@$(PAPER).report --claims $1/claims.json --papers $2 --results $(2:%=@%/.runs) --out $$@
+	@$(PAPER).report.page --claims $1/claims.json --papers $2 --results $(2:%=@%/.runs) --out $$@
 endef
 
 ifeq ($(RESULTS),reference)
@@ -276,7 +280,7 @@ figures: $(HERE)/report.html ## figures, tables and report of the runs that exis
 	@echo "== done: $<"
 
 check: $(HERE)/claims.json ## the claims against the runs that exist; fails if one is contradicted
-	@$(PAPER).check --results $(PAPERS:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $(HERE)
+	@$(PAPER).claims.check --results $(PAPERS:%=@%/.runs) $(addprefix --predictions-evaluation ,$(PUBLISHED)) --out $(HERE)
 
 ifneq ($(filter figures check,$(MAKECMDGOALS)),)
 ifeq ($(ALL_RESULTS),)

@@ -10,7 +10,8 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper_figures import FIGURES, GROUP_TABLES, TABLES, command
+from paper_figures import FIGURES, GROUP_TABLES, TABLES
+from paper_figures.lib import command
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -22,6 +23,12 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def module(name: str) -> str:
+    """The script of a figure or table."""
+    part = f"tables.{name.removeprefix('table_')}" if name.startswith("table_") else f"figures.{name}"
+    return f"paper_figures.{part}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw everything. The worst exit code."""
     given = options(argv)
@@ -31,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     calls = [(name, results) for name in FIGURES]
     calls += [(name, [*results, *reference]) for name in TABLES]
     calls += [(name, ["--group", str(given.group)]) for name in GROUP_TABLES if given.group]
-    return max(importlib.import_module(f"paper_figures.{name}").main([*what, *where]) for name, what in calls)
+    return max(importlib.import_module(module(name)).main([*what, *where]) for name, what in calls)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,11 @@ import sys
 import typer
 
 # in the order of --help
-from pose_topo.commands import train, results, fetch, use, doctor  # isort: skip
+from pose_topo.commands import doctor, results, train
+from pose_topo.commands import download as fetch
+from pose_topo.commands import pictures as use
 from pose_topo.commands.app import app
-from pose_topo.errors import one_line
+from pose_topo.core.errors import one_line
 
 __all__ = ["app", "doctor", "fetch", "main", "results", "train", "use"]
 

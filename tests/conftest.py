@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.data.synthetic import render_dataset
+from pose_topo.rendering.folder import render_dataset
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo.bench import data as bench_data
-from pose_topo.bench import timing, training
+from pose_topo.bench import costs as bench_data
+from pose_topo.bench import costs as training
+from pose_topo.bench import timing
 from pose_topo.bench.__main__ import main, measure, table
-from pose_topo.bench.utilisation import summary, utilisation
-from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.bench.timing import summary, utilisation
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.mpii import load_people
-from pose_topo.protocols import DEMO
+from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.study.protocols import DEMO
 
 
 def test_every_part_is_measured(small_data, tmp_path, monkeypatch):

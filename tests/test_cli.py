@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pose_topo import __version__, cli
-from pose_topo.config import MAT_NAME, TOPO_LOSSES
+from pose_topo.study.config import MAT_NAME, TOPO_LOSSES
 
 TINY = [
     "--protocol",
@@ -386,7 +386,7 @@ def test_more_than_one_percent_unreadable_photographs_stop(here, small_data, cap
 
 
 def test_people_of_an_unreadable_photograph_are_skipped_by_the_whole_chain(here, small_data, capsys, monkeypatch):
-    monkeypatch.setattr("pose_topo.data.crop_build.MAX_UNREADABLE", 0.5)
+    monkeypatch.setattr("pose_topo.data.crop_store.MAX_UNREADABLE", 0.5)
     data = copy_of(small_data, here / "data")
     spoilt = sorted((data / "images").iterdir())[0]
     spoilt.write_bytes(spoilt.read_bytes()[:2000])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography, from_dict, to_dict
-from pose_topo.errors import PoseTopoError, UsageError
-from pose_topo.options import TopoOptions, TrainOptions
-from pose_topo.protocols import DEMO, PAPER, STANDARD, SYNTHETIC, arm_of, as_protocol, deviations
+from pose_topo.commands.train import TopoOptions, TrainOptions
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography, from_dict, to_dict
+from pose_topo.study.protocols import DEMO, PAPER, STANDARD, SYNTHETIC, arm_of, as_protocol, deviations
 
 
 def test_a_config_survives_its_json():

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pose_topo.devices import is_out_of_memory, pick_device
-from pose_topo.errors import UsageError
+from pose_topo.core.devices import is_out_of_memory, pick_device
+from pose_topo.core.errors import UsageError
 
 
 @pytest.fixture

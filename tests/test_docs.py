@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_figures import readme
+from paper_figures import docs as readme
 from pose_topo import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,14 +113,17 @@ def test_commands_that_need_mpii_stop_for_want_of_it_alone(
 @pytest.mark.parametrize("page", readme.PAGES)
 def test_the_numbers_of_a_page_are_those_of_the_files(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "python -m paper_figures.readme"
+    assert readme.filled(text) == text, "python -m paper_figures.docs"
 
 
 def test_every_figure_and_table_stands_in_the_readme() -> None:
     from paper_figures import FIGURES, GROUP_TABLES, TABLES
+    from paper_figures.__main__ import module
 
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [name for name in (*FIGURES, *TABLES, *GROUP_TABLES) if f"`paper_figures/{name}.py`" not in text] == []
+    assert [
+        name for name in (*FIGURES, *TABLES, *GROUP_TABLES) if f"`{module(name).replace('.', '/')}.py`" not in text
+    ] == []
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:

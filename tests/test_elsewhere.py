@@ -10,8 +10,8 @@ import torch
 from other_networks import Microsoft, Study, stir
 from test_cli import one_line, run
 
-from pose_topo import joints as J
-from pose_topo.data.synthetic import render_dataset
+from pose_topo.rendering.folder import render_dataset
+from pose_topo.study import joints as J
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from paper_figures import FIGURES as ALL_FIGURES
 from paper_figures import TABLES as ALL_TABLES
 from pose_topo import cli
 from pose_topo.commands import train
-from pose_topo.options import TrainOptions
+from pose_topo.commands.train import TrainOptions
 
 ROOT = Path(__file__).resolve().parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.provenance import revision
+from pose_topo.core.provenance import revision
 
 GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
 

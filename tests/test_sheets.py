@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from pose_topo import legends, sheets
-from pose_topo.sheets import CELL, Cell, draw_sheet, fitted, wrapped
+from pose_topo.pictures import drawing as legends
+from pose_topo.pictures import sheets
+from pose_topo.pictures.sheets import CELL, Cell, draw_sheet, fitted, wrapped
 
 
 def cells(count: int) -> list[Cell]:

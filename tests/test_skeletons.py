@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pose_topo import joints as J
-from pose_topo.skeletons import SIDES, Pen, draw_person, draw_reference, extent, limb_side
+from pose_topo.pictures.drawing import SIDES, Pen, draw_person, draw_reference, extent, limb_side
+from pose_topo.study import joints as J
 
 GROUND = 128
 

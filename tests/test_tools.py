@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from pose_topo.config import TOPO_LOSSES
+from pose_topo.study.config import TOPO_LOSSES
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 

@@ -18,20 +18,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.core.devices import seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
-from pose_topo.devices import seed_everything
 from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.regularizers import spatial_loss
-from pose_topo.protocols import DEMO
-from pose_topo.training.losses import heatmap_loss
-from pose_topo.training.meter import Meter
-from pose_topo.training.optimisation import make_optimizer
-from pose_topo.training.schedules import learning_rate
-from pose_topo.training.steps import train_epoch
+from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.study.protocols import DEMO
+from pose_topo.training.epoch import train_epoch
+from pose_topo.training.optimisation import heatmap_loss, learning_rate, make_optimizer
+from pose_topo.training.state import Meter
 
 CPU = torch.device("cpu")
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from pose_topo.config import Data as DataPaths
-from pose_topo.config import RunConfig, Topography
 from pose_topo.data.crops import CropSettings
-from pose_topo.data.tompson import SIZES
+from pose_topo.data.splits import SIZES
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import PROTOCOLS
+from pose_topo.study.config import Data as DataPaths
+from pose_topo.study.config import RunConfig, Topography
+from pose_topo.study.protocols import PROTOCOLS
 
 MEASURED = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 ANNOTATED = 28_883  # people of MPII that are cropped, those of neither side of Tompson's split among them

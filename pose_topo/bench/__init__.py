@@ -1,4 +1,1 @@
-"""What each part of the chain costs on this machine: `make bench`. Ratios are of one run: machines are noisy.
-
-Nothing here is a test: a time is printed, never asserted.
-"""
+"""What each part of the chain costs on this machine: `make bench`. Times are printed, never asserted."""

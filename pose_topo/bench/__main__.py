@@ -15,18 +15,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose_topo import bench, provenance
-from pose_topo.bench.data import batch_cost, crops_cost, sized_crops_cost
-from pose_topo.bench.evaluation import evaluation_cost
-from pose_topo.bench.losses import spatial_loss_cost
+from pose_topo import bench
+from pose_topo.bench.costs import (
+    batch_cost,
+    crops_cost,
+    evaluation_cost,
+    sized_crops_cost,
+    spatial_loss_cost,
+    step_cost,
+)
 from pose_topo.bench.timing import quiet
-from pose_topo.bench.training import step_cost
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.core import provenance
+from pose_topo.core.devices import pick_device, pick_precision
+from pose_topo.core.errors import PoseTopoError, one_line
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
-from pose_topo.devices import pick_device, pick_precision
-from pose_topo.errors import PoseTopoError, one_line
-from pose_topo.protocols import PROTOCOLS
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.protocols import PROTOCOLS
 
 
 def measure(

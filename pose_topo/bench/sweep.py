@@ -17,18 +17,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose_topo import provenance
-from pose_topo.bench.timing import quiet, side_by_side
-from pose_topo.bench.training import endless, trainer
-from pose_topo.bench.utilisation import utilisation
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.bench.costs import endless, trainer
+from pose_topo.bench.timing import quiet, side_by_side, utilisation
+from pose_topo.core import provenance
+from pose_topo.core.devices import pick_device, pick_precision, prepare_device
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import CropStore, open_or_build
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
 from pose_topo.data.people import People
-from pose_topo.devices import pick_device, pick_precision, prepare_device
-from pose_topo.protocols import PROTOCOLS
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.protocols import PROTOCOLS
 
 IMAGES = 1024  # a timed pass takes at least so many
 FEWEST_STEPS = 8

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from pose_topo import __version__
+from pose_topo.core.errors import UsageError
+from pose_topo.study.config import MAT_NAME, Data
 
 app = typer.Typer(
     name="pose-topo",
@@ -37,3 +46,64 @@ def _top(
     ] = False,
 ) -> None:
     pass
+
+
+# ---- From dataclasses of options to commands, and checks that options share.
+
+
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} {value}: give one of {', '.join(allowed)}")
+
+
+def as_command(options: type, positional: dict[str, Any]) -> Callable[[Callable], Callable]:
+    """Decorate `f(positional..., options)`: typer sees the positional arguments, then every field as an option.
+
+    Args:
+        options: a dataclass whose fields are annotated with typer options.
+        positional: name -> (annotation, default) of the arguments before them. One that is named as a field stands for
+            it: the field is no option then, and holds the argument's value.
+    """
+
+    def wrap(function: Callable) -> Callable:
+        hints = typing.get_type_hints(options, include_extras=True)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter(name, kind, annotation=annotation, default=default)
+            for name, (annotation, default) in positional.items()
+        ]
+        parameters += [
+            inspect.Parameter(field.name, kind, annotation=hints[field.name], default=field.default)
+            for field in dataclasses.fields(options)
+            if field.name not in positional
+        ]
+        fields = {field.name for field in dataclasses.fields(options)}
+
+        def command(**values: Any) -> None:
+            first = [values[name] for name in positional if name not in fields]
+            function(*first, options(**{name: value for name, value in values.items() if name in fields}))
+
+        command.__doc__, command.__name__ = function.__doc__, function.__name__
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return command
+
+    return wrap
+
+
+# ---- Where the data are.
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where the data are."""
+
+    data: Annotated[Path, Option(help="Data folder: the annotation file and images/ in it.")] = Path("mpii")
+    mat_path: Annotated[Path | None, Option(help=f"Annotation file [default: DATA/{MAT_NAME}].")] = None
+    img_dir: Annotated[Path | None, Option(help="Folder of the photographs [default: DATA/images].")] = None
+    cache_dir: Annotated[
+        Path | None, Option(help="Where crops and weights are kept [default: $POSE_TOPO_CACHE or ~/.cache/pose_topo].")
+    ] = None
+
+    def where(self) -> Data:
+        return Data.at(self.data, self.mat_path, self.img_dir)

@@ -1,15 +1,89 @@
-"""evaluate, compare and analyze: result files of runs."""
+"""Of the commands that make results from a trained network."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
-from pose_topo import options
-from pose_topo.commands.app import app, say
-from pose_topo.errors import UsageError
+from pose_topo.commands.app import DataOptions, app, as_command, say
+from pose_topo.core.errors import UsageError
+from pose_topo.study.config import Data
+
+
+@dataclass(frozen=True)
+class ResultOptions(DataOptions):
+    """What `evaluate` and `analyze` share."""
+
+    data: Annotated[Path | None, Option(help="Data folder [default: the one the run was trained on].")] = None  # type: ignore[assignment]
+    out: Annotated[Path | None, Option(help="Folder of the result files [default: out/<run name>].")] = None
+    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto"
+    progress: Annotated[bool, Option("--progress/--no-progress", help="Show progress bars.")] = True
+
+    def elsewhere(self) -> Data | None:
+        """Data given instead of those the run was trained on."""
+        if self.data is None:
+            if self.mat_path or self.img_dir:
+                raise UsageError("--mat-path and --img-dir need --data here")
+            return None
+        return Data.at(self.data, self.mat_path, self.img_dir)
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(ResultOptions):
+    """What `evaluate` takes besides."""
+
+    decode: Annotated[str | None, Option(help="argmax, quarter, dark or cell-centre [default: the protocol's].")] = None
+    flip: Annotated[
+        bool | None, Option("--flip/--no-flip", help="Average with the mirrored picture [default: the protocol's].")
+    ] = None
+    predictions: Annotated[
+        Path | None, Option(help="Score this .h5 or .mat prediction file instead of a checkpoint.")
+    ] = None
+    ground_truth: Annotated[
+        Path | None, Option(help="With --predictions: detections_our_format.mat, or our own predictions.h5.")
+    ] = None
+
+    def check(self, run: Path | None) -> None:
+        """Raises:
+        UsageError: neither a run nor a prediction file, or both, or options of the other."""
+        if (run is None) == (self.predictions is None):
+            raise UsageError("give either a run (or checkpoint), or --predictions FILE")
+        if self.predictions is None:
+            if self.ground_truth is not None:
+                raise UsageError("--ground-truth goes with --predictions: a run is scored on its data set")
+            return
+        if self.ground_truth is None:
+            raise UsageError("--predictions needs --ground-truth FILE")
+        of_runs = {"--data": self.data, "--mat-path": self.mat_path, "--img-dir": self.img_dir,
+                   "--decode": self.decode, "--flip": self.flip}  # fmt: skip
+        if given := [name for name, value in of_runs.items() if value is not None]:
+            raise UsageError(f"{' and '.join(given)}: of a run, and without effect on --predictions")
+
+
+@dataclass(frozen=True)
+class AnalyzeOptions(ResultOptions):
+    """What `analyze` takes besides."""
+
+    permutations: Annotated[int, Option(min=1, help="Permutations behind every p value.")] = 9999
+    untrained: Annotated[bool, Option("--untrained", help="Also measure the network as its training found it.")] = False
+    control: Annotated[
+        Path | None, Option(help="The control's run, checkpoint or analysis: give I as a share of its best.")
+    ] = None
+    lesions: Annotated[
+        bool, Option("--lesions", help="Also silence discs of the grid and score the held-out people each time.")
+    ] = False
+    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids behind its p value.")] = 19
+    group: Annotated[
+        bool, Option("--group", help="Compare the results folders of several seeds, arm by arm, with the control.")
+    ] = False
+
+
+# ---- evaluate, compare and analyze: result files of runs.
 
 RUNS = {
     "runs": (
@@ -22,15 +96,15 @@ RUNS = {
 
 
 @app.command("evaluate")
-@options.as_command(
-    options.EvaluateOptions,
+@as_command(
+    EvaluateOptions,
     {"run": (Annotated[Path | None, typer.Argument(help="A run folder, or a checkpoint in one.")], None)},
 )
-def evaluate(run: Path | None, chosen: options.EvaluateOptions) -> None:
+def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
     """Official PCKh of a checkpoint, or of a prediction file."""
-    from pose_topo.evaluation import evaluate as stage
-    from pose_topo.evaluation import report
-    from pose_topo.evaluation.decoding import DECODES
+    from pose_topo.scoring.decoding import DECODES
+    from pose_topo.stages import evaluate as stage
+    from pose_topo.stages import terminal as report
 
     chosen.check(run)
     if chosen.predictions is not None and chosen.ground_truth is not None:
@@ -58,8 +132,8 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Write comparison.json to this folder.")] = None,
 ) -> None:
     """PCKh of RUN_B minus RUN_A, with paired intervals over people, and the joints won and lost."""
-    from pose_topo.evaluation import report
-    from pose_topo.evaluation.compare import compare_results
+    from pose_topo.stages import terminal as report
+    from pose_topo.stages.compare import compare_results
 
     typer.echo(report.comparison(compare_results(first, second, out)))
     if out is not None:
@@ -67,11 +141,11 @@ def compare(
 
 
 @app.command("analyze")
-@options.as_command(options.AnalyzeOptions, RUNS)
-def analyze(runs: list[Path], chosen: options.AnalyzeOptions) -> None:
+@as_command(AnalyzeOptions, RUNS)
+def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
     """Topography of a checkpoint: Moran's I, parcellation, correlations, controls; or of a group of seeds."""
     if chosen.group:
-        from pose_topo.analysis import group
+        from pose_topo.stages import group
 
         out = chosen.out or Path("out/group")
         compared = group.analyze_group(runs, out)
@@ -80,8 +154,8 @@ def analyze(runs: list[Path], chosen: options.AnalyzeOptions) -> None:
         return
     if len(runs) > 1:
         raise UsageError(f"analyze takes one run, here are {len(runs)}; --group compares the results of several")
-    from pose_topo.analysis.analyze import Extras, analyze_checkpoint
-    from pose_topo.analysis.summary import summary
+    from pose_topo.stages.analyze import Extras, analyze_checkpoint
+    from pose_topo.stages.terminal import summary
 
     out = _out(runs[0], chosen)
     extras = Extras(chosen.lesions, chosen.lesion_grids, chosen.untrained, chosen.control)
@@ -97,7 +171,7 @@ def analyze(runs: list[Path], chosen: options.AnalyzeOptions) -> None:
     typer.echo(summary(result))
 
 
-def _out(run: Path | None, chosen: options.ResultOptions) -> Path:
+def _out(run: Path | None, chosen: ResultOptions) -> Path:
     """A folder named after the run; after the file, where a checkpoint lies in no run."""
     if run is None or run.is_dir():
         name = run.resolve().name if run else "predictions"
@@ -106,7 +180,7 @@ def _out(run: Path | None, chosen: options.ResultOptions) -> Path:
     return chosen.out or Path("out") / name
 
 
-def _shared(chosen: options.ResultOptions) -> dict[str, Any]:
+def _shared(chosen: ResultOptions) -> dict[str, Any]:
     return {
         "device": chosen.device,
         "precision": chosen.precision,

@@ -1,35 +1,227 @@
-"""train-baseline and train-topo."""
+"""Of the training commands."""
 
 from __future__ import annotations
 
-from pose_topo import options
-from pose_topo.commands.app import app, say
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from pose_topo.commands.app import DataOptions, app, as_command, say
+from pose_topo.core.errors import UsageError
+from pose_topo.study.config import TOPO_LOSSES, Recipe, RunConfig, Topography
+from pose_topo.study.protocols import PROTOCOLS, arm_of
+
+
+@dataclass(frozen=True)
+class TrainOptions(DataOptions):
+    """What both training commands take. None means: as the protocol says."""
+
+    protocol: Annotated[
+        str, Option(help="standard (the MPII benchmark), paper (the original study), synthetic or demo.")
+    ] = "standard"
+    arch: Annotated[str, Option(help="resnet18, resnet34, resnet50, resnet101 or resnet152.")] = "resnet50"
+    epochs: Annotated[int | None, Option(help="Epochs.")] = None
+    batch_size: Annotated[int | None, Option(help="People a step, of each process.")] = None
+    lr: Annotated[float | None, Option(help="Peak learning rate.")] = None
+    schedule: Annotated[
+        str | None, Option(help="Learning rate: steps (x0.1 at 90/140 and 120/140), one-cycle, cosine or constant.")
+    ] = None
+    warm_up: Annotated[
+        float | None, Option(help="Epochs in which the learning rate rises to its peak (one-cycle has its own).")
+    ] = None
+    input_size: Annotated[int | None, Option(help="Side of the network's input in pixels, a multiple of 32.")] = None
+    val_split: Annotated[
+        float | None, Option(help="Hold out this share of the images at random (sets --split random).")
+    ] = None
+    split: Annotated[str | None, Option(help="auto, tompson, random, paper or file.")] = None
+    split_file: Annotated[Path | None, Option(help="Tompson's valid.h5, or a list of held-out image names.")] = None
+    accept_split_mismatch: Annotated[
+        bool, Option("--accept-split-mismatch", help="Go on although the tompson split has not the published sizes.")
+    ] = False
+    augment: Annotated[str | None, Option(help="Rotation, scale and flip: none, mild or standard.")] = None
+    pretrained: Annotated[bool | None, Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.")] = (
+        None
+    )
+    weights: Annotated[str | None, Option(help="File of ImageNet weights [default: the cache, else a download].")] = (
+        None
+    )
+    num_keypoints: Annotated[int, Option(help="Joints a person (MPII: 16).")] = 16
+    seed: Annotated[int, Option(help="Seed of weights, order, augmentation and random split.")] = 0
+    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    precision: Annotated[str, Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto"
+    compile: Annotated[str, Option(help="torch.compile: auto (where it was measured to pay), on or off.")] = "auto"
+    deterministic: Annotated[
+        bool, Option("--deterministic", help="CUDA: only algorithms that repeat to the bit; slower.")
+    ] = False
+    sync_batch_norm: Annotated[
+        bool, Option("--sync-batch-norm", help="Several CUDA processes: BatchNorm over the people of all.")
+    ] = False
+    threads: Annotated[int | None, Option(help="CPU threads [default: torch's].")] = None
+    save_dir: Annotated[Path, Option(help="Runs are kept here.")] = Path("runs")
+    run_name: Annotated[str | None, Option(help="Folder of this run [default: <ARCH>_<Model>_time_<timestamp>].")] = (
+        None
+    )
+    arm: Annotated[
+        str | None,
+        Option(help="What results call this run [default: by its settings, e.g. baseline, control, topo, topo-l5]."),
+    ] = None
+    resume: Annotated[str, Option(help="auto: go on with an interrupted run of the same name; never: refuse it.")] = (
+        "auto"
+    )
+    overwrite: Annotated[bool, Option("--overwrite", help="Start anew in a folder that holds a run.")] = False
+    wandb: Annotated[bool, Option("--wandb/--no-wandb", help="Log to Weights & Biases, project ABNS.")] = False
+    save_plts: Annotated[
+        bool, Option("--save-plts/--no-save-plts", help="Draw predictions and maps after every epoch.")
+    ] = False
+    progress: Annotated[bool, Option("--progress/--no-progress", help="Show progress bars.")] = True
+
+    def recipe(self) -> Recipe:
+        """The protocol with what was asked otherwise."""
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"--protocol {self.protocol}: give one of {', '.join(PROTOCOLS)}")
+        asked: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in (
+                "epochs",
+                "batch_size",
+                "lr",
+                "schedule",
+                "warm_up",
+                "input_size",
+                "val_split",
+                "split",
+                "augment",
+                "pretrained",
+            )
+            if getattr(self, name) is not None
+        }
+        if self.val_split is not None and asked.setdefault("split", "random") != "random":
+            raise UsageError(f"--val-split is the share of --split random, not of --split {self.split}")
+        if self.split_file is not None:
+            asked.setdefault("split", "auto")  # what the file is
+        if self.weights is not None and not asked.setdefault("pretrained", True):
+            raise UsageError("--weights are ImageNet's to begin with: not with --no-pretrained")
+        base = PROTOCOLS[self.protocol]
+        if self.input_size is not None:  # the target grows with the heatmap: sigma 3 at 384 where it is 2 at 256
+            asked["sigma"] = base.sigma * self.input_size / base.input_size
+        return replace(base, **asked)
+
+    def config(self) -> RunConfig:
+        """The run that was asked for.
+
+        Raises:
+            UsageError: a value that makes no sense.
+        """
+        for name, value, allowed in (
+            ("--precision", self.precision, ("auto", "fp32", "bf16")),
+            ("--compile", self.compile, ("auto", "on", "off")),
+            ("--schedule", self.schedule or "steps", ("steps", "one-cycle", "cosine", "constant")),
+            ("--resume", self.resume, ("auto", "never")),
+            ("--augment", self.augment or "none", ("none", "mild", "standard")),
+        ):
+            if value not in allowed:
+                raise UsageError(f"{name} {value}: give one of {', '.join(allowed)}")
+        return RunConfig(
+            model="baseline",
+            arch=self.arch,
+            recipe=self.recipe(),
+            data=replace(
+                self.where(),
+                split_file=str(self.split_file) if self.split_file else None,
+                accept_split_mismatch=self.accept_split_mismatch,
+            ),
+            weights=self.weights,
+            num_keypoints=self.num_keypoints,
+            seed=self.seed,
+            arm=self.arm or "baseline",
+            device=self.device,
+            precision=self.precision,  # type: ignore[arg-type]
+            compile=self.compile,  # type: ignore[arg-type]
+            deterministic=self.deterministic,
+            sync_batch_norm=self.sync_batch_norm,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class TopoOptions(TrainOptions):
+    """What `train-topo` takes besides."""
+
+    spatial_lambda: Annotated[float, Option(help="Weight of the spatial loss; 0 is the control.")] = 0.5
+    lambda_schedule: Annotated[str | None, Option(help="constant or cosine (1.0 down to 0.1 of lambda).")] = None
+    topo_loss: Annotated[str, Option(help=f"Spatial loss (the study's: the first): {', '.join(TOPO_LOSSES)}.")] = (
+        "weight-similarity"
+    )
+    topo_grid: Annotated[tuple[int, int], Option(help="Height and width of the channel grid.")] = (16, 16)
+    topo_neighbours: Annotated[int, Option(help="4 (rook) or 8 (queen).")] = 8
+    topo_torus: Annotated[bool, Option("--topo-torus", help="Join the grid's opposite borders.")] = False
+    topo_permuted: Annotated[
+        bool, Option("--topo-permuted", help="A control: the spatial loss sees the channels on permuted places.")
+    ] = False
+    topo_norm: Annotated[bool, Option("--topo-norm", help="BatchNorm in the topographic layer.")] = False
+    topo_init: Annotated[str, Option(help="orthogonal, kaiming or equal-norm.")] = "orthogonal"
+    topo_lr_mult: Annotated[
+        float | None,
+        Option(help="Learning rate of the topographic layer relative to the rest (the study: 1; demo: 10)."),
+    ] = None
+
+    def recipe(self) -> Recipe:
+        asked: dict[str, Any] = {}
+        if self.lambda_schedule is not None:
+            if self.lambda_schedule not in ("constant", "cosine"):
+                raise UsageError(f"--lambda-schedule {self.lambda_schedule}: give constant or cosine")
+            asked["lambda_schedule"] = self.lambda_schedule
+        if self.topo_lr_mult is not None:
+            if not self.topo_lr_mult > 0:
+                raise UsageError(f"--topo-lr-mult {self.topo_lr_mult}: give a positive factor")
+            asked["topo_lr_mult"] = self.topo_lr_mult
+        return replace(super().recipe(), **asked)
+
+    def config(self) -> RunConfig:
+        topography = Topography(
+            height=self.topo_grid[0],
+            width=self.topo_grid[1],
+            neighbours=self.topo_neighbours,
+            torus=self.topo_torus,
+            batch_norm=self.topo_norm,
+            init=self.topo_init,  # type: ignore[arg-type]
+            loss=self.topo_loss,
+            weight=self.spatial_lambda,
+            permuted=self.topo_permuted,
+        )
+        config = replace(super().config(), model="topo", topography=topography)
+        return replace(config, arm=self.arm or arm_of(config))
+
+
+# ---- train-baseline and train-topo.
 
 
 @app.command("train-baseline")
-@options.as_command(options.TrainOptions, {})
-def train_baseline(chosen: options.TrainOptions) -> None:
+@as_command(TrainOptions, {})
+def train_baseline(chosen: TrainOptions) -> None:
     """Train SimpleBaseline: ResNet, three deconvolutions, one heatmap a joint."""
     _train(chosen)
 
 
 @app.command("train-topo")
-@options.as_command(options.TopoOptions, {})
-def train_topo(chosen: options.TopoOptions) -> None:
+@as_command(TopoOptions, {})
+def train_topo(chosen: TopoOptions) -> None:
     """Train TopoModel: SimpleBaseline with a topographic layer and its spatial loss."""
     _train(chosen)
 
 
-def _train(chosen: options.TrainOptions) -> None:
+def _train(chosen: TrainOptions) -> None:
     config = chosen.config()
-    from pose_topo import runs
+    from pose_topo.core.devices import pick_device
     from pose_topo.data.dataset import check_layout, prepare
-    from pose_topo.devices import pick_device
+    from pose_topo.models.backbones import imagenet_file
     from pose_topo.models.pose import build_model
-    from pose_topo.models.weights import imagenet_file
+    from pose_topo.study import runs
     from pose_topo.training import hooks
-    from pose_topo.training.distributed import team_from_environment
     from pose_topo.training.loop import Surroundings, check_run, train
+    from pose_topo.training.processes import team_from_environment
 
     run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
     resume, team = chosen.resume == "auto", team_from_environment()

@@ -1,1 +1,1 @@
-"""From sources on the network or on disk to augmented batches on the device."""
+"""From an annotation file and photographs to augmented batches on the device."""

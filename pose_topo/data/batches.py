@@ -1,26 +1,170 @@
-"""CropStore -> batches on the device: augmented pictures, heatmap targets and their weights."""
+"""NumPy arrays to the device without making the host wait for it."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import queue
+import threading
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pose_topo import joints as J
-from pose_topo.config import HEATMAP_STRIDE, Recipe
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.data import augmentation, geometry
 from pose_topo.data.augmentation import Draws
 from pose_topo.data.crop_store import CropStore
 from pose_topo.data.people import People
-from pose_topo.data.prefetch import prefetched
-from pose_topo.data.targets import generate_heatmaps
-from pose_topo.data.upload import upload
-from pose_topo.data.warp import warp
-from pose_topo.errors import PoseTopoError
+from pose_topo.study import joints as J
+from pose_topo.study.config import HEATMAP_STRIDE, Recipe
+
+
+def upload(array: NDArray, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """The array as a tensor on the device.
+
+    To a GPU it goes through pinned memory, asynchronously: a copy from ordinary memory would wait for all steps queued
+    before it. The pinned block is kept until the copy is done (PyTorch's caching allocator sees to that).
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if dtype is not None:
+        tensor = tensor.to(dtype)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+# ---- Preparing the next item in a background thread while the present one is used.
+
+T = TypeVar("T")
+
+_POLL = 0.1  # seconds between two looks at whether the consumer has gone
+
+
+def prefetched(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """The same items in the same order, up to `depth` of them made ahead in a thread.
+
+    The thread ends with the iterator: at the end, when the consumer stops early, and when making an item fails (whose
+    error is raised here).
+    """
+    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=depth)  # (is an item, the item or how it ended)
+    gone = threading.Event()
+
+    def offer(entry: tuple[bool, Any]) -> bool:
+        while not gone.is_set():
+            try:
+                ready.put(entry, timeout=_POLL)
+                return True
+            except queue.Full:
+                pass
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not offer((True, item)):
+                    return
+            offer((False, None))
+        except BaseException as error:
+            offer((False, error))
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            is_item, value = ready.get()
+            if is_item:
+                yield value
+            elif value is None:
+                return
+            else:
+                raise value
+    finally:
+        gone.set()
+        thread.join()
+
+
+# ---- Joints -> Gaussian heatmaps, for a whole batch on the device, from their closed form.
+
+PATCH_RADIUS = 3  # in sigmas: the standard recipe draws a 13 x 13 patch for sigma 2
+
+
+def generate_heatmaps(joints: Tensor, labelled: Tensor, size: int, sigma: float, centre: str) -> tuple[Tensor, Tensor]:
+    """Gaussian targets of peak 1 and their weights.
+
+    Args:
+        joints: (B, K, 2) in heatmap cells, cell centres at integers (input pixel / 4); anything where not labelled.
+        labelled: (B, K) bool.
+        size: cells on a side.
+        sigma: standard deviation in cells.
+        centre: "nearest": at the cell int(x + .5), within a patch of 3 sigma (Xiao et al. 2018);
+            "exact": at x itself; "truncated": at the cell int(x) (the original study).
+
+    Returns:
+        targets (B, K, size, size) and weights (B, K): 1 for a labelled joint whose patch ("nearest") or whose centre
+        lies in the map, at least in part.
+    """
+    joints = torch.where(labelled[..., None], joints.float(), torch.full_like(joints, -1e4, dtype=torch.float32))
+    if centre == "nearest":
+        joints = torch.trunc(joints + 0.5)  # int() of the public code: towards zero, below zero too
+    elif centre == "truncated":
+        joints = torch.trunc(joints)
+    radius = int(PATCH_RADIUS * sigma)
+    # any of the patch [mu - radius, mu + radius] inside [0, size - 1]
+    inside = ((joints > -radius - 1) & (joints < size + radius)).all(-1)
+    if centre != "nearest":
+        inside = ((joints > -0.5) & (joints < size - 0.5)).all(-1)
+    weights = (labelled & inside).float()
+    cells = torch.arange(size, device=joints.device, dtype=torch.float32)
+    distance = cells - joints[..., None]  # (B, K, 2, size)
+    bump = torch.exp(-0.5 * (distance / sigma) ** 2)
+    if centre == "nearest":
+        bump = bump * (distance.abs() <= radius)
+    bump = bump * weights[..., None, None]
+    return bump[:, :, 1, :, None] * bump[:, :, 0, None, :], weights  # rows are y
+
+
+# ---- Stored crops -> the network's pictures, for a whole batch on the device.
+
+CPU_CHUNK = 4  # people at a time on a CPU, so that the float crops stay in its cache
+
+
+def warp(crops: Tensor, matrix: NDArray[np.float64], size: int) -> Tensor:
+    """Bilinear, zero outside: what `cv2.warpAffine` with WARP_INVERSE_MAP gives, without its rounding.
+
+    Args:
+        crops: (B, S, S, 3) uint8 on the device.
+        matrix: (B, 2, 3) affines from the result's pixels to the crop's.
+        size: side of the result.
+
+    Returns:
+        (B, 3, size, size) float32 in 0..255, channels_last.
+    """
+    chunk = CPU_CHUNK if crops.device.type == "cpu" else max(1, len(crops))
+    result = torch.empty(
+        (len(crops), 3, size, size), dtype=torch.float32, device=crops.device, memory_format=torch.channels_last
+    )
+    for start in range(0, len(crops), chunk):
+        part = slice(start, start + chunk)
+        pixels = crops[part].permute(0, 3, 1, 2).float()  # (b, 3, S, S)
+        grid = _sampling_grid(matrix[part], crops.shape[1], size, crops.device)
+        result[part] = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return result
+
+
+def _sampling_grid(matrix: NDArray[np.float64], side: int, size: int, device: torch.device) -> Tensor:
+    """grid_sample's grid (B, size, size, 2) for affines (B, 2, 3) from result pixels to crop pixels."""
+    to_unit = matrix * (2 / (side - 1))  # grid_sample counts from -1 (first pixel's centre) to 1 (last one's)
+    to_unit[..., 2] -= 1
+    theta = upload(to_unit, device, torch.float32)
+    pixels = torch.arange(size, device=device, dtype=torch.float32)
+    x = pixels[:, None] * theta[:, None, :, 0]  # (B, size, 2)
+    y = pixels[:, None] * theta[:, None, :, 1] + theta[:, None, :, 2]
+    return x[:, None] + y[:, :, None]  # (B, size, size, 2)
+
+
+# ---- CropStore -> batches on the device: augmented pictures, heatmap targets and their weights.
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_SD = (0.229, 0.224, 0.225)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from pose_topo import joints
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.people import People
-from pose_topo.errors import PoseTopoError
+from pose_topo.study import joints
 
 FARTHEST = 20_000.0  # pixels; no photograph reaches there, so a coordinate beyond it is a broken entry
 SMALLEST = 2.0  # pixels a person is high; below, no crop can be cut

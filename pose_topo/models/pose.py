@@ -9,12 +9,12 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo import joints
-from pose_topo.config import ARCHS, BACKBONE_CHANNELS, DECONV_CHANNELS, DECONVOLUTIONS, TOPO_LOSSES, RunConfig
-from pose_topo.errors import UsageError
-from pose_topo.lattice import Lattice
+from pose_topo.core.errors import UsageError
 from pose_topo.models.regularizers import check, spatial_loss
 from pose_topo.models.topographic import TopographicConv2d
+from pose_topo.study import joints
+from pose_topo.study.config import ARCHS, BACKBONE_CHANNELS, DECONV_CHANNELS, DECONVOLUTIONS, TOPO_LOSSES, RunConfig
+from pose_topo.study.lattice import Lattice
 
 
 def resnet_backbone(arch: str) -> nn.Sequential:

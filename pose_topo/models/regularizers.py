@@ -16,10 +16,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pose_topo.config import TOPO_LOSSES
-from pose_topo.errors import UsageError
-from pose_topo.lattice import Lattice
+from pose_topo.core.errors import UsageError
 from pose_topo.models import grid_matrices as grid
+from pose_topo.study.config import TOPO_LOSSES
+from pose_topo.study.lattice import Lattice
 
 NO_LENGTH = 1e-24  # squared length below which a vector has no direction
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pose_topo.errors import UsageError
-from pose_topo.lattice import Lattice
+from pose_topo.core.errors import UsageError
 from pose_topo.models.regularizers import weight_similarity
+from pose_topo.study.lattice import Lattice
 
 INITS = ("orthogonal", "kaiming", "equal-norm")
 

@@ -1,24 +1,181 @@
-"""One epoch: its steps, its validation, its row of metrics.csv."""
+"""One epoch of training steps, without a host synchronisation in the step."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import reduce
+from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from pose_topo.models.pose import TopoModel
-from pose_topo.training.interruption import Interrupted
-from pose_topo.training.meter import Meter, Reading
-from pose_topo.training.schedules import lambda_factor, learning_rate
-from pose_topo.training.setting import Setting
-from pose_topo.training.state import Begun, State
-from pose_topo.training.steps import READ_EVERY, guard, train_epoch
-from pose_topo.training.validation import grid_state, validate
+from pose_topo.core.devices import autocast
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.data import geometry
+from pose_topo.data.batches import Batch, Batches
+from pose_topo.data.people import People, head_size
+from pose_topo.models.pose import SimpleBaseline, TopoModel
+from pose_topo.models.prediction import heatmaps
+from pose_topo.scoring.decoding import decode
+from pose_topo.scoring.pckh import normalised_errors, pckh
+from pose_topo.study.config import Recipe
+from pose_topo.topography import moran, parcellation
+from pose_topo.topography import weight_statistics as health
+from pose_topo.training.optimisation import heatmap_loss, lambda_factor, learning_rate, set_learning_rate
+from pose_topo.training.processes import Interrupted, Team
+from pose_topo.training.state import Begun, Meter, Reading, Setting, State
+
+READ_EVERY = 20  # steps between two looks at the device's sums: the progress bar and the NaN guard
+
+
+def train_epoch(
+    model: SimpleBaseline,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterable[Batch],
+    recipe: Recipe,
+    *,
+    precision: str,
+    strength: float,
+    rate: Callable[[int], float],
+    first_step: int,
+    meter: Meter,
+    forward: nn.Module | None = None,
+    together: Callable[[Reading], Reading] = lambda own: own,
+    report: Callable[[Reading], None] = lambda _: None,
+    after_step: Callable[[int, int], None] = lambda _step, _people: None,
+) -> Reading:
+    """Train on every batch once; the losses are added to `meter`. Returns their sums.
+
+    Args:
+        strength: lambda of this epoch; 0 leaves the spatial loss out of the gradient but still measures it.
+        rate: step -> learning rate.
+        first_step: steps taken before the first batch.
+        forward: `model` as it is to be called, where that is not `model` itself (wrapped for several processes).
+        together: own sums -> those of all processes, which ask at the same steps, so that all of them stop or none.
+        report: called every few steps with the sums so far.
+        after_step: called with the number of steps taken and the people of the last, once it is whole; what it raises
+            ends the epoch.
+
+    Raises:
+        PoseTopoError: the loss is no longer finite.
+    """
+    model.train()
+    for number, batch in enumerate(batches, start=first_step):
+        set_learning_rate(optimizer, rate(number))
+        heatmap, topo = _step(model, forward or model, optimizer, batch, recipe, precision, strength)
+        meter.add(heatmap, topo, len(batch.index), number + 1)
+        if (number + 1) % READ_EVERY == 0 and (reading := meter.poll()) is not None:
+            report(guard(together(reading), rate))
+        after_step(number + 1, len(batch.index))
+    return guard(together(meter.read()), rate)
+
+
+def _step(
+    model: SimpleBaseline,
+    forward: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    precision: str,
+    strength: float,
+) -> tuple[Tensor, Tensor | None]:
+    with autocast(batch.images.device, precision):
+        predicted, features = forward(batch.images, with_features=True)
+    heatmap = heatmap_loss(predicted, batch.targets, batch.weights, recipe.loss, recipe.mask_unlabelled)
+    topo = None
+    # several processes average their gradients: each one's share makes that the mean over the step's people
+    loss = heatmap if batch.share == 1 else batch.share * heatmap
+    if isinstance(model, TopoModel):
+        with torch.set_grad_enabled(strength > 0):
+            topo = model.topo_reg_loss(features)
+        loss = loss + strength * topo if strength > 0 else loss
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
+    return heatmap, topo
+
+
+def guard(reading: Reading, rate: Callable[[int], float]) -> Reading:
+    """The same reading, if every loss in it was finite.
+
+    Raises:
+        PoseTopoError: with the first step that was not.
+    """
+    if reading.bad_step is not None:
+        raise PoseTopoError(
+            f"the loss is not finite at step {reading.bad_step} (learning rate {rate(reading.bad_step - 1):g}): "
+            "lower --lr; last.pt holds what was trained before"
+        )
+    return reading
+
+
+# ---- What is measured after every epoch: loss and PCKh on the held-out people, and the grid's health.
+
+
+def validate(
+    model: SimpleBaseline,
+    val: Batches,
+    people: People,
+    precision: str,
+    batch_size: int,
+    team: Team | None = None,
+    after_batch: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """`val_loss` (heatmap loss, a mean over people) and `val_pckh` (official, @0.5, without flip test).
+
+    Args:
+        team: processes that share the work, by whole batches, so that the numbers are those of one process alone.
+        after_batch: called between two batches.
+    """
+    recipe: Recipe = val.recipe
+    team = team or Team()
+    model.eval()
+    to_photo = val.input_to_photo()
+    losses, found, rows = [], [], []
+    for batch in val.in_order(batch_size, process=team.rank, processes=team.size):
+        maps = heatmaps(model, batch.images, flip_test=False, precision=precision)
+        loss = heatmap_loss(maps, batch.targets, batch.weights, recipe.loss, recipe.mask_unlabelled)
+        pixels, _ = decode(maps, recipe.decode, recipe.sigma)
+        losses.append(loss.double() * len(batch.index))
+        found.append(pixels.double())
+        rows.append(batch.index)
+        after_batch()
+    # the device is waited for once, here
+    mine = [(rows_, pixels.cpu().numpy(), float(loss)) for rows_, pixels, loss in zip(rows, found, losses, strict=True)]
+    parts = [batch for by_turn in zip_longest(*team.gather(mine)) for batch in by_turn if batch is not None]
+    index = np.concatenate([part[0] for part in parts])
+    joints = geometry.apply(to_photo[index], np.concatenate([part[1] for part in parts]))
+    joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)  # a diverged network scores nothing
+    seen = people.take(index)
+    errors = normalised_errors(joints, seen.joints, seen.labelled, head_size(seen.head_box))
+    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": pckh(errors, 0.5)["mean"] or 0.0}
+
+
+def grid_state(model: SimpleBaseline) -> dict[str, float]:
+    """Mean Moran's I of |head weight| over joints, contiguity, and the health numbers of the topographic layer;
+    nothing for a baseline."""
+    if not isinstance(model, TopoModel):
+        return {}
+    lattice = model.topo.lattice
+    head = model.head.weight.detach().float().cpu().numpy()[:, :, 0, 0].astype(np.float64)  # (K, C)
+    weight = model.topo.conv.weight.detach().float().cpu().numpy()[:, :, 0, 0].astype(np.float64)  # (C, C_in)
+    per_joint = moran.morans_i(np.abs(head), lattice.adjacency())
+    state = {
+        "moran_i": float(np.mean(per_joint[np.isfinite(per_joint)])) if np.isfinite(per_joint).any() else None,
+        "contiguity": parcellation.contiguity(parcellation.labels(np.abs(head)), lattice),
+        "mean_row_norm": health.mean_row_norm(weight),
+        "cosine_excess": health.cosine_excess(weight, lattice),
+        "participation_ratio": health.participation_ratio(weight),
+    }
+    return {key: float(value) for key, value in state.items() if value is not None}
+
+
+# ---- One epoch: its steps, its validation, its row of metrics.csv.
 
 
 def train_one(state: State, forward: nn.Module, setting: Setting) -> dict[str, Any]:

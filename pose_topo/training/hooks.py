@@ -8,14 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pose_topo import plots, runs
-from pose_topo.config import RunConfig, to_dict
+from pose_topo.core.files import write_text
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
-from pose_topo.evaluation.decoding import decode
-from pose_topo.evaluation.inference import heatmaps
-from pose_topo.files import write_text
 from pose_topo.models.pose import SimpleBaseline, TopoModel
+from pose_topo.models.prediction import heatmaps
+from pose_topo.pictures import drawing as plots
+from pose_topo.scoring.decoding import decode
+from pose_topo.study import runs
+from pose_topo.study.config import RunConfig, to_dict
 from pose_topo.training.loop import EpochHook
 
 WANDB_PROJECT = "ABNS"  # the study's

@@ -11,20 +11,19 @@ from typing import Any
 
 import torch
 
-from pose_topo import provenance, runs
-from pose_topo.config import RunConfig, from_dict
+from pose_topo.core import provenance
+from pose_topo.core.devices import is_out_of_memory, pick_device, pick_precision, prepare_device, should_compile
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.files import read_json, write_json
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
-from pose_topo.devices import is_out_of_memory, pick_device, pick_precision, prepare_device, should_compile
-from pose_topo.errors import PoseTopoError, UsageError
-from pose_topo.files import read_json, write_json
 from pose_topo.models.pose import SimpleBaseline
+from pose_topo.study import runs
+from pose_topo.study.config import RunConfig, from_dict
 from pose_topo.training import state as states
-from pose_topo.training.distributed import Team
 from pose_topo.training.epoch import train_one
-from pose_topo.training.interruption import Interrupted, Interruption
-from pose_topo.training.setting import Setting
-from pose_topo.training.state import State
+from pose_topo.training.processes import Interrupted, Interruption, Team
+from pose_topo.training.state import Setting, State
 
 EpochHook = Callable[[SimpleBaseline, dict[str, Any]], None]
 

@@ -1,12 +1,101 @@
-"""The optimiser: Adam or AdamW, with a learning rate of its own for the topographic layer."""
+"""The heatmap loss."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import math
 
-from pose_topo.config import Recipe
+import torch
+from torch import Tensor, nn
+
 from pose_topo.models.pose import TopoModel
+from pose_topo.study.config import Recipe
+
+
+def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, kind: str, mask: bool) -> Tensor:
+    """Mean squared error over people, joints and cells, all (B, K, H, W); a scalar.
+
+    Args:
+        weights: (B, K), 0 for a joint that is not to be learnt; used where `mask`.
+        kind: "mse", or "half-mse" = half of it (the standard recipe).
+    """
+    error = predicted.float() - target
+    if mask:
+        error = error * weights[..., None, None]
+    loss = error.square().mean()
+    return 0.5 * loss if kind == "half-mse" else loss
+
+
+# ---- Learning rate by step, lambda by epoch: pure functions.
+
+STEP_DROPS = (90 / 140, 120 / 140)  # of the standard recipe's epochs
+WARM_UP, START_DIV, END_DIV = 0.2, 25.0, 1e4  # one-cycle: share of steps rising, lr / first lr, first lr / last lr
+
+
+def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
+    """The learning rate of a step, 0-based, of epochs of `per_epoch` steps.
+
+    "steps": x0.1 at 90/140 and 120/140 of the epochs (Xiao et al. 2018). "one-cycle": Smith & Topin 2018, by cosines.
+    "cosine": from the peak to 0 (Loshchilov & Hutter 2017). All but one-cycle, which has its own, rise linearly over
+    the first `warm_up` epochs.
+    """
+    peak, steps = recipe.lr, per_epoch * recipe.epochs
+    if recipe.schedule == "one-cycle":
+        return _one_cycle(peak, step, steps)
+    warm = round(recipe.warm_up * per_epoch)
+    if step < warm:
+        return peak * (step + 1) / (warm + 1)
+    if recipe.schedule == "cosine":
+        return _cosine(peak, 0.0, (step - warm) / max(1, steps - warm))
+    if recipe.schedule == "steps":
+        # round: 140 * (90 / 140) is 90 less an ulp or two
+        return peak * 0.1 ** sum(step // per_epoch >= round(share * recipe.epochs) for share in STEP_DROPS)
+    return peak
+
+
+def _one_cycle(peak: float, step: int, steps: int) -> float:
+    rise = max(1.0, WARM_UP * steps - 1)
+    if step <= rise:
+        return _cosine(peak / START_DIV, peak, step / rise)
+    return _cosine(peak, peak / START_DIV / END_DIV, (step - rise) / max(1.0, steps - 1 - rise))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def lambda_factor(schedule: str, epoch: int, epochs: int) -> float:
+    """What lambda is multiplied with in an epoch, 1-based.
+
+    "cosine": 1 in the first epoch, 0.1 in the last. "study-cosine": the original study's formula, whose period is one
+    epoch short, so that it rises again in the last one (2 epochs: 0.1, 1.0); a single epoch gives 1 (the formula: 0/0).
+    """
+    if schedule == "constant" or epochs == 1:
+        return 1.0
+    share = epoch / (epochs - 1) if schedule == "study-cosine" else (epoch - 1) / (epochs - 1)
+    return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share))
+
+
+# ---- Stop when validation has not improved for a while.
+
+
+class EarlyStopping:
+    """Counts epochs without a better (lower) value; `patience` None never stops."""
+
+    def __init__(self, patience: int | None, best: float = float("inf"), waited: int = 0) -> None:
+        self.patience, self.best, self.waited = patience, best, waited
+
+    def update(self, value: float) -> bool:
+        """Take an epoch's value; True if it is the best so far."""
+        better = value < self.best
+        self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
+        return better
+
+    @property
+    def stop(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
+
+
+# ---- The optimiser: Adam or AdamW, with a learning rate of its own for the topographic layer.
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -1,24 +1,139 @@
-"""All that changes while training: begun, taken up from last.pt, saved."""
+"""What does not change while a network is trained."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from pose_topo import runs
-from pose_topo.config import RunConfig
-from pose_topo.devices import seed_everything
-from pose_topo.errors import PoseTopoError
+from pose_topo.core.devices import seed_everything
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.data.batches import Batches
+from pose_topo.data.dataset import Dataset
+from pose_topo.models.backbones import load_imagenet
 from pose_topo.models.pose import SimpleBaseline, build_model
-from pose_topo.models.weights import load_imagenet
-from pose_topo.training.early_stopping import EarlyStopping
-from pose_topo.training.meter import Reading
-from pose_topo.training.optimisation import make_optimizer
+from pose_topo.study import runs
+from pose_topo.study.config import RunConfig
+from pose_topo.training.optimisation import EarlyStopping, make_optimizer
+from pose_topo.training.processes import Interrupted, Interruption, Team
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A training's run, data and machine."""
+
+    config: RunConfig
+    run: Path
+    dataset: Dataset
+    train_set: Batches
+    val_set: Batches
+    device: torch.device
+    precision: str
+    team: Team
+    interruption: Interruption
+    progress: bool
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.train_set.steps(self.config.recipe.batch_size, self.team.size)
+
+    def stop_if_asked(self) -> None:
+        """Raises:
+        Interrupted: a signal came to any process of the team (all of which must ask at the same step).
+        """
+        signum = max(number or 0 for number in self.team.gather(self.interruption.signum))
+        if signum:
+            raise Interrupted(signum, str(self.run / "last.pt"))
+
+    def announcement(self) -> str:
+        """What is about to be trained, on what, by how many."""
+        split, recipe, size = self.dataset.split, self.config.recipe, self.team.size
+        people = recipe.batch_size * size
+        batch = f"{people} people a step" + (f" ({size} processes x {recipe.batch_size})" if size > 1 else "")
+        return (
+            f"{self.run}: {len(self.train_set):,} people to train on, {len(self.val_set):,} held out ({split.rule} "
+            f"split); {batch}, learning rate {recipe.lr:g}; {self.device} {self.precision}, "
+            f"{torch.get_num_threads()} threads"
+        )
+
+
+# ---- The losses of an epoch, summed on the device; the host reads them without waiting for it.
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the host knows of the sums."""
+
+    heatmap: float  # sum over people
+    topo: float  # sum over people
+    people: int
+    bad_step: int | None  # the first step whose loss was not finite
+
+    def means(self) -> tuple[float, float]:
+        """Mean heatmap loss and mean spatial loss a person."""
+        return self.heatmap / self.people, self.topo / self.people
+
+    def plus(self, other: Reading) -> Reading:
+        """Both together."""
+        bad = [step for step in (self.bad_step, other.bad_step) if step is not None]
+        return Reading(
+            self.heatmap + other.heatmap, self.topo + other.topo, self.people + other.people, min(bad, default=None)
+        )
+
+
+class Meter:
+    """Sums over the people of an epoch, and the first step whose loss was not finite."""
+
+    def __init__(self, device: torch.device, heatmap: float = 0.0, topo: float = 0.0, people: int = 0) -> None:
+        """Args:
+        heatmap, topo, people: the sums of an epoch's beginning that was trained before.
+        """
+        self._sums = torch.tensor([heatmap, topo, people, math.inf], dtype=torch.float64, device=device)
+        self._copy: Tensor | None = None
+        self._copied: torch.cuda.Event | None = None
+
+    def add(self, heatmap: Tensor, topo: Tensor | None, people: int, step: int) -> None:
+        """Take a step's mean losses (scalars on the device)."""
+        heatmap = heatmap.detach().double()
+        topo = torch.zeros_like(heatmap) if topo is None else topo.detach().double()
+        losses = torch.stack([heatmap, topo])
+        first_bad = torch.where(losses.isfinite().all(), math.inf, float(step))
+        self._sums[:2] += losses * people
+        self._sums[2] += people
+        self._sums[3] = torch.minimum(self._sums[3], first_bad)
+
+    def poll(self) -> Reading | None:
+        """The sums; on a GPU those of the last call (None at the first), whose copy has long arrived, while the next is
+        sent for."""
+        if self._sums.device.type != "cuda":
+            return self.read()
+        before = None
+        if self._copy is not None and self._copied is not None:
+            self._copied.synchronize()  # waits only if the host has run a whole interval ahead of the device
+            before = _reading(self._copy)
+        else:
+            self._copy = torch.empty(4, dtype=torch.float64, pin_memory=True)
+            self._copied = torch.cuda.Event()
+        self._copy.copy_(self._sums, non_blocking=True)
+        self._copied.record()
+        return before
+
+    def read(self) -> Reading:
+        """The sums; waits for the device."""
+        return _reading(self._sums)
+
+
+def _reading(sums: Tensor) -> Reading:
+    heatmap, topo, people, bad = sums.tolist()
+    return Reading(heatmap, topo, int(people), None if math.isinf(bad) else int(bad))
+
+
+# ---- All that changes while training: begun, taken up from last.pt, saved.
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,17 @@ import pytest
 import torch
 from test_measure import without_reason
 
-from pose_topo import runs
-from pose_topo.analysis import analyze, moran
-from pose_topo.analysis.activations import mean_activations
-from pose_topo.analysis.against import best_of
-from pose_topo.analysis.network import untrained
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.core.devices import seed_everything
+from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.data.dataset import prepare
-from pose_topo.devices import seed_everything
-from pose_topo.errors import PoseTopoError, UsageError
-from pose_topo.lattice import Lattice
 from pose_topo.models.pose import build_model, trained_order
-from pose_topo.protocols import PROTOCOLS
+from pose_topo.stages import analyze
+from pose_topo.stages.analyze import best_of, mean_activations, untrained
+from pose_topo.study import runs
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.lattice import Lattice
+from pose_topo.study.protocols import PROTOCOLS
+from pose_topo.topography import moran
 
 
 def config_of(data: Path, height: int = 4, width: int = 5, arm: str = "topo", **given: Any) -> RunConfig:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pose_topo.analysis import coactivation
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import correlation as coactivation
 
 
 def test_chance_of_a_16_by_16_grid() -> None:

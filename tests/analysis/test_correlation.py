@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import ndimage, stats
 
-from pose_topo.analysis import correlation
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import correlation
 
 GRID = Lattice(3, 4)
 

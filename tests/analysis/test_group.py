@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pose_topo.analysis.group import METRICS, analyze_group, table
-from pose_topo.errors import PoseTopoError, UsageError
-from pose_topo.schemas import OF_RUN
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.schemas import OF_RUN
+from pose_topo.stages.group import METRICS, analyze_group, table
 
 
 def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float, **given: Any) -> Path:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pose_topo.analysis import lesions
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import lesions
 
 GRID = Lattice(16, 16)
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pose_topo.analysis import controls, health
-from pose_topo.analysis.analyze import plain
-from pose_topo.analysis.measure import measure
-from pose_topo.lattice import Lattice
+from pose_topo.stages.analyze import plain
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import measures as controls
+from pose_topo.topography import weight_statistics as health
+from pose_topo.topography.measures import measure
 
 RNG = np.random.default_rng(0)
 HEAD, ACTIVATIONS = RNG.normal(size=(16, 12)), RNG.normal(size=(30, 12))

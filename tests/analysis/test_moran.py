@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pose_topo.analysis import inference, moran
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import inference, moran
 
 QUEEN = Lattice(16, 16)
 ROOK = Lattice(16, 16, neighbours=4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pose_topo.analysis import paired
+from pose_topo.stages import group as paired
 
 VALUES = [0.31, 0.42, -0.02, 0.18, 0.25, 0.40]
 

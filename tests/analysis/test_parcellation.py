@@ -7,9 +7,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from pose_topo.analysis import parcellation
-from pose_topo.analysis.inference import permutation_blocks
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import parcellation
+from pose_topo.topography.inference import permutation_blocks
 
 # two parcels and an unlabelled corner:
 #   0 0 1

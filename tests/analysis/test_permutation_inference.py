@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pose_topo.analysis import inference, moran
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import inference, moran
 
 
 def test_p_counts_the_observation_and_keeps_ties() -> None:

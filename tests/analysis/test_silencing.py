@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo.analysis.silencing import pckh_silenced
 from pose_topo.data.batches import Batch
 from pose_topo.data.people import People, head_size
-from pose_topo.evaluation.inference import predict
-from pose_topo.evaluation.pckh import normalised_errors, pckh
-from pose_topo.lattice import Lattice
 from pose_topo.models.pose import TopoModel
+from pose_topo.models.prediction import predict
+from pose_topo.scoring.pckh import normalised_errors, pckh
+from pose_topo.stages.silencing import pckh_silenced
+from pose_topo.study.lattice import Lattice
 
 PEOPLE, LATTICE = 7, Lattice(2, 3)
 
@@ -67,7 +67,7 @@ def batches() -> list[Batch]:
 def test_against_zeroed_head_weights(
     network: TopoModel, people: People, decode_by: str, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pose_topo.analysis.silencing._CPU_BYTES", at_once)
+    monkeypatch.setattr("pose_topo.stages.silencing._CPU_BYTES", at_once)
     rng = np.random.default_rng(2)
     to_photo = np.tile(np.array([[1.1, 0.1, 2.0], [-0.1, 0.9, 1.0]]), (PEOPLE, 1, 1)) + rng.normal(
         0, 0.05, (PEOPLE, 2, 3)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pose_topo.analysis import moran, moran_tables, strength
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import measures as moran_tables
+from pose_topo.topography import moran
+from pose_topo.topography import weight_statistics as strength
 
 
 def test_by_hand() -> None:

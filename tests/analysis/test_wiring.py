@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pose_topo.analysis import wiring
-from pose_topo.lattice import Lattice
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import parcellation as wiring
 
 
 def test_by_hand() -> None:

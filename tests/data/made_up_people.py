@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pose_topo.data.people import People
-from pose_topo.data.synthetic import RectEntry
+from pose_topo.rendering.annotation import RectEntry
 
 # 1-based, in the order of the official file
 IDS = (6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15)

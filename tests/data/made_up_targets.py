@@ -22,7 +22,9 @@ from test_sources_server import (
     running_server,
 )
 
-from pose_topo.data.sources import Done, catalog, download
+from pose_topo.download import catalog
+from pose_topo.download.fetch import Done
+from pose_topo.download.targets import download
 
 IMAGES = jpegs(6)
 ARCHIVE = make_tar({f"./images/{name}": content for name, content in IMAGES.items()})

@@ -9,15 +9,15 @@ import torch
 from made_up_people import make_people, picture
 from test_targets import nearest
 
-from pose_topo import joints as J
-from pose_topo.config import Recipe
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.data import augmentation, geometry
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
 from pose_topo.data.crop_store import CropStore
 from pose_topo.data.crops import CropSettings, warp_person
 from pose_topo.data.people import People
-from pose_topo.errors import PoseTopoError
-from pose_topo.protocols import PAPER, STANDARD
+from pose_topo.study import joints as J
+from pose_topo.study.config import Recipe
+from pose_topo.study.protocols import PAPER, STANDARD
 
 CPU = torch.device("cpu")
 SIZE, SIDE = 64, 112

@@ -6,10 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pose_topo.data import boxes, geometry
+from pose_topo.core.errors import UsageError
+from pose_topo.data import crops as boxes
+from pose_topo.data import geometry
 from pose_topo.data.crops import squeeze
-from pose_topo.errors import UsageError
-from pose_topo.protocols import DEMO, PAPER, STANDARD
+from pose_topo.study.protocols import DEMO, PAPER, STANDARD
 
 
 def photo(height: int = 480, width: int = 640) -> np.ndarray:

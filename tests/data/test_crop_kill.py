@@ -19,7 +19,7 @@ BUILD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pose_topo.data import crop_build, crops
+from pose_topo.data import crop_store as crop_build, crops
 from pose_topo.data.crop_store import open_or_build
 from test_crop_kill import PEOPLE, SETTINGS
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_topo.data import crop_writer
-from pose_topo.data.crop_writer import CropWriter
+from pose_topo.data import crop_store as crop_writer
+from pose_topo.data.crop_store import CropWriter
 
 ROWS, SIDE = 12, 7
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_people import picture
 
-from pose_topo.data.crops import CropSettings, read_photograph, squeeze, warp_people, warp_person
-from pose_topo.data.kept_memory import KeptArrays
+from pose_topo.data.crops import CropSettings, KeptArrays, read_photograph, squeeze, warp_people, warp_person
 
 
 def write(path: Path, pixels: np.ndarray) -> bytes:

@@ -10,13 +10,14 @@ import pytest
 import torch
 from made_up_people import picture, points, rect
 
-from pose_topo.config import Data, Recipe
-from pose_topo.data import splits, tompson
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.data import splits
+from pose_topo.data import splits as tompson
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare, present_people, select
-from pose_topo.data.synthetic import ImageEntry, write_mpii_mat
-from pose_topo.errors import PoseTopoError
-from pose_topo.protocols import PAPER, STANDARD
+from pose_topo.rendering.annotation import ImageEntry, write_mpii_mat
+from pose_topo.study.config import Data, Recipe
+from pose_topo.study.protocols import PAPER, STANDARD
 
 RECIPE = replace(STANDARD, input_size=32, split="random", val_split=0.25)
 
@@ -89,7 +90,7 @@ def test_data_folder_is_only_read(folder: Path) -> None:
 
 
 def test_unreadable_people_are_in_neither_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pose_topo.data.crop_build.MAX_UNREADABLE", 0.2)
+    monkeypatch.setattr("pose_topo.data.crop_store.MAX_UNREADABLE", 0.2)
     (folder / "images" / "3.jpg").write_bytes(b"\xff\xd8 cut")
     said: list[str] = []
     dataset = ready(folder, said=said)
@@ -119,7 +120,7 @@ def published(folder: Path, monkeypatch: pytest.MonkeyPatch, val: list[int], tra
 def test_a_published_split_of_which_a_photograph_is_unreadable_is_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pose_topo.data.crop_build.MAX_UNREADABLE", 0.5)
+    monkeypatch.setattr("pose_topo.data.crop_store.MAX_UNREADABLE", 0.5)
     recipe = published(folder, monkeypatch, [0, 1], 7)
     assert ready(folder, recipe).split.mismatch is None
     for name in ("1.jpg", "2.jpg", "3.jpg"):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from pose_topo.data.kept_memory import KeptArrays
+from pose_topo.data.crops import KeptArrays
 
 DECODING = """
 import resource
@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from pose_topo.data.kept_memory import keep_freed_memory
+from pose_topo.data.crops import keep_freed_memory
 
 keep_freed_memory()
 jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (720, 1280, 3), np.uint8))[1]

@@ -7,10 +7,10 @@ import pytest
 from made_up_people import IDS, points, rect
 from scipy.io import savemat
 
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.mpii import Census, load_people
 from pose_topo.data.people import People
-from pose_topo.data.synthetic import ImageEntry, write_mpii_mat
-from pose_topo.errors import PoseTopoError
+from pose_topo.rendering.annotation import ImageEntry, write_mpii_mat
 
 
 def load(folder: Path, *images: ImageEntry | list) -> tuple[People, Census]:

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.mpii import FARTHEST, load_people
 from pose_topo.data.people import People
-from pose_topo.errors import PoseTopoError
 
 EMPTY = np.zeros((0, 0))
 GONE = object()  # the field is absent

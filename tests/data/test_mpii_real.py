@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from pose_topo.config import MAT_NAME, Data
 from pose_topo.data.dataset import prepare
 from pose_topo.data.mpii import load_people
 from pose_topo.data.people import head_size
-from pose_topo.protocols import STANDARD
+from pose_topo.study.config import MAT_NAME, Data
+from pose_topo.study.protocols import STANDARD
 
 pytestmark = pytest.mark.data
 

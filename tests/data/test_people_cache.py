@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from made_up_people import IDS, rect
 
-from pose_topo.data import people_cache
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.data import dataset as people_cache
+from pose_topo.data.dataset import cached_people
 from pose_topo.data.mpii import Census
 from pose_topo.data.people import People
-from pose_topo.data.people_cache import cached_people
-from pose_topo.data.synthetic import ImageEntry, RectEntry, write_mpii_mat
-from pose_topo.errors import PoseTopoError
+from pose_topo.rendering.annotation import ImageEntry, RectEntry, write_mpii_mat
 
 
 def equal(a: People, b: People) -> bool:

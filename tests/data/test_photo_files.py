@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.data.photo_files import find_photographs
-from pose_topo.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.stages.predict import find_photographs
 
 
 def files(folder: Path, *names: str) -> None:

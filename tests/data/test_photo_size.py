@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pose_topo.data.crops import read_photograph
-from pose_topo.data.photo_size import _jpeg_size, photo_size, photo_sizes
+from pose_topo.data.crops import _jpeg_size, photo_size, photo_sizes, read_photograph
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (37, 301, 3), dtype=np.uint8)
 
@@ -44,7 +43,7 @@ def test_the_header_says_what_decoding_gives(tmp_path: Path, data: bytes) -> Non
 
 
 def test_a_jpeg_is_not_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pose_topo.data.photo_size.read_photograph", None)
+    monkeypatch.setattr("pose_topo.data.crops.read_photograph", None)
     path = tmp_path / "photo.jpg"
     path.write_bytes(with_thumbnail(jpeg()))
     assert photo_size(path) == (301, 37)
@@ -61,7 +60,7 @@ def test_sizes_of_people_share_their_photographs(tmp_path: Path, monkeypatch: py
     (tmp_path / "a.jpg").write_bytes(jpeg())
     (tmp_path / "b.jpg").write_bytes(jpeg(PICTURE[:9]))
     read = []
-    monkeypatch.setattr("pose_topo.data.photo_size._jpeg_size", lambda stream: read.append(1) or _jpeg_size(stream))
+    monkeypatch.setattr("pose_topo.data.crops._jpeg_size", lambda stream: read.append(1) or _jpeg_size(stream))
     found = photo_sizes(tmp_path, ["b.jpg", "a.jpg", "b.jpg"])
     assert found is not None and found.tolist() == [[301, 9], [301, 37], [301, 9]] and len(read) == 2
     assert photo_sizes(tmp_path, ["a.jpg", "missing.jpg"]) is None

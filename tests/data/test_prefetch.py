@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pose_topo.data.prefetch import prefetched
+from pose_topo.data.batches import prefetched
 
 
 def running() -> int:

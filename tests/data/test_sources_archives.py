@@ -11,10 +11,16 @@ from pathlib import Path
 import pytest
 from test_sources_server import contents, git_blob, jpegs, make_tar, make_zip, one_line
 
-from pose_topo.data.sources.archives import extract_zip_member, zip_mismatch
-from pose_topo.data.sources.images import extract_images, incomplete, index_path, partial_path
-from pose_topo.data.sources.verify import Checks
-from pose_topo.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.download.archives import (
+    extract_images,
+    extract_zip_member,
+    incomplete,
+    index_path,
+    partial_path,
+    zip_mismatch,
+)
+from pose_topo.download.catalog import Checks
 
 IMAGES = jpegs(5)
 GOOD = {f"./images/{name}": content for name, content in IMAGES.items()}

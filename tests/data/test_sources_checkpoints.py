@@ -10,9 +10,10 @@ import pytest
 from test_sources_server import Server, impatient, one_line, random_bytes, running_server
 
 from pose_topo import cli
-from pose_topo.data.sources import Done, download
-from pose_topo.data.sources.published import LIST, published_checkpoints
-from pose_topo.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.download.fetch import Done
+from pose_topo.download.published import LIST, published_checkpoints
+from pose_topo.download.targets import download
 
 RUN = "mpii/standard/resnet18/topo-s0"
 FILES = {f"{RUN}/last.pt": random_bytes(9000, 1), f"{RUN}/provenance.json": b"{}",

@@ -13,8 +13,9 @@ import pytest
 from made_up_targets import IMAGES, MAT, VALID, Lines, actions, assert_whole, get, served_targets
 from test_sources_server import Server, contents, one_line
 
-from pose_topo.data.sources import LICENCE, catalog
-from pose_topo.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.download import catalog
+from pose_topo.download.catalog import LICENCE
 
 
 @pytest.fixture

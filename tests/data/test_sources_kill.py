@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from test_sources_server import contents, image_remote, jpegs, make_tar, running_server
 
-from pose_topo.data.sources.images import incomplete, partial_path
-from pose_topo.data.sources.partial import Partial
+from pose_topo.download.archives import incomplete, partial_path
+from pose_topo.download.transfer import Partial
 
 IMAGES = jpegs(40, 5000)
 ARCHIVE = make_tar({f"./images/{name}": content for name, content in IMAGES.items()})
@@ -23,9 +23,10 @@ ARCHIVE = make_tar({f"./images/{name}": content for name, content in IMAGES.item
 CHILD = """
 import sys, time
 from pathlib import Path
-from pose_topo.data.sources import catalog, download, images
-from pose_topo.data.sources.catalog import Remote
-from pose_topo.data.sources.verify import Checks
+from pose_topo.download import archives as images, catalog
+from pose_topo.download.targets import download
+from pose_topo.download.catalog import Remote
+from pose_topo.download.catalog import Checks
 url, md5, size, count, data = sys.argv[1:]
 remote = Remote(
     "images.tar.gz", (url,), "images", int(size), Checks(md5=md5), folder="images", count=int(count)

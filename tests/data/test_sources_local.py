@@ -11,9 +11,9 @@ import pytest
 from made_up_targets import ARCHIVE, IMAGES, MAT, VALID, ZIP, Lines, actions, assert_whole, get, served_targets
 from test_sources_server import Server, contents, one_line
 
-from pose_topo.data.sources import catalog, local
-from pose_topo.data.sources.images import index_path
-from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.download import catalog, local
+from pose_topo.download.archives import index_path
 
 
 @pytest.fixture

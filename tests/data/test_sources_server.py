@@ -16,9 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pose_topo.data.sources import Policy
-from pose_topo.data.sources.catalog import Remote
-from pose_topo.data.sources.verify import Checks
+from pose_topo.download.catalog import Checks, Remote
+from pose_topo.download.transfer import Policy
 
 __test__ = False
 

@@ -14,10 +14,12 @@ import pytest
 from made_up_targets import ARCHIVE, IMAGES, MAT, NEWELL, VALID, Lines, actions, assert_whole, get, served_targets
 from test_sources_server import Server, contents, impatient, make_zip, one_line, random_bytes
 
-from pose_topo.data.sources import LICENCE, TARGET_NAMES, catalog, download
-from pose_topo.data.sources import plan as planning
-from pose_topo.data.sources.mirrors import urls_for
-from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.download import catalog
+from pose_topo.download import fetch as planning
+from pose_topo.download.catalog import LICENCE
+from pose_topo.download.targets import TARGET_NAMES, download
+from pose_topo.download.transfer import urls_for
 
 
 @pytest.fixture

@@ -14,12 +14,18 @@ from typing import Any
 import pytest
 from test_sources_server import Naps, Server, impatient, one_line, plain_remote, random_bytes, running_server
 
-from pose_topo.data.sources.mirrors import fetch_verified
-from pose_topo.data.sources.opener import FetchError, _Redirects
-from pose_topo.data.sources.partial import Partial, Version
-from pose_topo.data.sources.transfer import Policy, Wanted, transfer
-from pose_topo.data.sources.verify import Checks
-from pose_topo.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.download.catalog import Checks
+from pose_topo.download.transfer import (
+    FetchError,
+    Partial,
+    Policy,
+    Version,
+    Wanted,
+    _Redirects,
+    fetch_verified,
+    transfer,
+)
 
 CONTENT = random_bytes(300_000)
 WRONG = random_bytes(300_000, seed=1)

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 from test_sources_server import Server, impatient, one_line, random_bytes, running_server
 
-from pose_topo.data.sources import cache_folder, catalog, download, fetch_weights, weights_path
-from pose_topo.data.sources.verify import Checks
-from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.files import cache_folder
+from pose_topo.download import catalog
+from pose_topo.download.catalog import Checks
+from pose_topo.download.targets import download
+from pose_topo.download.weights import fetch_weights, weights_path
 
 CONTENT = random_bytes(20_000, 5)
 NAME = f"resnet18-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from made_up_people import make_people, rect
 
-from pose_topo.data import splits, tompson
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.data import splits
+from pose_topo.data import splits as tompson
 from pose_topo.data.mpii import load_people
 from pose_topo.data.people import People
 from pose_topo.data.splits import make_split, paper, random_by_image
-from pose_topo.data.synthetic import ImageEntry, write_mpii_mat
-from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.rendering.annotation import ImageEntry, write_mpii_mat
 
 
 def write_valid(path: Path, pairs: list[tuple[int, int]], names: list[str] | None = None, codes: bool = False) -> None:

@@ -11,19 +11,17 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from pose_topo import joints as J
-from pose_topo.data.synthetic import MAT_NAME, ImageEntry, RectEntry, render_dataset, write_mpii_mat
-from pose_topo.data.synthetic import figure as parts
-from pose_topo.data.synthetic.activities import Angles
-from pose_topo.data.synthetic.annotate import look_up
-from pose_topo.data.synthetic.appearance import F, sample_look
-from pose_topo.data.synthetic.dataset import count_annotated, keep_first, picture
-from pose_topo.data.synthetic.person import draw_figure
-from pose_topo.data.synthetic.props import NEAR, STRANGE, block
-from pose_topo.data.synthetic.raster import Canvas, Light
-from pose_topo.data.synthetic.scene import render_scene
-from pose_topo.data.synthetic.skeleton import build_skeleton
-from pose_topo.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.rendering import poses as parts
+from pose_topo.rendering.annotation import ImageEntry, RectEntry, look_up, write_mpii_mat
+from pose_topo.rendering.appearance import F, sample_look
+from pose_topo.rendering.folder import MAT_NAME, count_annotated, keep_first, picture, render_dataset
+from pose_topo.rendering.person import draw_figure
+from pose_topo.rendering.poses import Angles, build_skeleton
+from pose_topo.rendering.raster import Canvas, Light
+from pose_topo.rendering.scene import render_scene
+from pose_topo.rendering.scenery import NEAR, STRANGE, block
+from pose_topo.study import joints as J
 
 PEOPLE = 12
 # change these together with dataset.VERSION, and only on purpose
@@ -228,7 +226,7 @@ def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("pose_topo.data.synthetic.dataset.write_mpii_mat", fail)
+    monkeypatch.setattr("pose_topo.rendering.folder.write_mpii_mat", fail)
     with pytest.raises(OSError, match="disk full"):
         render_dataset(tmp_path / "set", 1, seed=0, progress=False)
     assert not list(tmp_path.iterdir())

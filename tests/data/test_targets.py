@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo.data.targets import generate_heatmaps
+from pose_topo.data.batches import generate_heatmaps
 
 
 def nearest(x: float, y: float, size: int, sigma: float) -> tuple[np.ndarray, float]:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from made_up_people import picture
 
-from pose_topo.data import augmentation, warp
-from pose_topo.data.warp import warp as warp_batch
+from pose_topo.data import augmentation
+from pose_topo.data import batches as warp
+from pose_topo.data.batches import warp as warp_batch
 
 
 def opencv(crop: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.doctor import lock
-from pose_topo.errors import PoseTopoError
+from pose_topo.commands import doctor as lock
+from pose_topo.core.errors import PoseTopoError
 
 TEXT = """\
 Torch==2.12.1 \\
@@ -58,14 +58,14 @@ def test_a_cpu_build_of_torch_does_without_cuda():
 
 def test_a_difference_is_a_note_and_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "installed", lambda: lock.locked(lock.LOCK.read_text()))
-    assert lock.judge().level == "ok"
+    assert lock.judge_lock().level == "ok"
     changed = tmp_path / "requirements.lock"
     changed.write_text(
         lock.LOCK.read_text().replace("\ntyper==", "\nnot-there==1 \\\n    --hash=sha256:aa\ntyper==", 1)
     )
-    finding = lock.judge(changed)
+    finding = lock.judge_lock(changed)
     assert finding.level == "note" and "1 missing (not-there)" in finding.state and "make setup" in finding.state
-    assert lock.judge(tmp_path / "none").level == "note"
+    assert lock.judge_lock(tmp_path / "none").level == "note"
 
 
 def test_this_environment_is_the_locked_one():

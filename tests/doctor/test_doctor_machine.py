@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from pose_topo.doctor.machine import Gpu, Machine, judge, look
+from pose_topo.commands.doctor import Gpu, Machine, look
+from pose_topo.commands.doctor import judge_machine as judge
 
 CPU = Machine((3, 11, 2), "2.12.1+cpu", 2)
 GPU = Machine((3, 12, 3), "2.12.1+cu130", 8, "13.0", "580.65", (Gpu("NVIDIA A100", 80 * 2**30, 79 * 2**30),), bf16=True)

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.data.sources import catalog
-from pose_topo.data.sources.catalog import Remote
-from pose_topo.data.sources.verify import Checks
-from pose_topo.doctor import study
+from pose_topo.commands import doctor as study
+from pose_topo.download import catalog
+from pose_topo.download.catalog import Checks, Remote
 
 
 def levels(data: Path, profile: str) -> dict[str, str]:
-    return {finding.what: finding.level for finding in study.judge(data, profile)}
+    return {finding.what: finding.level for finding in study.judge_study(data, profile)}
 
 
 def state(data: Path, what: str) -> str:
-    return next(finding.state for finding in study.judge(data, "full") if finding.what == what)
+    return next(finding.state for finding in study.judge_study(data, "full") if finding.what == what)
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def known(monkeypatch, tmp_path) -> Path:
     checks = Checks(sha256=hashlib.sha256(b"truth").hexdigest())
     monkeypatch.setitem(catalog.TARGETS, "mpii", (Remote("list", ("http://localhost/",), "list", 5, checks),))
     monkeypatch.setenv("POSE_TOPO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("pose_topo.data.sources.weights.hub_checkpoints", lambda: tmp_path / "hub")
+    monkeypatch.setattr("pose_topo.download.weights.hub_checkpoints", lambda: tmp_path / "hub")
     return tmp_path / "data"
 
 

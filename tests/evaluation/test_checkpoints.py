@@ -12,17 +12,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from other_networks import Microsoft, MMPose, Study, stir
 
-from pose_topo import runs
-from pose_topo.config import Data, RunConfig
+from pose_topo.core.errors import PoseTopoError, UsageError, one_line
 from pose_topo.data.batches import Batches
-from pose_topo.data.boxes import network_input
+from pose_topo.data.crops import network_input
 from pose_topo.data.dataset import prepare
-from pose_topo.errors import PoseTopoError, UsageError, one_line
-from pose_topo.evaluation.checkpoints import fill, open_checkpoint, open_data
-from pose_topo.evaluation.network import Network
 from pose_topo.models.foreign import convert
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import STANDARD
+from pose_topo.stages.checkpoints import Network, fill, open_checkpoint, open_data
+from pose_topo.study import runs
+from pose_topo.study.config import Data, RunConfig
+from pose_topo.study.protocols import STANDARD
 
 LARGE = [pytest.param(arch, marks=pytest.mark.slow) for arch in ("resnet101", "resnet152")]
 ARCHS = ["resnet18", "resnet34", "resnet50", *LARGE]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pose_topo import joints
-from pose_topo.evaluation.coco import Found, FoundPerson, annotation, category
+from pose_topo.scoring.coco import Found, FoundPerson, annotation, category
+from pose_topo.study import joints
 
 
 def person(**changes) -> FoundPerson:

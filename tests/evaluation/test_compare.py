@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_topo import joints as J
-from pose_topo.errors import PoseTopoError
-from pose_topo.evaluation import report
-from pose_topo.evaluation.compare import compare, compare_results
-from pose_topo.evaluation.predictions import write_predictions
-from pose_topo.evaluation.records import Record, read_record
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.scoring.predictions import Record, read_record, write_predictions
+from pose_topo.stages import terminal as report
+from pose_topo.stages.compare import compare, compare_results
+from pose_topo.study import joints as J
 
 PEOPLE = 30
 

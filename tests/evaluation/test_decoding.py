@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo import joints as J
-from pose_topo.data.targets import generate_heatmaps
-from pose_topo.errors import UsageError
-from pose_topo.evaluation.decoding import _smooth, decode, flip_back, shift_right
+from pose_topo.core.errors import UsageError
+from pose_topo.data.batches import generate_heatmaps
+from pose_topo.scoring.decoding import _smooth, decode, flip_back, shift_right
+from pose_topo.study import joints as J
 
 
 def scatter(people: int, size: int, margin: float, seed: int = 0) -> torch.Tensor:

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from pose_topo import joints as J
-from pose_topo.config import Data, RunConfig
-from pose_topo.evaluation.decoding import flip_back, shift_right
-from pose_topo.evaluation.inference import heatmaps
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import STANDARD
+from pose_topo.models.prediction import heatmaps
+from pose_topo.scoring.decoding import flip_back, shift_right
+from pose_topo.study import joints as J
+from pose_topo.study.config import Data, RunConfig
+from pose_topo.study.protocols import STANDARD
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from pose_topo import joints as J
 from pose_topo.data.batches import Batch
-from pose_topo.evaluation.decoding import DECODES
-from pose_topo.evaluation.inference import predict
+from pose_topo.models.prediction import predict
+from pose_topo.scoring.decoding import DECODES
+from pose_topo.study import joints as J
 
 PEOPLE, SIDE = 11, 64
 
@@ -73,8 +73,8 @@ def test_nothing_given_is_changed():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("how", DECODES)
 def test_the_host_waits_for_no_batch_on_a_gpu(how):
-    from pose_topo.evaluation.decoding import decode
-    from pose_topo.evaluation.inference import heatmaps
+    from pose_topo.models.prediction import heatmaps
+    from pose_topo.scoring.decoding import decode
 
     model, pictures = Shrunk().cuda(), images().cuda()
     for mode in ("default", "error"):  # the first call sets the libraries up

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pose_topo import joints as J
-from pose_topo.evaluation import intervals
-from pose_topo.evaluation.evaluate import evaluate_predictions
-from pose_topo.evaluation.pckh import hits, pckh, score
+from pose_topo.scoring import intervals
+from pose_topo.scoring.pckh import hits, pckh, score
+from pose_topo.stages.evaluate import evaluate_predictions
+from pose_topo.study import joints as J
 
 REAL = os.environ.get("POSE_TOPO_REAL_DATA")
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo import joints as J
 from pose_topo.data import geometry
-from pose_topo.data.targets import generate_heatmaps
-from pose_topo.evaluation.decoding import decode
-from pose_topo.evaluation.legacy import compute_pckh_from_heatmaps, head_ratio, legacy_hits, legacy_pckh, legacy_report
-from pose_topo.evaluation.predictions import read_ground_truth, read_predictions
+from pose_topo.data.batches import generate_heatmaps
+from pose_topo.scoring.decoding import decode
+from pose_topo.scoring.legacy import compute_pckh_from_heatmaps, head_ratio, legacy_hits, legacy_pckh, legacy_report
+from pose_topo.scoring.predictions import read_ground_truth, read_predictions
+from pose_topo.study import joints as J
 
 REAL = os.environ.get("POSE_TOPO_REAL_DATA")
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pose_topo import joints as J
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.people import head_size
-from pose_topo.errors import PoseTopoError
-from pose_topo.evaluation.evaluate import evaluate_predictions
-from pose_topo.evaluation.pckh import auc, curve, normalised_errors, pckh, score
+from pose_topo.scoring.pckh import auc, curve, normalised_errors, pckh, score
+from pose_topo.stages.evaluate import evaluate_predictions
+from pose_topo.study import joints as J
 
 REAL = os.environ.get("POSE_TOPO_REAL_DATA")
 

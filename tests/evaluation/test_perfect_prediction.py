@@ -8,15 +8,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pose_topo import joints as J
-from pose_topo.config import Data
 from pose_topo.data import geometry
+from pose_topo.data.batches import generate_heatmaps
 from pose_topo.data.dataset import present_people
 from pose_topo.data.people import head_size
-from pose_topo.data.targets import generate_heatmaps
-from pose_topo.evaluation.decoding import decode, flip_back, shift_right
-from pose_topo.evaluation.pckh import normalised_errors, pckh
-from pose_topo.evaluation.predictions import read_ground_truth
+from pose_topo.scoring.decoding import decode, flip_back, shift_right
+from pose_topo.scoring.pckh import normalised_errors, pckh
+from pose_topo.scoring.predictions import read_ground_truth
+from pose_topo.study import joints as J
+from pose_topo.study.config import Data
 
 REAL = os.environ.get("POSE_TOPO_REAL_DATA")
 INPUT, CELLS, SIGMA = 256, 64, 2.0

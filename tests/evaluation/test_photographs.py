@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo import joints as J
-from pose_topo import runs
-from pose_topo.config import Data, RunConfig
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import read_json
 from pose_topo.data.dataset import prepare
-from pose_topo.errors import PoseTopoError
-from pose_topo.evaluation.coco import FoundPerson
-from pose_topo.evaluation.evaluate import evaluate_checkpoint
-from pose_topo.evaluation.network import Network
-from pose_topo.evaluation.photographs import draw_overlay, predict_photographs
-from pose_topo.files import read_json
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import DEMO, PAPER
-from pose_topo.skeletons import SIDES
+from pose_topo.pictures.drawing import SIDES
+from pose_topo.scoring.coco import FoundPerson
+from pose_topo.stages.checkpoints import Network
+from pose_topo.stages.evaluate import evaluate_checkpoint
+from pose_topo.stages.predict import draw_overlay, predict_photographs
+from pose_topo.study import joints as J
+from pose_topo.study import runs
+from pose_topo.study.config import Data, RunConfig
+from pose_topo.study.protocols import DEMO, PAPER
 
 
 def quiet(_line: str) -> None:

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.io import savemat
 
-from pose_topo import joints as J
-from pose_topo.errors import PoseTopoError, one_line
-from pose_topo.evaluation.evaluate import evaluate_predictions
-from pose_topo.evaluation.predictions import read_ground_truth, read_predictions, write_predictions
+from pose_topo.core.errors import PoseTopoError, one_line
+from pose_topo.scoring.predictions import read_ground_truth, read_predictions, write_predictions
+from pose_topo.stages.evaluate import evaluate_predictions
+from pose_topo.study import joints as J
 
 P = 7
 

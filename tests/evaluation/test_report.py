@@ -5,11 +5,12 @@ import copy
 import numpy as np
 import pytest
 
-from pose_topo import joints as J
-from pose_topo.data.sources import catalog
-from pose_topo.evaluation import published, report
-from pose_topo.evaluation.legacy import legacy_report
-from pose_topo.evaluation.pckh import score
+from pose_topo.download import catalog
+from pose_topo.scoring import published
+from pose_topo.scoring.legacy import legacy_report
+from pose_topo.scoring.pckh import score
+from pose_topo.stages import terminal as report
+from pose_topo.study import joints as J
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo import runs, sheets
-from pose_topo.config import Data, RunConfig
 from pose_topo.data.crop_store import CropStore
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import divide, prepare
 from pose_topo.data.people import head_size
-from pose_topo.evaluation import show
-from pose_topo.evaluation.evaluate import evaluate_checkpoint
-from pose_topo.evaluation.predictions import read_ground_truth, read_predictions
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import DEMO
-from pose_topo.sheets import CELL
+from pose_topo.pictures import sheets
+from pose_topo.pictures.sheets import CELL
+from pose_topo.scoring.predictions import read_ground_truth, read_predictions
+from pose_topo.stages import show
+from pose_topo.stages.evaluate import evaluate_checkpoint
+from pose_topo.study import runs
+from pose_topo.study.config import Data, RunConfig
+from pose_topo.study.protocols import DEMO
 
 TINY = replace(DEMO, input_size=32)
 

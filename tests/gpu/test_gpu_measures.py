@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pose_topo.analysis.activations import mean_activations
-from pose_topo.analysis.silencing import pckh_silenced
-from pose_topo.config import TOPO_LOSSES
 from pose_topo.data.batches import Batch
 from pose_topo.data.people import People
-from pose_topo.lattice import Lattice
 from pose_topo.models.regularizers import spatial_loss
+from pose_topo.stages.analyze import mean_activations
+from pose_topo.stages.silencing import pckh_silenced
+from pose_topo.study.config import TOPO_LOSSES
+from pose_topo.study.lattice import Lattice
 
 PEOPLE, CHANNELS, CELLS = 9, 12, 16
 

@@ -7,20 +7,23 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pose_topo import provenance, runs
-from pose_topo.analysis.analyze import Extras, analyze_checkpoint
-from pose_topo.bench import timing, training, utilisation
+from pose_topo.bench import costs as training
+from pose_topo.bench import timing
+from pose_topo.bench import timing as utilisation
 from pose_topo.bench.__main__ import measure
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.core import provenance
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import read_json
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset, prepare
-from pose_topo.errors import PoseTopoError
-from pose_topo.evaluation.evaluate import evaluate_checkpoint
-from pose_topo.files import read_json
-from pose_topo.protocols import DEMO
-from pose_topo.training import steps
-from pose_topo.training.interruption import Interrupted
+from pose_topo.stages.analyze import Extras, analyze_checkpoint
+from pose_topo.stages.evaluate import evaluate_checkpoint
+from pose_topo.study import runs
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.protocols import DEMO
+from pose_topo.training import epoch as steps
 from pose_topo.training.loop import Surroundings, train
+from pose_topo.training.processes import Interrupted
 
 RECIPE = replace(DEMO, input_size=64, batch_size=4, epochs=2)
 

@@ -8,15 +8,15 @@ from itertools import chain, count, islice
 import pytest
 import torch
 
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.core.devices import prepare_device, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.dataset import Dataset, prepare
-from pose_topo.devices import prepare_device, seed_everything
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import STANDARD
-from pose_topo.training import steps
-from pose_topo.training.meter import Meter
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.protocols import STANDARD
+from pose_topo.training import epoch as steps
 from pose_topo.training.optimisation import make_optimizer
+from pose_topo.training.state import Meter
 
 RECIPE = replace(STANDARD, input_size=64, batch_size=4, pretrained=False, split="random")
 LOSSES = {

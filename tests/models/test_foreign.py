@@ -5,11 +5,10 @@ import torch
 from other_networks import Microsoft, MMPose, Study, stir
 from torch import nn
 
-from pose_topo import joints as J
-from pose_topo.errors import PoseTopoError
-from pose_topo.models.foreign import convert, fold_biases, input_size, turn_channels
-from pose_topo.models.layouts import LAYOUTS
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.models.foreign import LAYOUTS, convert, fold_biases, input_size, turn_channels
 from pose_topo.models.pose import build_model
+from pose_topo.study import joints as J
 
 ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from pose_topo.config import TOPO_LOSSES
-from pose_topo.errors import UsageError
-from pose_topo.lattice import Lattice
+from pose_topo.core.errors import UsageError
 from pose_topo.models import regularizers
 from pose_topo.models.regularizers import check, spatial_loss
+from pose_topo.study.config import TOPO_LOSSES
+from pose_topo.study.lattice import Lattice
 
 ON_WEIGHTS = [name for name, reads in TOPO_LOSSES.items() if reads == "weights"]
 ON_ACTIVATIONS = [name for name, reads in TOPO_LOSSES.items() if reads == "activations"]

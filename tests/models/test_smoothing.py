@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from pose_topo.lattice import Lattice
-from pose_topo.models.smoothing import down_and_up, smoothing_matrix
+from pose_topo.models.grid_matrices import down_and_up, smoothing_matrix
+from pose_topo.study.lattice import Lattice
 
 
 def sheet(height: int, width: int) -> torch.Tensor:

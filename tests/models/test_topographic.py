@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pose_topo.errors import UsageError
-from pose_topo.lattice import Lattice
+from pose_topo.core.errors import UsageError
 from pose_topo.models.regularizers import weight_similarity
 from pose_topo.models.topographic import TopographicConv2d
+from pose_topo.study.lattice import Lattice
 
 
 def brute_force(weight: torch.Tensor, lattice: Lattice) -> float:

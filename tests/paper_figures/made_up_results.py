@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from pose_topo import joints
-from pose_topo.schemas import OF_RUN
+from pose_topo.core.schemas import OF_RUN
+from pose_topo.study import joints
 
 SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
 SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}

@@ -9,7 +9,7 @@ import made_up_results
 import numpy as np
 from PIL import Image
 
-from paper_figures import check
+from paper_figures.claims import check
 
 DATA = "synthetic-2400"
 FIGURES = ("zebra", "moran", "training_curves")  # not in the paper's order; the first is one nobody knows of

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from paper_figures import arms
-from paper_figures.arms import LOSSES, MAIN, arm_order, arm_style, chosen, family
-from pose_topo.config import TOPO_LOSSES
+from paper_figures.lib import arms
+from paper_figures.lib.arms import LOSSES, MAIN, arm_order, arm_style, chosen, family
+from pose_topo.study.config import TOPO_LOSSES
 
 SWEEP = [f"{loss}-l{weight}" for loss in list(TOPO_LOSSES)[1:] for weight in ("0.05", "0.5", "5")]
 SEEN = {  # linear RGB as seen with full severity: Machado, Oliveira & Fernandes 2009

@@ -9,9 +9,9 @@ from pathlib import Path
 import made_up_results
 import pytest
 
-from paper_figures import check
-from paper_figures.claims import CLAIMS, load_study
-from pose_topo.data.sources.catalog import NEWELL
+from paper_figures.claims import check
+from paper_figures.claims.model import CLAIMS, load_study
+from pose_topo.download.catalog import NEWELL
 
 DATA = "synthetic-2400"
 ORDERS = (
@@ -190,7 +190,7 @@ def predictions(auc: float) -> dict[str, object]:
 
 @pytest.mark.data
 def test_the_real_predictions(real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from pose_topo.evaluation.evaluate import evaluate_predictions
+    from pose_topo.stages.evaluate import evaluate_predictions
 
     files = real_data / "mpii-val"
     evaluate_predictions(files / "newell.h5", files / "detections_our_format.mat", tmp_path / "newell")

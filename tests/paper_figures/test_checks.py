@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paper_figures.checks import Equal, Interval, Order, pooled_spread, prediction_interval
-from paper_figures.findings import Quantity, Range
-from paper_figures.results import Run
+from paper_figures.claims.checks import Equal, Interval, Order, Quantity, Range, pooled_spread, prediction_interval
+from paper_figures.lib.results import Run
 
 A = Quantity("a", "analysis", "x", "X")
 B = Quantity("b", "analysis", "x", "X")

@@ -9,14 +9,14 @@ import made_up_results
 import numpy as np
 import pytest
 
-from paper_figures import check
-from paper_figures.claims import load_study
-from paper_figures.judging import REFERENCE, load_reference
-from paper_figures.limits import BEGIN, END, NeverRun, between, outdated, put, to_markdown
-from paper_figures.recompute import mean_moran
-from paper_figures.results import Run, load
-from paper_figures.swapped import disagreement
-from pose_topo.errors import PoseTopoError
+from paper_figures.claims import check
+from paper_figures.claims.checks import mean_moran
+from paper_figures.claims.judging import REFERENCE, load_reference
+from paper_figures.claims.limits import BEGIN, END, NeverRun, between, outdated, put, to_markdown
+from paper_figures.claims.model import load_study
+from paper_figures.lib.arms import disagreement
+from paper_figures.lib.results import Run, load
+from pose_topo.core.errors import PoseTopoError
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,7 +80,7 @@ def test_a_number_without_the_arrays_it_follows_from_is_not_called_right(tmp_pat
 
 def test_the_readme_says_what_the_list_says() -> None:
     section = between((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert section == to_markdown(load_study().limits), "python -m paper_figures.limits --readme README.md"
+    assert section == to_markdown(load_study().limits), "python -m paper_figures.claims.limits --readme README.md"
 
 
 def test_the_section_is_put_between_the_markers() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import made_up_site
 import pytest
 
-from paper_figures import report
+from paper_figures.report import page as report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here")

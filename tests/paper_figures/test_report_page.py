@@ -15,11 +15,10 @@ from pathlib import Path
 import made_up_site
 import pytest
 
-from paper_figures import report
-from paper_figures.markup import inline, pipe_tables
-from paper_figures.origins import load_origins
-from paper_figures.papers import TITLES, part_titles
-from paper_figures.strips import strip
+from paper_figures.lib.provenance import load_origins
+from paper_figures.report import page as report
+from paper_figures.report.exhibits import TITLES, inline, part_titles, pipe_tables
+from paper_figures.report.page import strip
 
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "img", "br", "rect", "line", "circle", "path"}
@@ -104,8 +103,8 @@ def test_exhibits_stand_in_the_papers_order_and_unknown_ones_follow(page: str) -
 
 
 def test_every_figure_and_table_of_the_paper_has_its_place() -> None:
-    scripts = {path.stem for path in (ROOT / "paper_figures").glob("*.py") if "command.figure(" in path.read_text()}
-    tables = {path.stem for path in (ROOT / "paper_figures").glob("table_*.py")}
+    scripts = {path.stem for path in (ROOT / "paper_figures" / "figures").glob("[!_]*.py")}
+    tables = {f"table_{path.stem}" for path in (ROOT / "paper_figures" / "tables").glob("[!_]*.py")}
     assert (scripts | tables) - {"command"} <= set(TITLES)
 
 
@@ -142,7 +141,7 @@ def test_the_same_files_give_the_same_bytes_elsewhere(page: str, site: dict[str,
     moved = Path(shutil.copytree(root, tmp_path / "moved" / "deeper"))
     there = {name: [moved / path.relative_to(root) for path in paths] for name, paths in site.items()}
     out = moved / "out" / made_up_site.DATA / "report.html"
-    given = [sys.executable, "-m", "paper_figures.report", *made_up_site.options(there, out)]
+    given = [sys.executable, "-m", "paper_figures.report.page", *made_up_site.options(there, out)]
     settings = {"TZ": "Asia/Tokyo", "LC_ALL": "C", "PYTHONHASHSEED": "3", "PYTHONPATH": str(ROOT)}
     subprocess.run(given, env=os.environ | settings, cwd=tmp_path, check=True)
     assert out.read_text(encoding="utf-8") == page

@@ -9,8 +9,8 @@ import made_up_results
 import numpy as np
 import pytest
 
-from paper_figures.results import Run, by_arm, first_of_each, load, one_study
-from pose_topo.errors import PoseTopoError
+from paper_figures.lib.results import Run, by_arm, first_of_each, load, one_study
+from pose_topo.core.errors import PoseTopoError
 
 
 def test_a_run_as_values(study: list[Path]) -> None:
@@ -103,8 +103,8 @@ def test_what_cannot_be_compared_is_refused(study: list[Path], tmp_path: Path) -
 
 def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:
     """The analysis stage writes the keys and arrays that these tests pretend it writes."""
-    analyze = pytest.importorskip("pose_topo.analysis.measure")
-    lattice = pytest.importorskip("pose_topo.lattice").Lattice(4, 4)
+    analyze = pytest.importorskip("pose_topo.topography.measures")
+    lattice = pytest.importorskip("pose_topo.study.lattice").Lattice(4, 4)
     rng = np.random.default_rng(0)
     numbers, maps = analyze.measure(rng.normal(size=(16, 16)), rng.normal(size=(30, 16)), lattice, 19)
     run = load([study[-1]])[0]
@@ -116,8 +116,8 @@ def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:
 
 def test_the_made_up_scores_are_like_the_real_ones(study: list[Path]) -> None:
     """The evaluation stage writes the keys that these tests pretend it writes."""
-    from pose_topo.evaluation.legacy import legacy_report
-    from pose_topo.evaluation.pckh import score
+    from pose_topo.scoring.legacy import legacy_report
+    from pose_topo.scoring.pckh import score
 
     truth = np.random.default_rng(0).uniform(0, 99, (3, 16, 2))
     people = truth, truth, np.ones((3, 16), bool), np.full(3, 9.0)
@@ -131,7 +131,7 @@ def test_the_made_up_scores_are_like_the_real_ones(study: list[Path]) -> None:
 
 def test_the_made_up_lesions_are_like_the_real_ones(study: list[Path]) -> None:
     """The lesion stage writes the keys that these tests pretend it writes."""
-    intervention = pytest.importorskip("pose_topo.analysis.intervention")
+    intervention = pytest.importorskip("pose_topo.stages.silencing")
     damage = np.random.default_rng(0).normal(size=(3, 2, 16))  # (grids, discs, joints)
     found = intervention._specific(damage, np.zeros((3, 2), np.int64)) | intervention._damage(damage.mean(axis=-1))
     for entry in load([study[-1]])[0].value("analysis", "lesions.radii"):

@@ -15,9 +15,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from paper_figures import command, lesions, schematic, style, tradeoff
-from paper_figures.labels import place_labels
-from paper_figures.results import load
+from paper_figures.__main__ import module
+from paper_figures.figures import lesions, schematic, tradeoff
+from paper_figures.figures.tradeoff import place_labels
+from paper_figures.lib import command, style
+from paper_figures.lib.results import load
 
 ARMS = ("control", "topo", "topo-l0.05", "topo-l5", "topoloss-l0.05", "topoloss-l0.5", "topo-permuted")
 
@@ -33,7 +35,7 @@ def text_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
     """What a script's whole command leaves as caption, with an empty figure: quick."""
 
     def text(name: str, folders: list[Path], *more: str) -> str:
-        script = importlib.import_module(f"paper_figures.{name}")
+        script = importlib.import_module(module(name))
         with monkeypatch.context() as patch:
             patch.setattr(script, "draw", lambda _: style.new_figure(1, 1))
             assert script.main(["--results", *map(str, folders), "--out", str(tmp_path / "out"), *more]) == 0
@@ -159,7 +161,7 @@ def test_no_lesions_is_one_clear_line_or_a_caption(
 def test_if_there_forgives_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_up_results.write_run(tmp_path / "run", "topo", 1)
     (folder / "analysis.npz").write_bytes(b"PK")
-    main = importlib.import_module("paper_figures.parcellation").main
+    main = importlib.import_module("paper_figures.figures.parcellation").main
     assert main(["--results", str(folder), "--out", str(tmp_path / "out"), "--if-there"]) == 1
     assert "not readable" in capsys.readouterr().err
 

@@ -10,10 +10,14 @@ from pathlib import Path
 import made_up_results
 import pytest
 
-from paper_figures import table_losses, table_metrics, table_pckh, table_seeds, table_topography
-from paper_figures.tables import Column, Row, Table, grid, shown, to_csv, to_latex, to_markdown
-from pose_topo.analysis.group import METRICS, analyze_group
-from pose_topo.config import TOPO_LOSSES
+from paper_figures.lib.tables import Column, Row, Table, grid, shown, to_csv, to_latex, to_markdown
+from paper_figures.tables import losses as table_losses
+from paper_figures.tables import metrics as table_metrics
+from paper_figures.tables import pckh as table_pckh
+from paper_figures.tables import seeds as table_seeds
+from paper_figures.tables import topography as table_topography
+from pose_topo.stages.group import METRICS, analyze_group
+from pose_topo.study.config import TOPO_LOSSES
 
 ONE = Column("x", "X", 1)
 

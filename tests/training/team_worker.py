@@ -9,12 +9,11 @@ from test_distributed import CPU, fresh_model, recorded_config, silent
 
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
-from pose_topo.training.distributed import team_from_environment
+from pose_topo.training.epoch import train_epoch, validate
 from pose_topo.training.loop import Surroundings, train
-from pose_topo.training.meter import Meter
 from pose_topo.training.optimisation import make_optimizer
-from pose_topo.training.steps import train_epoch
-from pose_topo.training.validation import validate
+from pose_topo.training.processes import team_from_environment
+from pose_topo.training.state import Meter
 
 
 class FirstStepOnly(Exception):

@@ -9,20 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose_topo import runs
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.core.devices import seed_everything
+from pose_topo.core.errors import UsageError
+from pose_topo.core.files import read_json
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
-from pose_topo.devices import seed_everything
-from pose_topo.errors import UsageError
-from pose_topo.files import read_json
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import DEMO
-from pose_topo.training.distributed import Team, team_from_environment
-from pose_topo.training.losses import heatmap_loss
-from pose_topo.training.optimisation import make_optimizer, set_learning_rate
-from pose_topo.training.schedules import learning_rate
-from pose_topo.training.validation import validate
+from pose_topo.study import runs
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.protocols import DEMO
+from pose_topo.training.epoch import validate
+from pose_topo.training.optimisation import heatmap_loss, learning_rate, make_optimizer, set_learning_rate
+from pose_topo.training.processes import Team, team_from_environment
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parent

@@ -11,19 +11,20 @@ import pytest
 import torch
 from torch import nn
 
-from pose_topo import runs
-from pose_topo.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import write_json
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
-from pose_topo.errors import PoseTopoError
-from pose_topo.files import write_json
 from pose_topo.models.pose import build_model
-from pose_topo.protocols import DEMO, PAPER
-from pose_topo.training import epoch, steps
+from pose_topo.study import runs
+from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.study.protocols import DEMO, PAPER
+from pose_topo.training import epoch
+from pose_topo.training import epoch as steps
+from pose_topo.training.epoch import train_epoch
 from pose_topo.training.loop import Surroundings, check_run, train
-from pose_topo.training.meter import Meter
 from pose_topo.training.optimisation import make_optimizer
-from pose_topo.training.steps import train_epoch
+from pose_topo.training.state import Meter
 
 RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
 

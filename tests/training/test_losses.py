@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from pose_topo.lattice import Lattice
 from pose_topo.models.pose import SimpleBaseline, TopoModel
-from pose_topo.protocols import DEMO, STANDARD
-from pose_topo.training.losses import heatmap_loss
-from pose_topo.training.optimisation import make_optimizer, set_learning_rate
+from pose_topo.study.lattice import Lattice
+from pose_topo.study.protocols import DEMO, STANDARD
+from pose_topo.training.optimisation import heatmap_loss, make_optimizer, set_learning_rate
 
 
 def test_by_hand():
@@ -23,7 +22,7 @@ def test_by_hand():
 
 def test_the_spatial_loss_at_the_start_dwarfs_the_heatmaps():
     # lambda 0.5 x 4.0 against a predictor of zeros, worked out below
-    from pose_topo.data.targets import generate_heatmaps
+    from pose_topo.data.batches import generate_heatmaps
 
     joints = torch.rand(64, 16, 2, generator=torch.Generator().manual_seed(0)) * 44 + 10
     target, weights = generate_heatmaps(joints, torch.ones(64, 16, dtype=torch.bool), 64, 2.0, "nearest")

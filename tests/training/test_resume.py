@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo import runs
-from pose_topo.config import Data, RunConfig, Topography
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import read_json
 from pose_topo.data.dataset import prepare
-from pose_topo.errors import PoseTopoError
-from pose_topo.files import read_json
-from pose_topo.protocols import DEMO
-from pose_topo.training import epoch, steps, validation
-from pose_topo.training.interruption import Interrupted, Interruption
+from pose_topo.study import runs
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.protocols import DEMO
+from pose_topo.training import epoch
+from pose_topo.training import epoch as steps
+from pose_topo.training import epoch as validation
 from pose_topo.training.loop import Surroundings, train
+from pose_topo.training.processes import Interrupted, Interruption
 
 RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
 TIMING = ("images_per_s", "seconds")
@@ -79,10 +81,10 @@ def signal_at(monkeypatch, module, name, call, signum):
     """Send ourselves a signal when a function is called the n-th time."""
     honest, calls = getattr(module, name), iter(range(1, 1000))
 
-    def wrapped(*args):
+    def wrapped(*args, **options):
         if next(calls) == call:
             os.kill(os.getpid(), signum)
-        return honest(*args)
+        return honest(*args, **options)
 
     monkeypatch.setattr(module, name, wrapped)
 
@@ -106,7 +108,7 @@ def test_a_signal_in_a_step_saves_after_that_step(undisturbed, dataset, tmp_path
 def test_a_signal_in_the_validation_loses_no_step(undisturbed, dataset, tmp_path, monkeypatch):
     config, whole = undisturbed
     with monkeypatch.context() as patch:
-        signal_at(patch, validation, "heatmap_loss", 1, signal.SIGTERM)
+        signal_at(patch, validation, "heatmaps", 1, signal.SIGTERM)
         with pytest.raises(Interrupted):
             fit(config, dataset, tmp_path / "run")
     saved = runs.load_checkpoint(tmp_path / "run" / "last.pt").training
@@ -226,7 +228,7 @@ def test_a_group_is_told_twice_and_means_it_once(monkeypatch):
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(0.01)
             assert interruption.signum == signal.SIGTERM and told == []
-            monkeypatch.setattr("pose_topo.training.interruption.SAME_SIGNAL", 0.0)
+            monkeypatch.setattr("pose_topo.training.processes.SAME_SIGNAL", 0.0)
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
             assert told == [True]

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pose_topo.protocols import DEMO, STANDARD
-from pose_topo.training.early_stopping import EarlyStopping
-from pose_topo.training.schedules import lambda_factor, learning_rate
+from pose_topo.study.protocols import DEMO, STANDARD
+from pose_topo.training.optimisation import EarlyStopping, lambda_factor, learning_rate
 
 ONE_CYCLE = replace(DEMO, lr=1.0, epochs=10)
 

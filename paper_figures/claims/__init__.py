@@ -1,0 +1,1 @@
+"""The claims and how they are judged."""

@@ -1,0 +1,124 @@
+"""Lesions: what silencing discs of the grid costs the joint that lives there, and the others (analysis.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from paper_figures.lib import captions, command, style
+from paper_figures.lib.arms import arm_style
+from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.style import letter
+from pose_topo.core.errors import PoseTopoError
+
+NAME = "lesions"
+NULL = {"color": "0.35", "linewidth": 0.9}
+BAND = {"color": "0.82", "linewidth": 0}
+SPREAD = 2  # standard deviations of the permuted grids, either side
+DAMAGE = {"own": ("o", (0, (4, 1.2))), "other": ("s", (0, (1, 1)))}  # marker, and dashes of its null
+
+
+def draw(runs: list[Run]) -> Figure:
+    """A column an arm: damage to the own joint and to the others above, specificity below."""
+    arms = by_arm(runs)
+    figure = style.new_figure(style.panels_width(len(arms)), 3.9)
+    axes = figure.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)
+    for which, (arm, group) in enumerate(arms.items()):
+        radii = _radii(group)
+        _damage(axes[0, which], radii, group, arm)
+        _specificity(axes[1, which], radii, group, arm)
+        letter(axes[0, which], which, arm)
+        axes[1, which].set(xlabel="radius (channels)", xticks=radii)
+    axes[0, 0].set_ylim(bottom=min(0.0, axes[0, 0].get_ylim()[0]))
+    axes[0, 0].set_ylabel("loss of PCKh@0.5\n(points)")
+    axes[1, 0].set_ylabel("specificity\n(points)")
+    ncols = min(3, max(1, len(arms) - 1))  # what the figure's width holds
+    figure.legend(handles=_handles(), loc="outside upper center", ncols=ncols, columnspacing=1.4)
+    return figure
+
+
+def _damage(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> None:
+    color = arm_style(arm).color
+    for key, (marker, dashes) in DAMAGE.items():
+        fill = color if key == "own" else "white"
+        axes.plot(radii, _stack(group, f"null_{key}").mean(axis=0), linestyle=dashes, **NULL)
+        values = _stack(group, key)
+        axes.plot(radii, values.mean(axis=0), color=color, marker=marker, markerfacecolor=fill, markeredgewidth=0.8)
+        axes.vlines(radii, values.min(axis=0), values.max(axis=0), color=color, linewidth=0.8)
+
+
+def _specificity(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> None:
+    mean, sd = _stack(group, "null_mean"), _stack(group, "null_sd")
+    axes.fill_between(radii, (mean - SPREAD * sd).min(axis=0), (mean + SPREAD * sd).max(axis=0), **BAND)
+    look, values = arm_style(arm), _stack(group, "specificity")
+    axes.axhline(0, color="0.6", linewidth=0.5)
+    axes.plot(radii, values.mean(axis=0), color=look.color, linestyle=look.dashes, marker=look.marker)
+    axes.vlines(radii, values.min(axis=0), values.max(axis=0), color=look.color, linewidth=0.8)
+
+
+def _entries(run: Run) -> list[dict[str, Any]]:
+    return run.value("analysis", "lesions.radii")
+
+
+def _radii(group: Sequence[Run]) -> list[float]:
+    found = [[entry["radius"] for entry in _entries(run)] for run in group]
+    if any(radii != found[0] for radii in found):
+        raise PoseTopoError(f"the seeds of {group[0].arm} have different lesion radii")
+    return found[0]
+
+
+def _stack(group: Sequence[Run], key: str) -> np.ndarray:
+    """(seeds, radii); NaN for null."""
+    return np.array([[entry[key] for entry in _entries(run)] for run in group], dtype=float)
+
+
+def _handles() -> list[Line2D | Patch]:
+    (own, own_null), (other, other_null) = DAMAGE.values()
+    return [
+        Line2D([], [], color="0.2", marker=own, label="joint that owns the disc"),
+        Line2D([], [], linestyle=own_null, label="the same, permuted grids", **NULL),
+        Line2D([], [], color="0.2", marker=other, markerfacecolor="white", label="the other joints"),
+        Line2D([], [], linestyle=other_null, label="the same, permuted grids", **NULL),
+        Patch(label=f"specificity, permuted grids: mean ± {SPREAD} sd", **BAND),
+    ]
+
+
+def caption(runs: list[Run]) -> str:
+    """What is silenced, the null, and specificity and p at each radius."""
+    found = "; ".join(f"{arm} {_said(group)}" for arm, group in by_arm(runs).items())
+    radii = ", ".join(f"{entry['radius']:g} ({entry['channels']:.0f} channels)" for entry in _entries(runs[0]))
+    return (
+        f"Discs of the grid are silenced at {captions.same(runs, 'analysis', 'lesions.centres')} places, with radius "
+        f"{radii}. Top: loss of PCKh@0.5 of {captions.count(runs, 'analysis', 'lesions.people')} held-out people, of "
+        "the joint that most channels of the disc serve and, on average, of the others. Bottom: specificity, the "
+        "former less the latter, where each joint's mean loss over all lesions is taken off first. Null: the same "
+        f"discs on {captions.same(runs, 'analysis', 'lesions.permuted_grids')} grids with the channels permuted "
+        f"(grey: the widest of the seeds). Specificity, and p (one-sided, the largest of the seeds; at best "
+        f"{captions.same(runs, 'analysis', 'lesions.smallest_p')}), by radius: {found}. "
+        "Points are means over seeds, bars their range. Silencing is outside what the head was trained on, for the "
+        f"null too.{captions.baseline_note(runs)} {captions.about(runs)}"
+    )
+
+
+def _said(group: Sequence[Run]) -> str:
+    """ "0.4 (0.3 to 0.5), p 0.050; ..." for one arm."""
+    values, tests = _stack(group, "specificity"), _stack(group, "p")
+    return ", ".join(
+        f"{captions.spread(column, 1)} p {captions.spread([tests[:, place].max()], 2)}"
+        for place, column in enumerate(values.T)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    return command.figure(NAME, __doc__, ("lesions",), draw, caption, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

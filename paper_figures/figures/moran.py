@@ -1,0 +1,119 @@
+"""Moran's I of every joint's |head weight| map, by arm, with the permutation band and E[I] (analysis.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from paper_figures.lib import captions, command, style
+from paper_figures.lib.arms import arm_style
+from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.style import REFERENCE, reference_handle
+from pose_topo.study import joints
+
+NAME = "moran"
+LEVEL = 0.05  # q below it: a filled marker
+BAND = {"color": "0.88", "linewidth": 0}
+KEYS = [*(("per_joint." + joints.NAMES[k] + ".") for k in style.JOINT_ORDER)]
+
+
+def draw(runs: list[Run]) -> Figure:
+    """Joints along the x axis, a point a seed, a bar across for the mean; the mean over joints last."""
+    figure = style.new_figure(style.TWO_COLUMNS, 2.7)
+    axes = figure.subplots()
+    low, high = _band(runs)
+    if low is not None and high is not None:
+        axes.axhspan(low, high, zorder=0, **BAND)
+    axes.axhline(_expected(runs), zorder=1, **REFERENCE)
+    arms = by_arm(runs)
+    reach = min(0.09 * (len(arms) - 1), 0.36)  # half the room that the arms of one joint take
+    offsets = np.linspace(-reach, reach, len(arms))
+    places = [*range(len(KEYS)), len(KEYS) + 0.6]
+    for offset, (arm, group) in zip(offsets, arms.items(), strict=True):
+        for place, key in zip(places[:-1], KEYS, strict=True):
+            points = [
+                (run.number("analysis", f"moran.{key}I"), run.number("analysis", f"moran.{key}q")) for run in group
+            ]
+            _points(axes, place + offset, arm, points)
+        means = [(run.number("analysis", "moran.mean_I"), run.number("analysis", "moran.p_mean")) for run in group]
+        _points(axes, places[-1] + offset, arm, means)
+    axes.axvline(len(KEYS) - 0.2, color="0.6", linewidth=0.6)
+    names = [*(style.short(k) for k in style.JOINT_ORDER), "mean"]
+    axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0)
+    axes.set(ylabel="Moran's I of |head weight|", xlim=(-0.6, places[-1] + 0.6))
+    handles = _handles(list(arms))
+    columns = len(handles) if len(handles) <= 8 else -(-len(handles) // 2)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, columnspacing=1.1, handlelength=1.8)
+    return figure
+
+
+def _points(axes: Axes, x: float, arm: str, points: list[tuple[float | None, float | None]]) -> None:
+    """The seeds' values at one place, filled where significant, and a bar at their mean."""
+    look = arm_style(arm)
+    known = [(value, q) for value, q in points if value is not None]
+    size = 3.6 if len(known) < 4 else 2.8
+    for value, q in known:
+        fill = look.color if q is not None and q < LEVEL else "white"
+        axes.plot(x, value, look.marker, markersize=size, color=look.color, markerfacecolor=fill, markeredgewidth=0.7)
+    if len(known) > 1:
+        mean = float(np.mean([value for value, _ in known]))
+        axes.plot([x - 0.08, x + 0.08], [mean, mean], color=look.color, linewidth=1.4, zorder=2)
+
+
+def _handles(arms: list[str]) -> list[Line2D | Patch]:
+    def dot(color: str, marker: str, fill: str, label: str) -> Line2D:
+        return Line2D([], [], color=color, marker=marker, markerfacecolor=fill, linestyle="", label=label)
+
+    looks = [(arm, arm_style(arm)) for arm in arms]
+    return [
+        *(dot(look.color, look.marker, look.color, arm) for arm, look in looks),
+        dot("0.3", "o", "0.3", f"q < {LEVEL:g}"),
+        dot("0.3", "o", "white", f"q ≥ {LEVEL:g}"),
+        reference_handle("E[I]"),
+        Patch(label="95% under permutation", **BAND),
+    ]
+
+
+def _expected(runs: Sequence[Run]) -> float:
+    return float(np.mean([run.value("analysis", "moran.expected") for run in runs]))
+
+
+def _band(runs: Sequence[Run]) -> tuple[float | None, float | None]:
+    """The widest band of the runs."""
+    lows = [v for run in runs if (v := run.number("analysis", "moran.null_low")) is not None]
+    highs = [v for run in runs if (v := run.number("analysis", "moran.null_high")) is not None]
+    return min(lows, default=None), max(highs, default=None)
+
+
+def caption(runs: list[Run]) -> str:
+    """What is shown, the weights' name, the test, and the means."""
+    low, high = _band(runs)
+    band = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "none"
+    return (
+        f"Moran's I of the |head weight| maps ({captions.same(runs, 'analysis', 'moran.weights')} weights), "
+        "per joint and averaged over joints; a point a seed, a bar at their mean. "
+        f"Line: E[I] = {_expected(runs):.4f}; grey: the middle 95% of single-map I "
+        f"when channels are permuted ({band}, the widest of the runs). Filled: q < {LEVEL:g} "
+        f"(one-sided, {captions.same(runs, 'analysis', 'moran.permutations')} permutations of channels shared by all "
+        "joints, Benjamini-Hochberg over the joints; for the mean, p of the mean). Mean I: "
+        f"{captions.per_arm(runs, 'analysis', 'moran.mean_I', 3)}; p of the mean, the largest "
+        f"of the seeds: {captions.largest(runs, 'analysis', 'moran.p_mean', 4)}. "
+        "A p within one network says that its grid is not random; a claim about the method has the seed "
+        "as its unit. |w| mixes tuning with a channel's gain."
+        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    return command.figure(NAME, __doc__, ("analysis",), draw, caption, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

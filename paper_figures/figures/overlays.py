@@ -1,0 +1,120 @@
+"""Overlays: predicted and true skeletons of the same held-out people, a row an arm (examples.npz)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+from numpy.typing import NDArray
+
+from paper_figures.lib import captions, command, style
+from paper_figures.lib.results import Run, first_of_each
+from paper_figures.lib.style import bare
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.study import joints
+
+NAME = "overlays"
+TRUE: dict[str, Any] = {  # with a rim, to show on white clothes and on white paper
+    "color": "white",
+    "linewidth": 0.6,
+    "path_effects": [withStroke(linewidth=1.2, foreground="0.25")],
+}
+PEOPLE = 6  # columns: more would be too small on a page
+
+
+def draw(runs: list[Run]) -> Figure:
+    """A row an arm, a column a person."""
+    shown = _comparable(first_of_each(runs))
+    columns = min(PEOPLE, len(shown[0].examples["crops"]))
+    side = (style.TWO_COLUMNS - 0.25) / PEOPLE
+    figure = style.new_figure(side * columns + 0.25, side * len(shown) + 0.3)
+    axes = figure.subplots(len(shown), columns, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)  # type: ignore[union-attr]
+    for line, run in zip(axes, shown, strict=True):
+        line[0].set_ylabel(run.arm, fontsize=7.5)
+        for person, place in enumerate(line):
+            _overlay(place, run, person)
+    figure.legend(handles=_handles(), loc="outside upper center", ncols=5)
+    return figure
+
+
+def _overlay(axes: Axes, run: Run, person: int) -> None:
+    """One crop; limbs whose two joints are labelled, hence scored."""
+    crop, labelled = run.examples["crops"][person], run.examples["labelled"][person]
+    axes.imshow(crop, interpolation="antialiased")
+    bare(axes)
+    for first, second in joints.LIMBS:
+        if labelled[first] and labelled[second]:
+            axes.plot(*run.examples["true"][person][[first, second]].T, **TRUE)
+    for first, second in joints.LIMBS:
+        if labelled[first] and labelled[second]:
+            _limb(axes, run.examples["predicted"][person][[first, second]], _side(first, second), 1.7)
+    axes.set(xlim=(-0.5, crop.shape[1] - 0.5), ylim=(crop.shape[0] - 0.5, -0.5))
+
+
+def _limb(axes: Axes, ends: NDArray[np.float64], side: str, width: float) -> None:
+    """A limb with a dark rim, so that it shows on any photograph."""
+    axes.plot(*ends.T, color="black", linewidth=width + 0.8, alpha=0.55, solid_capstyle="round")
+    axes.plot(
+        *ends.T, color=style.SIDES[side], linewidth=width, linestyle=style.SIDE_DASHES[side], dash_capstyle="butt"
+    )
+
+
+def _side(first: int, second: int) -> str:
+    return next((s for s in (joints.side(first), joints.side(second)) if s != "middle"), "middle")
+
+
+def _handles() -> list[Line2D]:
+    predicted = [
+        Line2D(
+            [],
+            [],
+            color=style.SIDES[side],
+            linestyle=style.SIDE_DASHES[side],
+            linewidth=2.2,
+            label=f"predicted, {side}",
+        )
+        for side in ("right", "left", "middle")
+    ]
+    return [*predicted, Line2D([], [], label="annotated", **TRUE)]
+
+
+def _comparable(shown: list[Run]) -> list[Run]:
+    """All arms must show the same people."""
+    first = shown[0].examples["crops"]
+    for run in shown[1:]:
+        if not np.array_equal(first, run.examples["crops"]):
+            raise PoseTopoError(
+                f"{shown[0].folder} and {run.folder} hold examples of other people: give arms of one seed"
+            )
+    return shown
+
+
+def caption(runs: list[Run]) -> str:
+    """What is shown and whose scores they have."""
+    shown = first_of_each(runs)
+    people = min(PEOPLE, len(shown[0].examples["crops"]))
+    scored = [run for run in shown if "evaluation" in run.json]
+    scores = captions.per_arm(scored, "evaluation", "pckh.0.5.mean", 1)
+    return (
+        f"{people} held-out people, spread evenly over the held-out set and the same in every row; "
+        "not chosen by result. Thick: predicted (orange, unbroken: the person's right; blue, dashed: the left; "
+        "rose: the middle). Thin white: annotated, covered by the prediction where they agree. "
+        "Limbs of which a joint is not annotated are not scored and not drawn. "
+        f"Networks of {captions.seeds_of(shown)}; their PCKh@0.5 over "
+        f"{captions.count(scored, 'evaluation', 'people')} held-out people: {scores}. {captions.about(shown)}"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command. Returns the exit code."""
+    return command.figure(NAME, __doc__, ("examples",), draw, caption, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

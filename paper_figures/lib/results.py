@@ -1,0 +1,238 @@
+"""Results folders as typed values. docs/results.md says what their files hold."""
+
+from __future__ import annotations
+
+import csv
+import sys
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paper_figures.lib.arms import arm_order, chosen, disagreement
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import read_json
+from pose_topo.core.schemas import OF_RUN
+
+IDENTITY = ("arm", "seed", "arch", "protocol")
+FILES = {
+    "evaluation": "evaluation.json",
+    "analysis": "analysis.json",
+    "maps": "analysis.npz",
+    "metrics": "metrics.csv",
+    "examples": "examples.npz",
+}
+WITHIN = {  # what a file may hold or not, and who puts it there
+    "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
+    "grid": "an analysis.json of a network with a topographic layer",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's results. JSON is read at once, the arrays when they are asked for."""
+
+    folder: Path
+    arm: str
+    seed: int
+    arch: str
+    protocol: str
+    json: dict[str, dict[str, Any]]  # "evaluation", "analysis": those that are there
+
+    def has(self, *parts: str) -> bool:
+        """Whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
+        return all(self._has(part) for part in parts)
+
+    def _has(self, part: str) -> bool:
+        analysis = self.json.get("analysis", {})
+        if part == "lesions":
+            return analysis.get("lesions") is not None
+        if part == "grid":
+            return analysis.get("model") == "topo"
+        return (self.folder / FILES[part]).is_file()
+
+    def value(self, file: str, key: str) -> Any:
+        """What stands under a dotted key, e.g. `("evaluation", "pckh.0.5.mean")`.
+
+        Raises:
+            PoseTopoError: no such file or key.
+        """
+        if file not in self.json:
+            raise PoseTopoError(f"{self.folder} holds no {FILES.get(file, file)}")
+        try:
+            return _descend(self.json[file], key.split("."))
+        except KeyError:
+            raise PoseTopoError(f"{self.folder / FILES[file]} has no {key!r}") from None
+
+    def number(self, file: str, key: str) -> float | None:
+        """As `value`, for numbers; None where the file says null.
+
+        Raises:
+            PoseTopoError: no such file or key, or it is not a number.
+        """
+        value = self.value(file, key)
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+            return value
+        raise PoseTopoError(f"{self.folder / FILES[file]}: {key!r} is not a number")
+
+    @property
+    def deviations(self) -> tuple[str, ...]:
+        """Where the run departs from the study, as its files say."""
+        return tuple(dict.fromkeys(d for content in self.json.values() for d in content.get("deviations", ())))
+
+    @property
+    def as_protocol(self) -> bool:
+        """Whether nothing was set otherwise than its protocol says: a shortened run proves and refutes no claim."""
+        return all(content.get("as_protocol") is True for content in self.json.values())
+
+    @property
+    def data(self) -> str | None:
+        """The data set's name; only the evaluation knows it."""
+        return self.json.get("evaluation", {}).get("data")
+
+    @cached_property
+    def maps(self) -> Arrays:
+        return Arrays(self.folder / FILES["maps"])
+
+    @cached_property
+    def examples(self) -> Arrays:
+        return Arrays(self.folder / FILES["examples"])
+
+    @cached_property
+    def metrics(self) -> dict[str, NDArray[np.float64]]:
+        """metrics.csv by column, one value an epoch; NaN where a field is empty."""
+        path = self.folder / FILES["metrics"]
+        try:
+            with path.open(encoding="utf-8", newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            columns = {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
+        except (TypeError, ValueError) as error:
+            raise PoseTopoError(f"{path}: not a table of numbers ({error})") from None
+        if lacking := [name for name in ("epoch", "val_pckh") if name not in columns]:
+            raise PoseTopoError(f"{path} holds no {' and no '.join(lacking)}")
+        return columns
+
+
+class Arrays:
+    """The arrays of an .npz file, by name.
+
+    Raises:
+        PoseTopoError: the file is not a whole .npz, or holds no such array.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                self._arrays = {key: content[key] for key in content.files}
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            raise PoseTopoError(f"{path}: not readable ({error})") from None
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._arrays:
+            raise PoseTopoError(f"{self.path} holds no array {name!r}")
+        return self._arrays[name]
+
+
+def _descend(node: Any, parts: Sequence[str]) -> Any:
+    """Follow dotted parts; a key may itself hold dots ("0.5")."""
+    if not parts:
+        return node
+    for stop in range(1, len(parts) + 1):
+        key = ".".join(parts[:stop])
+        if isinstance(node, dict) and key in node:
+            return _descend(node[key], parts[stop:])
+    raise KeyError(".".join(parts))
+
+
+def load(folders: Iterable[Path], keep: Callable[[Run], bool] = lambda run: True) -> list[Run]:
+    """The runs in `folders` that are to be kept, by arm and seed. A folder without evaluation.json and analysis.json
+    is left out.
+
+    Raises:
+        PoseTopoError: a folder does not exist, its files contradict each other, or two are of the same run.
+    """
+    runs = [run for folder in folders if (run := _read(Path(folder))) is not None and keep(run)]
+    seen: dict[tuple[Any, ...], Run] = {}
+    for run in runs:
+        key = (run.protocol, run.arch, run.data, run.arm, run.seed)
+        if key in seen:
+            raise PoseTopoError(f"{seen[key].folder} and {run.folder} are both {run.arm}, seed {run.seed}: give one")
+        seen[key] = run
+    return sorted(runs, key=lambda run: (*arm_order(run.arm), run.seed))
+
+
+def _read(folder: Path) -> Run | None:
+    if not folder.is_dir():
+        raise PoseTopoError(f"{folder}: no such results folder")
+    found = {kind: _document(folder, kind) for kind in ("evaluation", "analysis") if (folder / FILES[kind]).is_file()}
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    if any(first.get(key) is None for key in IDENTITY):
+        print(f"{folder}: results of no run of ours (arm, seed, arch or protocol is null): left out", file=sys.stderr)
+        return None
+    for key in (*IDENTITY, "checkpoint_sha256", "data_sha256"):
+        if len({content.get(key) for content in found.values()}) > 1:
+            raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both anew")
+    if not isinstance(first["seed"], int):
+        raise PoseTopoError(f"{folder}: its seed {first['seed']!r} is no number: make its results anew")
+    if "analysis" in found and (wrong := disagreement(first["arm"], found["analysis"])):
+        raise PoseTopoError(f"{folder}: says it is {first['arm']}, with {wrong}: arms swapped?")
+    return Run(folder, first["arm"], first["seed"], first["arch"], first["protocol"], found)
+
+
+def _document(folder: Path, kind: str) -> dict[str, Any]:
+    content = read_json(folder / FILES[kind])
+    if not isinstance(content, dict) or content.get("kind") != kind or content.get("schema") != OF_RUN[kind]:
+        raise PoseTopoError(f"{folder / FILES[kind]} is not a schema {OF_RUN[kind]} {kind} file: make it anew")
+    return content
+
+
+def one_study(runs: Sequence[Run]) -> None:
+    """Refuse to put runs that cannot be compared into one figure.
+
+    Raises:
+        PoseTopoError: they are of different protocols, backbones, data sets or (within a seed) splits.
+    """
+    for what, values in (
+        ("protocols", {run.protocol for run in runs}),
+        ("backbones", {run.arch for run in runs}),
+        ("data sets", {run.data for run in runs if run.data}),
+    ):
+        if len(values) > 1:
+            raise PoseTopoError(
+                f"the results are of different {what} ({', '.join(sorted(map(str, values)))}): give one"
+            )
+    hashes: dict[int, set[str]] = {}  # the split may depend on the seed; within a seed all arms share it
+    for run in runs:
+        hashes.setdefault(run.seed, set()).update(content["data_sha256"] for content in run.json.values())
+    for seed, found in hashes.items():
+        if len(found) > 1:
+            raise PoseTopoError(f"the arms of seed {seed} were measured on different data or splits (data_sha256)")
+
+
+def by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs by arm, in the order of the study; the seeds of an arm ascending."""
+    arms: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: (*arm_order(run.arm), run.seed)):
+        arms.setdefault(run.arm, []).append(run)
+    return arms
+
+
+def main_arms(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose arms `arms.chosen` lets into a figure that has a panel or a curve for each."""
+    shown = chosen(run.arm for run in runs)
+    return [run for run in runs if run.arm in shown]
+
+
+def first_of_each(runs: Iterable[Run]) -> list[Run]:
+    """One run an arm: that of the lowest seed which all arms have, or, without one, each arm's own lowest."""
+    arms = by_arm(runs)
+    common = set.intersection(*({run.seed for run in group} for group in arms.values()))
+    return [next((run for run in group if run.seed == min(common, default=None)), group[0]) for group in arms.values()]

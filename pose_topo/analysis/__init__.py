@@ -1,1 +1,0 @@
-"""How topographic a trained channel grid is. Analyses never plot."""

@@ -1,0 +1,1 @@
+"""Fetch the data sets and the weights, verify them, and put them in place."""

@@ -1,1 +1,0 @@
-"""From heatmaps to joints in the photograph, and from joints to PCKh."""

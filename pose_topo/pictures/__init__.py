@@ -1,0 +1,1 @@
+"""People and joints drawn on pictures."""

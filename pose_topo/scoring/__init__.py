@@ -1,0 +1,1 @@
+"""From heatmaps to joints, and from joints to PCKh. Nothing here opens a network."""

@@ -1,0 +1,224 @@
+"""Prediction files and ground truth, ours and other people's. Inside, pixels are 0-based; in the files they are
+1-based.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import atomic_path
+from pose_topo.data.matlab import read_array
+from pose_topo.data.people import head_size
+from pose_topo.study import joints as J
+
+MOST_VALUES = 100_000_000  # in one array: MPII has 1.3 million
+EXCHANGED = 0.2  # so many more joints near the truth with (y, x): chance differs by a few hundredths
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """What predictions are scored against."""
+
+    joints: NDArray[np.float64]  # (P, 16, 2) 0-based
+    labelled: NDArray[np.bool_]  # (P, 16)
+    head_size: NDArray[np.float64]  # (P,) pixels
+
+
+def write_predictions(path: Path, predicted: NDArray[np.float64], **arrays: Any) -> None:
+    """Write `preds` (P, 16, 2), given 0-based, and whatever else describes the people, as HDF5.
+
+    Names of images are stored as fixed-length bytes.
+    """
+    import h5py
+
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        file["preds"] = predicted + 1.0
+        for name, values in sorted(arrays.items()):
+            array = np.asarray(values)
+            file[name] = np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+
+
+def read_predictions(path: str | Path) -> NDArray[np.float64]:
+    """Read field `preds` of an .h5 or .mat file: (P, 16, 2) or (2, 16, P), 1-based -> (P, 16, 2) 0-based.
+
+    (2, 16, 2) is two people, not transposed.
+
+    Raises:
+        PoseTopoError: missing, unreadable, no such field, another shape, not numbers, or not finite.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PoseTopoError(f"predictions {path} not found")
+    raw = _field(path, "preds", "fiu")
+    if raw.ndim == 3 and raw.shape[1:] == (J.K, 2):
+        found = raw
+    elif raw.ndim == 3 and raw.shape[:2] == (2, J.K):
+        found = raw.transpose(2, 1, 0)
+    else:
+        exchanged = raw.ndim == 3 and {2, J.K} < set(raw.shape)
+        raise PoseTopoError(
+            f"{path}: preds has shape {raw.shape}, not (people, 16, 2) or (2, 16, people)"
+            + (": exchange its axes" if exchanged else "")
+        )
+    if not len(found):
+        raise PoseTopoError(f"{path}: preds holds nobody")
+    if not np.isfinite(found).all():
+        raise PoseTopoError(f"{path}: {int((~np.isfinite(found)).sum())} values of preds are not finite")
+    return found.astype(np.float64) - 1.0
+
+
+def read_ground_truth(path: str | Path) -> GroundTruth:
+    """Read `detections_our_format.mat` (the field's), or this project's own predictions.h5, which holds the truth as
+    well.
+
+    Raises:
+        PoseTopoError: missing, unreadable, or another kind of file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PoseTopoError(f"ground truth {path} not found; fetch it with `pose-topo download split`")
+    try:
+        if path.suffix == ".mat":
+            truth = _field(path, "pos_gt_src", "fiu").astype(float).transpose(2, 0, 1)
+            labelled = _field(path, "jnt_missing", "fiub").T == 0
+            box = _field(path, "headboxes_src", "fiu").astype(float).transpose(2, 0, 1).reshape(-1, 4)
+        else:
+            truth, labelled = _field(path, "joints", "fiu").astype(float), _field(path, "labelled", "fiub").astype(bool)
+            box = _field(path, "head_box", "fiu").astype(float)
+    except ValueError as error:
+        raise PoseTopoError(f"{path}: not a ground truth file ({error})") from None
+    people = len(truth)
+    if (truth.shape, labelled.shape, box.shape) != ((people, J.K, 2), (people, J.K), (people, 4)):
+        raise PoseTopoError(
+            f"{path}: not a ground truth file (joints {truth.shape}, labelled {labelled.shape}, head boxes {box.shape})"
+        )
+    if not np.isfinite(truth[labelled]).all():
+        raise PoseTopoError(f"{path}: some labelled joints are not finite")
+    return GroundTruth(truth - 1.0, labelled, head_size(box))
+
+
+def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None:
+    """Where both files say who their people are (those that this project writes do), it must be the same, in order.
+
+    Raises:
+        PoseTopoError: it is not.
+    """
+    one, other = _people(Path(predictions)), _people(Path(ground_truth))
+    if one is not None and other is not None and not np.array_equal(one, other):
+        raise PoseTopoError(f"{predictions} and {ground_truth} are of different people, or in different order")
+
+
+def check_axes(path: str | Path, found: NDArray[np.float64], truth: GroundTruth) -> None:
+    """Refuse predictions (P, 16, 2) that hold (y, x): exchanged they would place many more joints rightly.
+
+    Raises:
+        PoseTopoError: with x and y exchanged, a fifth of the joints more lie within half a head size.
+    """
+    as_given, exchanged = (_share_near(points, truth) for points in (found, found[..., ::-1]))
+    if exchanged > as_given + EXCHANGED:
+        raise PoseTopoError(
+            f"{path}: x and y are exchanged: read as (y, x), {exchanged:.0%} of the joints lie within half a head size "
+            f"of the truth, as (x, y) {as_given:.0%}"
+        )
+
+
+def _share_near(found: NDArray[np.float64], truth: GroundTruth) -> float:
+    distance = np.hypot(*np.moveaxis(np.where(truth.labelled[..., None], found - truth.joints, np.inf), -1, 0))
+    return float((distance <= 0.5 * truth.head_size[:, None]).sum() / max(1, truth.labelled.sum()))
+
+
+def _people(path: Path) -> NDArray[np.int64] | None:
+    """(P, 2) annotation entry and person in it, as `write_predictions` keeps them; None in other people's files."""
+    try:
+        columns = [_field(path, name, "iu") for name in ("annolist_index", "person")]
+    except PoseTopoError:
+        return None
+    return np.stack(columns, 1) if columns[0].shape == columns[1].shape and columns[0].ndim == 1 else None
+
+
+def _field(path: Path, name: str, kinds: str) -> NDArray[Any]:
+    """One array of an HDF5 or MATLAB 5 file; `kinds` are the NumPy kinds of number that it may hold."""
+    import h5py
+
+    try:
+        if path.suffix == ".mat" and not h5py.is_hdf5(path):
+            return _numbers(path, name, kinds, read_array(path, name))
+        with h5py.File(path, "r") as file:
+            return np.asarray(_numbers(path, name, kinds, file[name])[()])
+    except PoseTopoError:
+        raise
+    except KeyError:
+        raise PoseTopoError(f"{path}: no field {name}") from None
+    except TypeError:
+        raise PoseTopoError(f"{path}: {name} holds no real numbers") from None
+    except Exception as error:  # broken bytes fail in many ways inside h5py
+        raise PoseTopoError(
+            f"{path}: not readable as HDF5 or MATLAB 5 ({' '.join(str(error).split())[:100]})"
+        ) from None
+
+
+def _numbers(path: Path, name: str, kinds: str, field: Any) -> Any:
+    """The field, or its refusal, from its type and shape alone: a broken header may promise terabytes."""
+    if not (hasattr(field, "dtype") and field.shape is not None):
+        raise PoseTopoError(f"{path}: {name} is no array")
+    if field.dtype.kind not in kinds:
+        raise PoseTopoError(f"{path}: {name} holds {field.dtype}, not numbers")
+    if field.size > MOST_VALUES:
+        raise PoseTopoError(f"{path}: {name} has shape {field.shape}: more than any data set")
+    return field
+
+
+# ---- Our own `predictions.h5` read back: what was found, the truth it was scored against, and whose it is.
+
+TRUTH = ("joints", "labelled")
+UNITS = ("head_size", "head_box")  # one of them; other systems' ground truth may come without boxes
+WHO = ("annolist_index", "person")
+
+
+@dataclass(frozen=True)
+class Record:
+    """P people as they were scored; pixels 0-based."""
+
+    found: NDArray[np.float64]  # (P, 16, 2)
+    joints: NDArray[np.float64]  # (P, 16, 2), anything where not labelled
+    labelled: NDArray[np.bool_]  # (P, 16)
+    head_size: NDArray[np.float64]  # (P,)
+    who: NDArray[np.int64] | None  # (P, 2) annolist index and person; None: the file does not say
+
+    def take(self, index: NDArray) -> Record:
+        """The people at `index`."""
+        who = None if self.who is None else self.who[index]
+        return Record(self.found[index], self.joints[index], self.labelled[index], self.head_size[index], who)
+
+
+def read_record(path: str | Path) -> Record:
+    """Read a `predictions.h5` that `pose-topo evaluate` wrote.
+
+    Raises:
+        PoseTopoError: missing, broken, or a prediction file without the truth it was scored against.
+    """
+    found = read_predictions(path)
+    fields = read_fields(path, (*TRUTH, *UNITS, *WHO))
+    if any(name not in fields for name in TRUTH) or not any(name in fields for name in UNITS):
+        raise PoseTopoError(f"{path}: holds predictions alone; `pose-topo evaluate --predictions {path}` scores them")
+    size = fields["head_size"] if "head_size" in fields else head_size(fields["head_box"])
+    who = np.stack([fields[name] for name in WHO], axis=1) if all(name in fields for name in WHO) else None
+    if any(len(array) != len(found) for array in (fields["joints"], fields["labelled"], size)):
+        raise PoseTopoError(f"{path}: its predictions and its true joints are not of the same people")
+    return Record(found, fields["joints"] - 1.0, fields["labelled"].astype(bool), size, who)
+
+
+def read_fields(path: str | Path, names: tuple[str, ...]) -> dict[str, NDArray]:
+    """Those arrays of `names` that an HDF5 file has; none of another file."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return {}
+    with h5py.File(path, "r") as file:
+        return {name: np.asarray(file[name]) for name in names if name in file}

@@ -1,0 +1,184 @@
+"""The evaluation stage: a checkpoint, or a prediction file, -> evaluation.json."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose_topo.core import schemas
+from pose_topo.core.devices import pick_precision
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import atomic_path, sha256_file, write_json
+from pose_topo.data import geometry
+from pose_topo.data.batches import Batches
+from pose_topo.data.crops import photo_sizes
+from pose_topo.data.dataset import Dataset
+from pose_topo.data.people import head_size
+from pose_topo.data.splits import Split
+from pose_topo.models.prediction import predict
+from pose_topo.rendering.folder import is_rendered
+from pose_topo.scoring.legacy import legacy_report
+from pose_topo.scoring.pckh import score
+from pose_topo.scoring.predictions import (
+    check_axes,
+    check_same_people,
+    read_fields,
+    read_ground_truth,
+    read_predictions,
+    write_predictions,
+)
+from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
+from pose_topo.study.config import Data, Recipe
+
+EXAMPLES = 8  # held-out people kept for overlays
+COPIED = ("metrics.csv", "provenance.json")  # of the run, so that one folder feeds every figure and the report
+BATCH = 32
+
+
+def evaluate_checkpoint(
+    run: str | Path,
+    out: Path,
+    *,
+    data: Data | None = None,
+    decode: str | None = None,
+    flip_test: bool | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    cache: Path | None = None,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Score a checkpoint on its held-out people; write evaluation.json, predictions.h5 and examples.npz to `out`.
+
+    Raises:
+        PoseTopoError: no such checkpoint, or its data are missing.
+        UsageError: no `data` for a checkpoint from elsewhere.
+    """
+    opened = open_checkpoint(run, device, say)
+    config, model, where = opened.config, opened.model, opened.device
+    recipe = replace(
+        config.recipe,
+        decode=decode or config.recipe.decode,
+        flip_test=config.recipe.flip_test if flip_test is None else flip_test,
+    )
+    dataset, name = open_data(opened, data, cache=cache, progress=progress, say=say)
+    precise = pick_precision(precision, where)
+    val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, where)
+    found, confidence, rows = predict(
+        model,
+        val.in_order(BATCH),
+        val.input_to_photo(),
+        flip_test=recipe.flip_test,
+        decode_by=recipe.decode,
+        sigma=recipe.sigma,
+        precision=precise,
+        shift=recipe.flip_shift,
+    )
+    people = dataset.people.take(rows)
+    unit = head_size(people.head_box)
+    sizes = photo_sizes(Path((data or config.data).img_dir), people.names)
+    result = {
+        "schema": schemas.EVALUATION,
+        "kind": "evaluation",
+        "checkpoint_sha256": sha256_file(opened.path),
+        "data_sha256": dataset.sha256,
+        "data": name,
+        "rendered": is_rendered(Path((data or config.data).mat_path).parent),
+        **identity(opened, dataset, recipe),
+        "settings": _settings(recipe, dataset.split, precise),
+        **score(found, people.joints, people.labelled, unit),
+        "legacy": legacy_report(found, people.joints, people.labelled, unit, sizes),
+    }
+    write_predictions(
+        out / "predictions.h5",
+        found,
+        confidence=confidence,
+        annolist_index=people.annolist_index,
+        person=people.person,
+        image=people.names,
+        joints=people.joints + 1.0,
+        labelled=people.labelled,
+        head_box=people.head_box + 1.0,
+        **({} if sizes is None else {"image_size": sizes}),
+    )
+    _write_examples(out / "examples.npz", dataset, val, found, confidence)
+    for file in COPIED if opened.foreign is None else ():
+        if (opened.path.parent / file).is_file():
+            with atomic_path(out / file) as temporary:
+                shutil.copyfile(opened.path.parent / file, temporary)
+    write_json(out / "evaluation.json", result)
+    return result
+
+
+def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
+    return {
+        "precision": precision,
+        "decode": recipe.decode,
+        "flip_test": recipe.flip_test,
+        "framing": recipe.framing,
+        "input_size": recipe.input_size,
+        "split": split.rule,
+        "split_mismatch": split.mismatch,  # how it differs from the published one, if that was accepted
+    }
+
+
+def _write_examples(
+    path: Path, dataset: Dataset, val: Batches, found: NDArray[np.float64], confidence: NDArray[np.float64]
+) -> None:
+    """Crops of a few held-out people, the same ones for every network of the same split."""
+    chosen = np.unique(np.linspace(0, len(val) - 1, min(EXAMPLES, len(val))).round().astype(int))
+    rows = dataset.split.val[chosen]
+    inner = slice(val.margin, val.margin + val.recipe.input_size)
+    to_input = geometry.invert(val.input_to_photo()[rows])
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            crops=np.stack([dataset.store.crops[row, inner, inner] for row in rows]),
+            predicted=geometry.apply(to_input, found[chosen]),
+            true=geometry.apply(to_input, dataset.people.joints[rows]),
+            labelled=dataset.people.labelled[rows],
+            confidence=confidence[chosen],
+        )
+
+
+def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out: Path | None = None) -> dict[str, Any]:
+    """Score a prediction file against a ground truth file; writes evaluation.json and predictions.h5 if `out` is given.
+
+    Raises:
+        PoseTopoError: either file is missing or broken, or they are not of the same people.
+    """
+    truth = read_ground_truth(ground_truth)
+    found = read_predictions(predictions)
+    if len(found) != len(truth.joints):
+        raise PoseTopoError(f"{predictions} holds {len(found):,} people, {ground_truth} {len(truth.joints):,}")
+    check_same_people(predictions, ground_truth)
+    check_axes(predictions, found, truth)
+    known = read_fields(ground_truth, ("image_size", "annolist_index", "person", "image"))
+    scored = (found, truth.joints, truth.labelled, truth.head_size)
+    result = {
+        "schema": schemas.EVALUATION,
+        "kind": "evaluation",
+        "checkpoint_sha256": None,
+        "predictions_sha256": sha256_file(predictions),
+        "data_sha256": sha256_file(ground_truth),
+        "data": Path(ground_truth).stem,
+        "rendered": None,
+        **dict.fromkeys(("arm", "seed", "arch", "protocol", "epochs", "as_protocol", "checkpoint")),
+        "deviations": [],
+        "settings": None,
+        **score(*scored),
+        "legacy": legacy_report(*scored, known.get("image_size")),
+    }
+    if out is not None:
+        own = out / "predictions.h5"
+        if not (own.exists() and own.samefile(predictions)):  # never over what is being scored
+            true = {"joints": truth.joints + 1.0, "labelled": truth.labelled, "head_size": truth.head_size}
+            write_predictions(own, found, **true, **known)
+        write_json(out / "evaluation.json", result)
+    return result

@@ -1,0 +1,159 @@
+"""Evaluations and comparisons as a person reads them on a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pose_topo.download import catalog
+from pose_topo.scoring import published
+from pose_topo.study import joints
+
+WIDTH = 22  # of the first column
+COLUMNS = (*joints.GROUPS, "Mean")
+
+
+def evaluation(result: dict[str, Any]) -> str:
+    """PCKh by joint group with the mean's interval, the study's own number, and published rows of the backbone."""
+    bands = result["intervals"]
+    lines = [_line("PCKh (%)", COLUMNS, f"{bands['level']:g}% interval of the mean")]
+    for threshold, scores in result["pckh"].items():
+        band = bands[threshold]["mean"] if threshold in bands else None
+        note = _band(band) if band else scores.get("note", "")
+        lines.append(_line(f"@{threshold}", _values(scores), note))
+    lines.append(
+        f"AUC 0-0.5: {_number(result['auc'])}; {result['people']:,} people, {result['joints']:,} labelled joints; "
+        f"intervals: {bands['method']}, {bands['resamples']:,} resamples"
+    )
+    return "\n".join([*lines, *_legacy(result["legacy"]), *_published(result)])
+
+
+def comparison(result: dict[str, Any]) -> str:
+    """Differences by joint group with their intervals, and who won what."""
+    a, b = result["a"]["name"], result["b"]["name"]
+    lines = [f"a: {_who(result['a'])}", f"b: {_who(result['b'])}"]
+    for threshold, scores in result["pckh"].items():
+        parts = [*scores["groups"].values(), scores["mean"]]
+        lines += [
+            _line(f"PCKh@{threshold} (%)", COLUMNS),
+            _line("  a", [part["a"] for part in parts]),
+            _line("  b", [part["b"] for part in parts]),
+            _line("  b - a", [_signed(part["difference"]) for part in parts]),
+            _line("  from", [_signed(part["interval"] and part["interval"][0]) for part in parts]),
+            _line("  to", [_signed(part["interval"] and part["interval"][1]) for part in parts]),
+        ]
+    boot, won = result["bootstrap"], result["won_and_lost"]
+    lines.append(
+        f"from, to: {boot['level']:g}% interval, paired {boot['method']}, {boot['resamples']:,} resamples; it holds "
+        "for these two checkpoints, not for other seeds"
+    )
+    lines.append(
+        f"{result['people']:,} people, {result['joints']:,} scored joints; at {won['threshold']:g} b finds "
+        f"{won['joints']['won']:,} joints that a misses and misses {won['joints']['lost']:,} that a finds; more joints "
+        f"of {won['people']['won']:,} people, fewer of {won['people']['lost']:,}"
+    )
+    if a == b:
+        lines.append("both folders have the same name: a is the first given")
+    if (first := result["a"]["settings"]) != (second := result["b"]["settings"]) and first and second:
+        other = [f"{key} {first.get(key)} / {second.get(key)}" for key in first if first.get(key) != second.get(key)]
+        lines.append(f"note: the settings differ: {', '.join(other)}")
+    return "\n".join(lines)
+
+
+def _legacy(legacy: dict[str, Any]) -> list[str]:
+    ratio = legacy["head_ratio"]
+    unit = f"; its head length is {ratio['median']:.2f} x PCKh's (median)" if ratio["median"] is not None else ""
+    if legacy["pckh"] is None:
+        return [f"legacy (the original study's own metric, no PCKh): - ({legacy['reason']}){unit}"]
+    only = f", labelled joints alone {legacy['pckh_labelled']:.2f}" if legacy["pckh_labelled"] is not None else ""
+    return [f"legacy (the original study's own metric, no PCKh): {legacy['pckh']:.2f}{only}{unit}"]
+
+
+def _published(result: dict[str, Any]) -> list[str]:
+    """Rows of the backbone if the people are MPII val, else a word why there are none."""
+    settings, arch = result["settings"], result["arch"]
+    if not (published.same_people(settings) or result["data_sha256"] == catalog.DETECTIONS.checks.sha256):
+        what = "rendered" if result["rendered"] else "others"
+        return [f"published scores are of {published.PEOPLE}; these ({result['data']}) are {what}: none is comparable"]
+    if arch is None:
+        return ["published scores are listed by backbone; of a prediction file it is not known: none is shown"]
+    size = settings["input_size"]
+    rows = [row for row in published.rows() if row.arch == arch and row.input_size == size]
+    if not rows:
+        return [f"published on {published.PEOPLE}: nothing for {arch} at {size} px"]
+    lines = [f"published on {published.PEOPLE} for {arch}, by others, under their own training:"]
+    for row in rows:
+        finer = [f"{key[5:]}: {value:g}" for key in published.MEANS[1:] if (value := row.values[key]) is not None]
+        values = [*(row.values[name] for name in joints.GROUPS), row.values["mean_0.5"]]
+        lines.append(_line(f"  {row.label}", values, f"mean@{', '.join(finer)}" if finer else ""))
+    return [*lines, *dict.fromkeys(f"  source: {row.source}" for row in rows)]
+
+
+def _who(side: dict[str, Any]) -> str:
+    told = [str(side[key]) for key in ("arch", "arm") if side[key] is not None]
+    told += [f"seed {side['seed']}"] if side["seed"] is not None else []
+    return f"{side['name']} ({', '.join(told) or 'a prediction file'})"
+
+
+def _values(scores: dict[str, Any]) -> list[float | None]:
+    return [*scores["groups"].values(), scores["mean"]]
+
+
+def _line(title: str, values: Any, note: str = "") -> str:
+    cells = "".join(f"{value if isinstance(value, str) else _number(value):>9}" for value in values)
+    return f"{title:<{WIDTH}}{cells}  {note}".rstrip()
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def _band(band: list[float]) -> str:
+    return f"[{band[0]:.2f}, {band[1]:.2f}]"
+
+
+# ---- The main numbers of an analysis as a person reads them on a terminal.
+
+
+def summary(result: dict[str, Any]) -> str:
+    """A few lines of an `analysis.json`."""
+    found, parcels, pairs = result["moran"], result["parcellation"], result["neighbour_correlation"]
+    controls, normalised = result["controls"], result["moran_measures"]["normalised"]
+    lines = [
+        f"Moran's I of |w| ({found['weights']}): mean {show(found['mean_I'])}, p {show(found['p_mean'], 4)}, "
+        f"E[I] {show(found['expected'], 4)}; column-normalised {show(normalised['mean_I'])}",
+        f"on a permuted grid {show(controls['permuted_grid']['mean_I']['strength'])}, best rearrangement of these "
+        f"channels {show(controls['rearranged']['mean_I'])}",
+    ]
+    if start := controls["untrained"]:
+        lines.append(f"untrained: I {show(start['mean_I']['strength'])}, contiguity {show(start['contiguity'])}")
+    if other := controls["against"]:
+        lines.append(
+            f"I / best I of {other['arm']}, seed {other['seed']}: {show(other['I_over_best'])} "
+            f"(best {show(other['best_I'])})"
+        )
+    lines += [
+        f"contiguity {show(parcels['contiguity'])} (chance {show(parcels['null_mean'])}), "
+        f"{parcels['components']} regions (chance {show(parcels['components_null_mean'], 0)})",
+        f"correlation of neighbours {show(pairs['neighbours'])}, of all pairs {show(pairs['all_pairs'])}; "
+        f"smoothness {show(result['correlation_distance']['smoothness'])}",
+        f"wiring {show(result['wiring']['mean'], 2)} cells (chance {show(result['wiring']['null_mean'], 2)})",
+        f"participation ratio {show(result['health']['participation_ratio'], 1)}, "
+        f"mean row norm {show(result['health']['mean_row_norm'])}, effective dimensionality of activations "
+        f"{show(result['activations']['effective_dimensionality'], 1)}",
+    ]
+    for disc in (result["lesions"] or {"radii": []})["radii"]:
+        lines.append(
+            f"discs of radius {disc['radius']:g}: {show(disc['damage'], 2)} points of PCKh@0.5 lost (random "
+            f"{show(disc['null_damage'], 2)}), specificity {show(disc['specificity'], 2)} "
+            f"(random {show(disc['null_mean'], 2)}, p {show(disc['p'])})"
+        )
+    return "\n".join(lines)
+
+
+def show(value: float | None, digits: int = 3) -> str:
+    """A number, or "-" where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"

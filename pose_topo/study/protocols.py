@@ -1,0 +1,156 @@
+"""The protocols, and what departs from them. docs/protocols.md sets them side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+
+from pose_topo.study.config import Recipe, RunConfig, Topography
+
+STANDARD = Recipe(  # Xiao et al. 2018 and its public code
+    protocol="standard",
+    framing="person",
+    input_size=256,
+    sigma=2.0,
+    target_centre="nearest",
+    augment="standard",
+    loss="half-mse",
+    mask_unlabelled=True,
+    init="standard",
+    optimizer="adam",
+    lr=1e-3,
+    weight_decay=0.0,
+    schedule="steps",
+    epochs=140,
+    batch_size=32,
+    patience=None,
+    report="last",
+    lambda_schedule="constant",
+    topo_lr_mult=1.0,
+    flip_test=True,
+    decode="quarter",
+    split="auto",
+    val_split=0.1,
+    deviations=(
+        "standard protocol: the field's recipe (crops of people, augmentation, Tompson's split, Adam for 140 epochs, "
+        "flip test, quarter offset), not the study's",
+    ),
+)
+
+PAPER = Recipe(  # the original study's own recipe
+    protocol="paper",
+    framing="squeeze",
+    input_size=256,
+    sigma=2.0,
+    target_centre="truncated",
+    augment="none",
+    loss="mse",
+    mask_unlabelled=False,
+    init="paper",
+    optimizer="adamw",
+    lr=1e-4,
+    weight_decay=1e-2,
+    schedule="constant",
+    epochs=20,
+    batch_size=64,
+    patience=7,
+    report="best",
+    select="loss",
+    lambda_schedule="study-cosine",
+    topo_lr_mult=1.0,
+    flip_test=False,
+    decode="cell-centre",
+    split="paper",
+    val_split=0.1,
+    single_person=True,
+    min_labelled=12,
+)
+
+SYNTHETIC = replace(  # the standard recipe where there is no MPII: rendered people, random weights, fewer epochs
+    STANDARD,
+    protocol="synthetic",
+    epochs=12,
+    pretrained=False,
+    split="random",
+    deviations=("synthetic protocol: 12 epochs from random weights, random split",),
+)
+
+DEMO = Recipe(  # minutes on two CPU cores
+    protocol="demo",
+    framing="person",
+    input_size=128,
+    sigma=1.5,
+    target_centre="exact",
+    augment="mild",
+    loss="mse",
+    mask_unlabelled=True,
+    init="paper",
+    optimizer="adamw",
+    lr=1e-3,
+    weight_decay=1e-2,
+    schedule="one-cycle",
+    epochs=6,
+    batch_size=16,
+    patience=None,
+    report="last",
+    lambda_schedule="constant",
+    topo_lr_mult=10.0,
+    flip_test=True,
+    decode="dark",
+    split="random",
+    val_split=0.15,
+    pretrained=False,
+    antialias=True,  # the box is warped to 128 px: bilinear alone would alias
+    deviations=(
+        "demo protocol: 128 px, mild augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
+    ),
+)
+
+PROTOCOLS: dict[str, Recipe] = {recipe.protocol: recipe for recipe in (STANDARD, PAPER, SYNTHETIC, DEMO)}
+
+
+def deviations(config: RunConfig) -> list[str]:
+    """What stands beside this run's numbers: where it departs from its protocol, and the protocol from the study."""
+    recipe, base = config.recipe, PROTOCOLS[config.recipe.protocol]
+    found = list(recipe.deviations)
+    for f in dataclasses.fields(Recipe):
+        own, usual = getattr(recipe, f.name), getattr(base, f.name)
+        if own != usual and f.name not in ("deviations", "topo_lr_mult"):
+            found.append(f"{f.name.replace('_', ' ')} {own} (the {recipe.protocol} protocol: {usual})")
+    factor = config.recipe.topo_lr_mult
+    if config.topography is not None and factor != 1:
+        found.append(f"the topographic layer's learning rate is {factor:g} times that of the rest (the study: 1)")
+    return found
+
+
+def arm_of(config: RunConfig) -> str:
+    """What the study calls a network that is trained so: baseline, control (lambda 0), topo (the study's spatial loss),
+    else with all that is set otherwise: topo-l5 (lambda), topo-m10 (multiplier), topo-permuted, topoloss-l0.5."""
+    topography, usual = config.topography, Topography()
+    if topography is None:
+        return "baseline"
+    silent = topography.weight == 0
+    is_usual = topography.loss == usual.loss
+    parts = ["control" if silent else "topo" if is_usual else topography.loss]
+    if not silent and (topography.weight != usual.weight or not is_usual):
+        parts.append(f"l{topography.weight:g}")
+    if config.recipe.topo_lr_mult != PROTOCOLS[config.recipe.protocol].topo_lr_mult:
+        parts.append(f"m{config.recipe.topo_lr_mult:g}")
+    if (topography.height, topography.width) != (usual.height, usual.width):
+        parts.append(f"{topography.height}x{topography.width}")
+    switches = {
+        "rook": topography.neighbours == 4,
+        "torus": topography.torus,
+        "permuted": topography.permuted and not silent,
+        "norm": topography.batch_norm,
+        topography.init: topography.init != usual.init,
+    }
+    return "-".join([*parts, *(name for name, on in switches.items() if on)])
+
+
+def as_protocol(config: RunConfig) -> bool:
+    """Whether a run's arm says all that it sets otherwise than its protocol does; if not (it was shortened, say), it
+    proves and refutes no claim."""
+    usual = PROTOCOLS[config.recipe.protocol]
+    recipe = replace(config.recipe, topo_lr_mult=usual.topo_lr_mult)
+    return recipe == usual and config.arm == arm_of(config)

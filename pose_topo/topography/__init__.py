@@ -1,0 +1,1 @@
+"""How topographic a channel grid is: measures of arrays. Nothing here opens a network."""

@@ -1,0 +1,233 @@
+"""Which joint does each channel serve, and do the channels of one joint lie together?
+
+A label is the index of a joint, or -1 for a channel that serves none. Neighbours are always rook here,
+whatever graph a loss used: with queen neighbours a checkerboard of two joints would count as two connected
+regions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from pose_topo.study import joints
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography.inference import p_values, permutation_blocks
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelNull:
+    """A measure with the labels permuted: its mean and sd, and the one-sided p of the observed one."""
+
+    mean: float
+    sd: float
+    p: float
+
+
+def labels(strength: NDArray[np.float64]) -> Labels:
+    """The joint with the largest |head weight| of each channel, (K, C) -> (C,); the first of equal ones.
+
+    -1 where all weights of a channel are zero or one is not finite.
+
+    Raises:
+        ValueError: `strength` is not (K, C) with K at least 1.
+    """
+    size = np.abs(np.asarray(strength, np.float64))
+    if size.ndim != 2 or len(size) == 0:
+        raise ValueError(f"strength {size.shape}: give (joints, channels)")
+    known = np.isfinite(size).all(axis=0) & (size > 0).any(axis=0)
+    return np.where(known, size.argmax(axis=0), -1).astype(np.int64)
+
+
+def units(labels: Labels, count: int = joints.K) -> Labels:
+    """How many channels serve each joint, (count,).
+
+    Raises:
+        ValueError: a label is not below `count`.
+    """
+    if labels.size and labels.max() >= count:
+        raise ValueError(f"label {labels.max()}: there are only {count} joints")
+    return np.bincount(labels[labels >= 0], minlength=count).astype(np.int64)
+
+
+def _labelled_pairs(labels: Labels, lattice: Lattice) -> NDArray[np.int64]:
+    """Rook pairs (E, 2) of which both channels have a label."""
+    if labels.shape != (lattice.channels,):
+        raise ValueError(f"labels {labels.shape}: the grid has {lattice.channels} channels")
+    pairs = replace(lattice, neighbours=4).edges()
+    return pairs[(labels[pairs] >= 0).all(axis=1)]
+
+
+def contiguity(labels: Labels, lattice: Lattice) -> float | None:
+    """Share of rook neighbour pairs with equal label.
+
+    Pairs with an unlabelled channel are left out; None where no pair is left.
+
+    Raises:
+        ValueError: there is not one label a channel.
+    """
+    pairs = _labelled_pairs(labels, lattice)
+    return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
+
+
+def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> LabelNull | None:
+    """Contiguity when the labels are permuted over the labelled channels. None without pairs.
+
+    This, and not 1/16, is chance: joints that own many channels meet themselves more often.
+
+    Raises:
+        ValueError: there is not one label a channel, or `permutations` is below 1.
+    """
+    pairs, observed = _labelled_pairs(labels, lattice), contiguity(labels, lattice)
+    if observed is None:
+        return None
+    owned = np.flatnonzero(labels >= 0)
+    first, second = np.searchsorted(owned, pairs).T  # places among the labelled channels
+    shares = []
+    for orders in permutation_blocks(len(owned), permutations, seed, 256):
+        shuffled = labels[owned][orders].T
+        shares.append((shuffled[first] == shuffled[second]).mean(axis=0))
+    null = np.concatenate(shares)
+    p = p_values(np.array([observed]), null[:, None])[0]
+    return LabelNull(float(null.mean()), float(null.std()), float(p))
+
+
+def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> list[float | None]:
+    """z of the number of rook pairs within each label: do the channels of one joint meet more often than chance?
+
+    The BB join count with its exact moments when the labels are permuted over the labelled channels (non-free
+    sampling; Cliff & Ord 1981, ch. 2). With J pairs, of which M pairs of pairs share a channel, n of N channels
+    labelled k and p_m = n(n-1)...(n-m+1) / (N(N-1)...(N-m+1)): mean J p_2, second moment
+    J p_2 + 2 M p_3 + (J^2 - J - 2 M) p_4.
+
+    Returns:
+        `count` values; None where the count cannot vary (a label with fewer than two channels, or with all).
+
+    Raises:
+        ValueError: there is not one label a channel, or a label is not below `count`.
+    """
+    pairs, owned = _labelled_pairs(labels, lattice), units(labels, count)
+    same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
+    found = np.bincount(labels[pairs[same, 0]], minlength=count)
+    degree = np.bincount(pairs.ravel(), minlength=len(labels)).astype(float)
+    joined, sharing, total = len(pairs), float((degree * (degree - 1)).sum()), int(owned.sum())
+    result: list[float | None] = []
+    for here, size in zip(found.tolist(), owned.tolist(), strict=True):
+        p2, p3, p4 = (_share_of_tuples(size, total, length) for length in (2, 3, 4))
+        mean = joined * p2
+        variance = mean + sharing * p3 + (joined**2 - joined - sharing) * p4 - mean**2
+        result.append((here - mean) / variance**0.5 if variance > 1e-9 * max(1.0, mean) else None)
+    return result
+
+
+def _share_of_tuples(size: int, total: int, length: int) -> float:
+    """The chance that `length` different channels, drawn among `total`, are all among the `size` of one label."""
+    if size < length:
+        return 0.0
+    return float(np.prod([(size - i) / (total - i) for i in range(length)]))
+
+
+def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
+    """The sizes, largest first, of the rook-connected regions of each label that occurs.
+
+    Unlabelled channels form no region.
+
+    Raises:
+        ValueError: there is not one label a channel.
+    """
+    pairs = _labelled_pairs(labels, lattice)
+    first, second = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]].T
+    graph = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(len(labels), len(labels)))
+    count, region = csgraph.connected_components(graph, directed=False)
+    sizes, owner = np.bincount(region, minlength=count), np.empty(count, np.int64)
+    owner[region] = labels
+    return {
+        int(label): sorted(sizes[owner == label].tolist(), reverse=True) for label in np.unique(owner) if label >= 0
+    }
+
+
+def component_count(labels: Labels, lattice: Lattice) -> int:
+    """The number of connected regions over all labels."""
+    return sum(len(sizes) for sizes in components(labels, lattice).values())
+
+
+def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, seed: int = 0) -> LabelNull | None:
+    """The number of connected regions when the labels are permuted over the labelled channels; p for as few as found.
+
+    None without pairs.
+
+    Raises:
+        ValueError: there is not one label a channel, or `permutations` is below 1.
+    """
+    pairs, owned = _labelled_pairs(labels, lattice), np.flatnonzero(labels >= 0)
+    if len(pairs) == 0:
+        return None
+    first, second = np.searchsorted(owned, pairs).T
+    counts = []
+    for orders in permutation_blocks(len(owned), permutations, seed, 256):
+        shuffled = labels[owned][orders]  # (B, L)
+        grid, edge = np.nonzero(shuffled[:, first] == shuffled[:, second])
+        ends = grid * len(owned) + first[edge], grid * len(owned) + second[edge]
+        # all permuted grids as one graph of separate parts
+        graph = sparse.coo_array((np.ones(len(grid)), ends), shape=(shuffled.size, shuffled.size))
+        _, region = csgraph.connected_components(graph, directed=False)
+        by_grid = region.reshape(shuffled.shape)
+        counts.append([len(np.unique(regions)) for regions in by_grid])
+    null = np.concatenate(counts).astype(float)
+    observed = np.array([-float(component_count(labels, lattice))])
+    return LabelNull(float(null.mean()), float(null.std()), float(p_values(observed, -null[:, None])[0]))
+
+
+# ---- How long are the wires that a joint needs to gather its channels?
+#
+# If each channel is joined to its joint by a wire whose cost grows with length and weight, a map that keeps the
+# channels of a joint together is cheap (wiring economy: Jacobs & Jordan 1992, J. Cogn. Neurosci. 4, 323-336; for whole
+# maps Koulakov & Chklovskii 2001, Neuron 29, 519-527). The length of joint k is
+#
+#     min over places j of sum_c |w_kc| d(c, j) / sum_c |w_kc|
+#
+# with d the grid distance in cells: the mean distance, weighted by |w|, to the place where the joint is cheapest to
+# read. Small is short. It is a length per unit of weight, hence blind to the size of the weights.
+
+Array = NDArray[np.float64]
+
+
+def lengths(strength: Array, lattice: Lattice) -> Array:
+    """Wiring length in cells of every joint, (K, C) -> (K,); NaN where all its weights are zero or one is not finite.
+
+    Raises:
+        ValueError: `strength` is not (K, C) for the lattice's C channels.
+    """
+    return _shortest(_shares(strength, lattice), lattice.distances())
+
+
+def permutation_null(strength: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Array:
+    """`lengths` with the channels permuted on the grid, the same permutation for all joints, (P, K).
+
+    Raises:
+        ValueError: as `lengths`, or `permutations` is below 1.
+    """
+    shares, apart = _shares(strength, lattice), lattice.distances()
+    blocks = permutation_blocks(lattice.channels, permutations, seed, 64)
+    return np.concatenate([_shortest(shares[:, orders].transpose(1, 0, 2), apart) for orders in blocks])
+
+
+def _shares(strength: Array, lattice: Lattice) -> Array:
+    """Each joint's weights as shares that sum to 1, (K, C); a row of NaN where there are none."""
+    size = np.abs(np.asarray(strength, np.float64))
+    if size.ndim != 2 or size.shape[1] != lattice.channels:
+        raise ValueError(f"strength {size.shape}: give (joints, {lattice.channels})")
+    known = np.isfinite(size).all(axis=1, keepdims=True) & (size > 0).any(axis=1, keepdims=True)
+    safe = np.where(known, size, 1.0)
+    safe = safe / safe.max(axis=1, keepdims=True)
+    return np.where(known, safe / safe.sum(axis=1, keepdims=True), np.nan)
+
+
+def _shortest(shares: Array, apart: Array) -> Array:
+    return (shares @ apart).min(axis=-1)
