@@ -12,12 +12,14 @@ from pose_topo.commands import download as fetch
 from pose_topo.commands import pictures as use
 from pose_topo.commands.app import app
 from pose_topo.core.errors import one_line
+from pose_topo.core.log import show_messages
 
 __all__ = ["app", "doctor", "fetch", "main", "results", "train", "use"]
 
 
 def main() -> None:
     """Run the command line; an error is one line and an exit code."""
+    show_messages()
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # welcome after the command, too
     try:

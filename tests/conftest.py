@@ -1,10 +1,13 @@
 """A tiny rendered data set, shared by every test that needs pictures."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pose_topo.core.log import line, log
 from pose_topo.rendering.folder import render_dataset
 
 
@@ -22,6 +25,26 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     os.environ["POSE_TOPO_CACHE"] = str(folder)
     return folder
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(line(record))
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """The messages of a test, as the console would print them."""
+    handler, level = _Lines(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield handler.lines
+    log.removeHandler(handler)
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     config = RunConfig("topo", "resnet18", DEMO, Data.at(chosen.data), Topography(weight=0.0))
     with tempfile.TemporaryDirectory() as work:
-        people, _ = present_people(config.data, lambda _: None, Path(work))
+        people, _ = present_people(config.data, Path(work))
         settings = CropSettings(DEMO.framing, DEMO.input_size, DEMO.antialias)
         store = open_or_build(people, Path(config.data.img_dir), settings, Path(work), workers=1, progress=False)
         batches = Batches(store, people, np.arange(len(people)), DEMO, CPU)

@@ -24,10 +24,10 @@ from pose_topo.bench.costs import (
     spatial_loss_cost,
     step_cost,
 )
-from pose_topo.bench.timing import quiet
 from pose_topo.core import provenance
 from pose_topo.core.devices import pick_device, pick_precision
 from pose_topo.core.errors import PoseTopoError, one_line
+from pose_topo.core.log import log, show_messages
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
 from pose_topo.study.config import Data, RunConfig, Topography
@@ -42,12 +42,11 @@ def measure(
     *,
     score: int | None = None,
     compiled: bool = False,
-    say: Callable[[str], None] = quiet,
 ) -> dict[str, Any]:
     """All of it, on the first `count` people of a data set, of whom `score` (default: all) are scored; stores are built
     below `work`."""
-    device = pick_device(config.device, quiet)
-    everyone, _ = present_people(data, quiet, work / "cache")
+    device = pick_device(config.device, warn=False)
+    everyone, _ = present_people(data, work / "cache")
     recipe = config.recipe
     count = min(count, len(everyone)) // recipe.batch_size * recipe.batch_size  # whole batches only
     if not count:
@@ -55,7 +54,7 @@ def measure(
     people = everyone.take(np.arange(count))
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
     photographs = Path(data.img_dir)
-    say("measuring: crops")
+    log.info("measuring: crops")
     found, store = crops_cost(people, photographs, settings, work)
     parts: dict[str, Callable[[], dict[str, float]]] = {
         "photographs of 720p and 1080p": lambda: sized_crops_cost(everyone, photographs, settings, work),
@@ -65,7 +64,7 @@ def measure(
         "spatial losses": lambda: spatial_loss_cost(device),
     }
     for name, part in parts.items():
-        say(f"measuring: {name}")
+        log.info(f"measuring: {name}")
         found |= part()
     origin = provenance.collect(device, pick_precision(config.precision, device), "", 0)
     kept = ("commit", "device", "cuda", "driver", "torch", "python", "threads", "precision")
@@ -94,6 +93,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--compiled", action="store_true", help="measure torch.compile, too (a minute more)")
     options = parser.parse_args()
+    show_messages()
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = PROTOCOLS[options.protocol]
@@ -103,19 +103,15 @@ def main() -> None:
     config = RunConfig("topo", options.arch, recipe, data, Topography(), device=options.device)
     work = Path(tempfile.mkdtemp(prefix="pose_topo_bench"))
     try:
-        result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled, say=_say)
+        result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled)
     except PoseTopoError as error:
         line, code = one_line(error)
-        _say(line)
+        print(line, file=sys.stderr)
         sys.exit(code)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(result, indent=2, sort_keys=True))
     print(table(result), file=sys.stderr)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

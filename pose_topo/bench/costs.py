@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from pose_topo.bench.timing import milliseconds, quiet, side_by_side, utilisation
+from pose_topo.bench.timing import milliseconds, side_by_side, utilisation
 from pose_topo.core import provenance
 from pose_topo.core.devices import autocast, pick_precision, prepare_device, seed_everything
 from pose_topo.data import geometry
@@ -133,7 +133,7 @@ def crops_cost(
             list(pool.map(_decoded, paths))
 
     def build() -> CropStore:
-        return open_or_build(people, img_dir, settings, next(caches), workers=workers, progress=False, say=quiet)
+        return open_or_build(people, img_dir, settings, next(caches), workers=workers, progress=False)
 
     alone, built = side_by_side({"decode": decode, "build": build}, CPU).values()
     cost = {

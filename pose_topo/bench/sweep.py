@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from pose_topo.bench.costs import endless, trainer
-from pose_topo.bench.timing import quiet, side_by_side, utilisation
+from pose_topo.bench.timing import side_by_side, utilisation
 from pose_topo.core import provenance
 from pose_topo.core.devices import pick_device, pick_precision, prepare_device
 from pose_topo.data.batches import Batches
@@ -72,14 +72,14 @@ def main() -> None:
     parser.add_argument("--compiled", action="store_true", help="under torch.compile")
     options = parser.parse_args()
     recipe, data = PROTOCOLS[options.protocol], Data.at(options.data)
-    device = pick_device(options.device, quiet)
+    device = pick_device(options.device, warn=False)
     prepare_device(device, None, deterministic=False)
     rows = []
     with tempfile.TemporaryDirectory(prefix="pose_topo_bench") as work:
-        people, _ = present_people(data, quiet, Path(work))
+        people, _ = present_people(data, Path(work))
         people = people.take(slice(0, options.people))  # type: ignore[arg-type]
         settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
-        store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False, say=quiet)
+        store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False)
         for arch in options.archs:
             for size in options.batch_sizes:
                 config = RunConfig("topo", arch, replace(recipe, batch_size=size), data, Topography())

@@ -14,10 +14,6 @@ TIMES = 3  # each thing is timed, after once to warm up ...
 LONG = 20_000.0  # ... or once, where that took so many ms: the machine's ups and downs are in it already
 
 
-def quiet(_text: str) -> None:
-    """Status lines have no place among the numbers."""
-
-
 def milliseconds(action: Callable[[], Any], device: torch.device) -> float:
     """The median time of `action`, after one call to warm up."""
     return side_by_side({"": action}, device)[""]

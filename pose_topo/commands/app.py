@@ -27,11 +27,6 @@ app = typer.Typer(
 )
 
 
-def say(text: str) -> None:
-    """Status goes to stderr; stdout is for results."""
-    typer.echo(text, err=True)
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)

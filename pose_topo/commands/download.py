@@ -1,4 +1,4 @@
-"""download: data sets, weights and published networks."""
+"""download: data sets and weights."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
-from pose_topo.commands.app import app, say
+from pose_topo.commands.app import app
+from pose_topo.core.log import log
 
 
 @app.command("download")
 def download(
     target: Annotated[
         str,
-        typer.Argument(help="mpii, images, annotations, split, weights, reference, checkpoints, gdrive or synthetic."),
+        typer.Argument(help="mpii, images, annotations, split, weights, reference, gdrive or synthetic."),
     ],
-    data: Annotated[
-        Path | None, typer.Option(help="Folder to fill [default: mpii; for checkpoints: checkpoints].")
-    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("mpii"),
     people: Annotated[int, typer.Option(help="synthetic: how many annotated people.")] = 2000,
     seed: Annotated[int, typer.Option(help="synthetic: seed of the renderer.")] = 0,
     arch: Annotated[str | None, typer.Option(help="weights: which ResNet, or all [default: resnet50].")] = None,
@@ -34,16 +33,15 @@ def download(
     ] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
 ) -> None:
-    """Fetch and verify MPII, its split, ImageNet weights, published networks; or render the synthetic data set."""
-    data = data or Path("checkpoints" if target == "checkpoints" else "mpii")
+    """Fetch and verify MPII, its split, ImageNet weights; or render the synthetic data set."""
     if target == "synthetic":
         from pose_topo.rendering.folder import render_dataset, synthetic_size
 
         if dry_run:
-            say(f"would render {people:,} people, seed {seed}, into {data} (about {synthetic_size(people)})")
+            log.info(f"would render {people:,} people, seed {seed}, into {data} (about {synthetic_size(people)})")
             return
         manifest = render_dataset(data, people, seed, progress=progress)
-        say(
+        log.info(
             f"{data}: {manifest['people']:,} people in {manifest['images']:,} photographs, "
             f"version {manifest['version']}"
         )
@@ -59,7 +57,6 @@ def download(
         source=source,
         cache=cache_folder(cache_dir),
         dry_run=dry_run,
-        say=say,
         arch=arch or ("resnet50" if target == "weights" else None),
         policy=Policy(progress=progress),
     )

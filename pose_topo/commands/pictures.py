@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from pose_topo.commands.app import DataOptions, app, as_command, one_of, say
+from pose_topo.commands.app import DataOptions, app, as_command, one_of
 from pose_topo.core.errors import UsageError
+from pose_topo.core.log import log
 from pose_topo.study.config import Recipe
 from pose_topo.study.protocols import PROTOCOLS
 
@@ -109,9 +110,9 @@ def predict(checkpoint: Path, photos: list[Path], chosen: PredictOptions) -> Non
 
     values = dataclasses.asdict(chosen)
     boxes = tuple(parse_box(text) for text in values.pop("box") or ())
-    read, skipped = predict_photographs(checkpoint, photos, boxes=boxes, say=say, **values)
+    read, skipped = predict_photographs(checkpoint, photos, boxes=boxes, **values)
     and_skipped = f"; {skipped} skipped" if skipped else ""
-    say(f"written: {chosen.out / 'keypoints.json'}, {read} photograph{'s' * (read != 1)}{and_skipped}")
+    log.info(f"written: {chosen.out / 'keypoints.json'}, {read} photograph{'s' * (read != 1)}{and_skipped}")
 
 
 @app.command("show")
@@ -125,10 +126,10 @@ def show(chosen: ShowOptions) -> None:
     recipe = chosen.recipe()
     from pose_topo.stages.show import show_sample, show_worst
 
-    where = {"split": chosen.split, "count": chosen.count, "cache": chosen.cache_dir, "say": say}
+    where = {"split": chosen.split, "count": chosen.count, "cache": chosen.cache_dir}
     if chosen.worst is None:
         shown = show_sample(chosen.where(), chosen.out, recipe, seed=chosen.seed, **where)
     else:
         how = {"device": chosen.device, "precision": chosen.precision, "progress": chosen.progress}
         shown = show_worst(chosen.worst, chosen.where(), chosen.out, **how, **where)
-    say(f"written: {chosen.out}, {shown} people")
+    log.info(f"written: {chosen.out}, {shown} people")

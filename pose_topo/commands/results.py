@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer import Option
 
-from pose_topo.commands.app import DataOptions, app, as_command, say
+from pose_topo.commands.app import DataOptions, app, as_command
 from pose_topo.core.errors import UsageError
+from pose_topo.core.log import log
 from pose_topo.study.config import Data
 
 
@@ -121,7 +122,7 @@ def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
             flip_test=chosen.flip,
             **_shared(chosen),
         )
-        say(f"written: {out / 'evaluation.json'}")
+        log.info(f"written: {out / 'evaluation.json'}")
     typer.echo(report.evaluation(result))
 
 
@@ -137,7 +138,7 @@ def compare(
 
     typer.echo(report.comparison(compare_results(first, second, out)))
     if out is not None:
-        say(f"written: {out / 'comparison.json'}")
+        log.info(f"written: {out / 'comparison.json'}")
 
 
 @app.command("analyze")
@@ -149,7 +150,7 @@ def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
 
         out = chosen.out or Path("out/group")
         compared = group.analyze_group(runs, out)
-        say(f"written: {out / 'group.json'}")
+        log.info(f"written: {out / 'group.json'}")
         typer.echo(group.table(compared))
         return
     if len(runs) > 1:
@@ -167,7 +168,7 @@ def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
         extras=extras,
         **_shared(chosen),
     )
-    say(f"written: {out / 'analysis.json'}")
+    log.info(f"written: {out / 'analysis.json'}")
     typer.echo(summary(result))
 
 
@@ -186,5 +187,4 @@ def _shared(chosen: ResultOptions) -> dict[str, Any]:
         "precision": chosen.precision,
         "cache": chosen.cache_dir,
         "progress": chosen.progress,
-        "say": say,
     }

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from pose_topo.commands.app import DataOptions, app, as_command, say
+from pose_topo.commands.app import DataOptions, app, as_command
 from pose_topo.core.errors import UsageError
+from pose_topo.core.log import hide_messages, log
 from pose_topo.study.config import TOPO_LOSSES, Recipe, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS, arm_of
 
@@ -225,31 +226,26 @@ def _train(chosen: TrainOptions) -> None:
 
     run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
     resume, team = chosen.resume == "auto", team_from_environment()
-    aloud = say if team.writer else _silently
+    if not team.writer:
+        hide_messages()
     # what cannot be is refused before anything is read: a network nobody can build, no data, weights not to be had
-    pick_device(team.device(config.device), _silently)  # the training says it
+    pick_device(team.device(config.device), warn=False)  # the training says it
     build_model(config)
     if team.writer:
         check_run(run, config, resume=resume, overwrite=chosen.overwrite)
     check_layout(config.data)
     if config.recipe.pretrained and (chosen.overwrite or not (run / "last.pt").is_file()):
-        imagenet_file(config, chosen.cache_dir, aloud)
+        imagenet_file(config, chosen.cache_dir)
     progress = chosen.progress and team.writer
-    dataset = prepare(
-        config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress, say=aloud
-    )
+    dataset = prepare(config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress)
     if chosen.overwrite and team.writer:
         (run / runs.WANDB_ID).unlink(missing_ok=True)  # another run is another log
     wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
-    after = hooks.chosen_hooks(run, dataset, config, **wanted, say=aloud) if team.writer else ()
-    around = Surroundings(chosen.cache_dir, progress, after, team, aloud)
+    after = hooks.chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
+    around = Surroundings(chosen.cache_dir, progress, after, team)
     history = train(config, dataset, run, around, resume=resume, overwrite=chosen.overwrite)
     last = history[-1]
-    aloud(
+    log.info(
         f"{run}: epoch {last['epoch']}, validation PCKh@0.5 {last['val_pckh']:.2f} (no flip test); "
         f"next: pose-topo evaluate {run}"
     )
-
-
-def _silently(_text: str) -> None:
-    """What the processes other than the writer say."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
 
 import torch
 
 from pose_topo.core.errors import UsageError
+from pose_topo.core.log import log
 
 
-def pick_device(name: str, say: Callable[[str], None] = print) -> torch.device:
+def pick_device(name: str, *, warn: bool = True) -> torch.device:
     """ "auto", "cpu", "cuda" (the first GPU) or "cuda:N"; falls back to the CPU, saying so, where there is no CUDA.
 
     A GPU always comes with its number: `torch.cuda.set_device` takes no other, and tensors' devices compare equal.
@@ -25,7 +25,8 @@ def pick_device(name: str, say: Callable[[str], None] = print) -> torch.device:
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise UsageError(f"--device {name}: give auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
-        say(f"warning: --device {name}: no CUDA here, going on with the CPU")
+        if warn:
+            log.warning(f"--device {name}: no CUDA here, going on with the CPU")
         return torch.device("cpu")
     if kind == "cpu":
         return torch.device("cpu")

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import atomic_path, locked, read_json, write_json
+from pose_topo.core.log import log
 from pose_topo.data import geometry
 from pose_topo.data.crops import CropSettings, KeptArrays, keep_freed_memory, read_photograph, squeeze, warp_people
 from pose_topo.data.people import People
@@ -129,7 +130,6 @@ def build(
     *,
     workers: int | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Make the store `folder`, or finish the interrupted build beside it.
 
@@ -137,7 +137,7 @@ def build(
         PoseTopoError: no room on the disk, or more than 1% of the photographs unreadable.
     """
     partial = folder.with_name(folder.name + ".partial")
-    crops, index = _open_partial(partial, len(people), settings.side, say)
+    crops, index = _open_partial(partial, len(people), settings.side)
     jobs = list(_jobs(people, img_dir, settings, np.flatnonzero(index.state == ABSENT)))
     try:
         with (
@@ -160,7 +160,7 @@ def build(
     partial.replace(folder)
 
 
-def _open_partial(partial: Path, count: int, side: int, say: Callable[[str], None]) -> tuple[np.memmap, _Index]:
+def _open_partial(partial: Path, count: int, side: int) -> tuple[np.memmap, _Index]:
     """The array to fill, and what of it is filled already."""
     crops_path, index_path = partial / "crops.npy", partial / "index.npz"
     if index_path.is_file():
@@ -168,15 +168,15 @@ def _open_partial(partial: Path, count: int, side: int, say: Callable[[str], Non
             crops = np.lib.format.open_memmap(crops_path, "r+")
             index = _checked(crops, index_path)
         except Exception as error:  # broken bytes raise whatever their readers meet first
-            say(f"{partial} is damaged ({' '.join(str(error).split())[:120]}): beginning anew")
+            log.info(f"{partial} is damaged ({' '.join(str(error).split())[:120]}): beginning anew")
         else:
-            say(f"going on with {partial}: {(index.state == ABSENT).sum():,} of {count:,} crops are left")
+            log.info(f"going on with {partial}: {(index.state == ABSENT).sum():,} of {count:,} crops are left")
             return crops, index
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     needed = count * side * side * 3
     _check_room(needed, partial)
-    say(f"cropping {count:,} people to {side} x {side} px: {needed / 1e9:.2f} GB in {partial.parent}")
+    log.info(f"cropping {count:,} people to {side} x {side} px: {needed / 1e9:.2f} GB in {partial.parent}")
     crops = np.lib.format.open_memmap(crops_path, "w+", np.uint8, (count, side, side, 3))
     _reserve(crops_path, needed)
     index = _Index(np.zeros(count, np.uint8), np.zeros(count, np.uint32), np.zeros((count, 2, 3)))
@@ -313,7 +313,6 @@ def open_or_build(
     *,
     workers: int | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = print,
 ) -> CropStore:
     """Open the store of these people, building it first if it is not there.
 
@@ -324,9 +323,9 @@ def open_or_build(
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         waiting = f"another process is building the crops in {folder}; waiting for it"
-        with locked(folder.with_name(folder.name + ".lock"), lambda: say(waiting)):
+        with locked(folder.with_name(folder.name + ".lock"), lambda: log.info(waiting)):
             if not manifest.is_file():  # else another process built it while this one waited
-                build(people, img_dir, settings, folder, workers=workers, progress=progress, say=say)
+                build(people, img_dir, settings, folder, workers=workers, progress=progress)
     return open_store(folder)
 
 

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import atomic_path, cache_folder, sha256_file
+from pose_topo.core.log import log
 from pose_topo.data.crop_store import CropStore, open_or_build
 from pose_topo.data.crops import CropSettings
 from pose_topo.data.mpii import Census, load_people
@@ -101,7 +101,6 @@ def prepare(
     cache: Path | None = None,
     workers: int | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = print,
 ) -> Dataset:
     """Parse, leave out what cannot be used (saying so), split, and crop.
 
@@ -109,18 +108,18 @@ def prepare(
         PoseTopoError: the data are missing, broken, or too few.
     """
     cache = cache or cache_folder()
-    people, split = divide(data, recipe, seed=seed, cache=cache, say=say)
+    people, split = divide(data, recipe, seed=seed, cache=cache)
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
-    store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress, say=say)
+    store = open_or_build(people, Path(data.img_dir), settings, cache, workers=workers, progress=progress)
     for name in store.manifest["unreadable"]:
-        say(f"warning: {Path(data.img_dir) / name} is unreadable: its people are skipped")
+        log.warning(f"{Path(data.img_dir) / name} is unreadable: its people are skipped")
     if not store.ok.all():
-        say(f"{int((~store.ok).sum()):,} people left out: photograph unreadable")
-        split = _readable(split, store.ok, data, say)
+        log.info(f"{int((~store.ok).sum()):,} people left out: photograph unreadable")
+        split = _readable(split, store.ok, data)
     return Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
 
 
-def _readable(split: Split, ok: NDArray[np.bool_], data: Data, say: Callable[[str], None]) -> Split:
+def _readable(split: Split, ok: NDArray[np.bool_], data: Data) -> Split:
     """The split without the people whose photographs are unreadable, who are no longer a published split's."""
     left = replace(split, train=split.train[ok[split.train]], val=split.val[ok[split.val]])
     if not (len(left.train) and len(left.val)):
@@ -134,23 +133,21 @@ def _readable(split: Split, ok: NDArray[np.bool_], data: Data, say: Callable[[st
             f"the tompson split is not the published one: {lost}; fetch the named ones again or give "
             "--accept-split-mismatch"
         )
-    say(f"warning: not the published tompson split: {lost}")
+    log.warning(f"not the published tompson split: {lost}")
     return replace(left, mismatch="; ".join(filter(None, (split.mismatch, lost))))
 
 
-def divide(
-    data: Data, recipe: Recipe, *, seed: int, cache: Path | None = None, say: Callable[[str], None] = print
-) -> tuple[People, Split]:
+def divide(data: Data, recipe: Recipe, *, seed: int, cache: Path | None = None) -> tuple[People, Split]:
     """The people that a recipe admits, and who of them is held out; no photograph is opened.
 
     Raises:
         PoseTopoError: the data are missing, broken, or too few.
     """
-    annotated, census = present_people(data, say, cache)
+    annotated, census = present_people(data, cache)
     people = select(annotated, recipe)
     census = census.leave_out(f"not admitted by the {recipe.protocol} protocol", len(annotated) - len(people))
     for line in census.lines():
-        say(line)
+        log.info(line)
     split = make_split(
         people,
         recipe.split,
@@ -162,7 +159,7 @@ def divide(
         accept_mismatch=data.accept_split_mismatch,
     )
     if split.mismatch:
-        say(f"warning: not the published {split.rule} split: {split.mismatch}")
+        log.warning(f"not the published {split.rule} split: {split.mismatch}")
     return people, split
 
 
@@ -189,7 +186,7 @@ def check_layout(data: Data) -> None:
         )
 
 
-def present_people(data: Data, say: Callable[[str], None] = print, cache: Path | None = None) -> tuple[People, Census]:
+def present_people(data: Data, cache: Path | None = None) -> tuple[People, Census]:
     """The annotated people whose photograph is on the disk, and the census of everybody else.
 
     Raises:
@@ -208,7 +205,7 @@ def present_people(data: Data, say: Callable[[str], None] = print, cache: Path |
     missing = sorted(set(people.take(~here).names))
     if missing:
         named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
-        say(f"warning: {len(missing)} annotated photographs are missing from {folder} and skipped: {named}")
+        log.warning(f"{len(missing)} annotated photographs are missing from {folder} and skipped: {named}")
     return people.take(here), census.leave_out("photograph missing", int((~here).sum()))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, locked
+from pose_topo.core.log import log
 from pose_topo.download import local
 from pose_topo.download.archives import (
     extract_images,
@@ -22,8 +23,6 @@ from pose_topo.download.archives import (
 from pose_topo.download.catalog import Remote, mismatch
 from pose_topo.download.transfer import Partial, Policy, fetch_verified, fetched_mismatch, urls_for
 
-Say = Callable[[str], object]
-
 
 @dataclass(frozen=True)
 class Job:
@@ -34,7 +33,6 @@ class Job:
     source: Path | None = None
     deep: bool = False  # look into the source's subfolders
     network: bool = True  # else only the source may serve
-    say: Say = print
     policy: Policy = field(default_factory=Policy)
 
 
@@ -161,14 +159,14 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
     try:
         steps = plan(remotes, job)
         if licence and any(step.why for step in steps):
-            job.say(licence)
+            log.info(licence)
         if dry_run:
             return [_announce(step, job) for step in steps]
         if all(step.why is None for step in steps):
             return [_kept(step, job) for step in steps]  # no lock: a complete folder may be read-only
         check_disk(steps, job.root)
         waiting = f"{job.root}: another process is fetching into it; waiting for it"
-        with locked(job.root / ".download.lock", lambda: job.say(waiting)):
+        with locked(job.root / ".download.lock", lambda: log.info(waiting)):
             steps = plan(remotes, job)
             done = {step.remote: _obtain(step, job) for step in sorted(steps, key=lambda step: step.fetches)}
             return [done[step.remote] for step in steps]  # what is on disk was taken before the network was asked
@@ -178,7 +176,7 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
 
 def _kept(step: Step, job: Job) -> Done:
     counted = step.remote.folder is not None and not was_extracted(step.final)
-    job.say(f"{step.final}: there" + (" (its images were counted)" if counted else " and verified"))
+    log.info(f"{step.final}: there" + (" (its images were counted)" if counted else " and verified"))
     return Done(step.remote.name, step.final, "kept")
 
 
@@ -198,7 +196,7 @@ def _announce(step: Step, job: Job) -> Done:
         line += f", of which {human(held)} are here" if held else ""
     if remote.is_archive or step.found is not None:
         line += f" -> {step.final}" + (f" (about {human(remote.unpacked)})" if remote.is_archive else "")
-    job.say(f"{remote.name}: {line}; needs {human(step.disk())}, free {human(free_bytes(job.root))}")
+    log.info(f"{remote.name}: {line}; needs {human(step.disk())}, free {human(free_bytes(job.root))}")
     return Done(remote.name, step.final, "planned")
 
 
@@ -206,10 +204,10 @@ def _obtain(step: Step, job: Job) -> Done:
     if step.why is None:
         return _kept(step, job)
     if step.found is None and not job.network:
-        job.say(f"{step.final}: {step.why}, and {job.source} does not hold it")
+        log.info(f"{step.final}: {step.why}, and {job.source} does not hold it")
         return Done(step.remote.name, step.final, "absent")
     if os.path.lexists(step.final):
-        job.say(f"{step.final}: {step.why}; it will be set aside as {step.final.name}.replaced")
+        log.info(f"{step.final}: {step.why}; it will be set aside as {step.final.name}.replaced")
     if step.found is None:
         return _from_network(step, job)
     if local.is_archive_of(step.remote, step.found):
@@ -222,24 +220,24 @@ def _obtain(step: Step, job: Job) -> Done:
     else:
         local.take_file(step.found, step.remote, step.final)
         action = "copied"
-    job.say(f"{step.final}: {action} from {step.found}")
+    log.info(f"{step.final}: {action} from {step.found}")
     return Done(step.remote.name, step.final, action)
 
 
 def _from_network(step: Step, job: Job) -> Done:
     remote, store = step.remote, step.store
     if not remote.is_archive:
-        fetch_verified(remote, store, step.urls, job.policy, job.say)
-        job.say(f"{step.final}: fetched and verified")
+        fetch_verified(remote, store, step.urls, job.policy)
+        log.info(f"{step.final}: fetched and verified")
         return Done(remote.name, step.final, "fetched")
     if store.is_file():
-        job.say(f"{store}: there already; checking it")
+        log.info(f"{store}: there already; checking it")
     if fetched_mismatch(store, remote):  # else an earlier call, or a hand, has put it there
         set_aside(store)
         check_disk([step], job.root)  # whose archive was counted as fetched
-        fetch_verified(remote, store, step.urls, job.policy, job.say)
+        fetch_verified(remote, store, step.urls, job.policy)
     done = _extract(step, store, job)
-    job.say(f"{store}: no longer needed ({human(store.stat().st_size)}); it may be removed")
+    log.info(f"{store}: no longer needed ({human(store.stat().st_size)}); it may be removed")
     return done
 
 
@@ -247,7 +245,7 @@ def _extract(step: Step, archive: Path, job: Job) -> Done:
     remote, final = step.remote, step.final
     if remote.folder is not None:
         number = extract_images(archive, remote.folder, final, remote.count, job.policy.progress)
-        job.say(f"{final}: {number:,} images extracted")
+        log.info(f"{final}: {number:,} images extracted")
     elif remote.member is not None:
         with atomic_path(final) as temporary:
             extract_zip_member(archive, remote.member, temporary)
@@ -255,5 +253,5 @@ def _extract(step: Step, archive: Path, job: Job) -> Done:
             if wrong:
                 raise PoseTopoError(f"{archive}: its {remote.member} {wrong}; not used")
             set_aside(final)
-        job.say(f"{final}: extracted and verified")
+        log.info(f"{final}: extracted and verified")
     return Done(remote.name, final, "extracted")

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.log import log
 from pose_topo.download import local
 from pose_topo.download.catalog import DRIVE_FOLDER, LICENCE, TARGETS, WEIGHTS
-from pose_topo.download.fetch import Done, Job, Say, check_disk, human, plan, run
-from pose_topo.download.published import LIST, published_checkpoints
+from pose_topo.download.fetch import Done, Job, check_disk, human, plan, run
 from pose_topo.download.transfer import Policy
 from pose_topo.download.weights import fetch_weights
 
 URL = f"https://drive.google.com/drive/folders/{DRIVE_FOLDER}"
 
 
-def fetch_drive_folder(folder: Path, say: Callable[[str], object]) -> None:
+def fetch_drive_folder(folder: Path) -> None:
     """Fetch the Drive folder into `folder`, resuming what an earlier call left.
 
     Raises:
@@ -29,7 +28,7 @@ def fetch_drive_folder(folder: Path, say: Callable[[str], object]) -> None:
         gdown = importlib.import_module("gdown")
     except ImportError:
         raise PoseTopoError(f"gdown is not installed: pip install gdown, or fetch {URL} by hand") from None
-    say(f"Google Drive: {URL} -> {folder}")
+    log.info(f"Google Drive: {URL} -> {folder}")
     wanted = {"resume": True, "timeout": 60.0, "retries": 5}  # older releases know only the first
     known = inspect.signature(gdown.download_folder).parameters
     options = {name: value for name, value in wanted.items() if name in known}
@@ -61,7 +60,7 @@ def _by_hand(folder: Path, detail: str) -> str:
 
 # ---- The one door to all of it: a target's name, the data folder, and where else to look.
 
-TARGET_NAMES = (*TARGETS, "weights", "checkpoints", "gdrive")
+TARGET_NAMES = (*TARGETS, "weights", "gdrive")
 
 
 def download(
@@ -72,17 +71,14 @@ def download(
     source: Path | None = None,
     cache: Path | None = None,
     dry_run: bool = False,
-    say: Say = print,
     arch: str | None = None,
     policy: Policy | None = None,
-    listing: Path = LIST,
 ) -> list[Done]:
     """Bring a target to `data` (weights: to `cache`), verified; what is there already is left alone.
 
     `mirror` is a base or a full URL tried before the known ones; `source` a file or folder on disk used
     instead of the network for whatever it holds. `dry_run` only says what would be done. `arch` names the
-    weights, or is `all`; `listing` names the published checkpoints. `say` receives every line for
-    the user, the licence among them.
+    weights, or is `all`.
 
     Raises:
         UsageError: target, arch, mirror or source makes no sense.
@@ -91,28 +87,17 @@ def download(
     policy = policy or Policy()
     if target == "weights":
         archs = WEIGHTS if arch == "all" else (arch or "",)
-        options = {"mirror": mirror, "source": source, "dry_run": dry_run, "say": say, "policy": policy}
+        options = {"mirror": mirror, "source": source, "dry_run": dry_run, "policy": policy}
         return [fetch_weights(name, cache, **options) for name in archs]
     if arch is not None:
         raise UsageError(f"an arch belongs to the target weights, not to {target}")
-    job = Job(Path(data), mirror, source, say=say, policy=policy)
+    job = Job(Path(data), mirror, source, policy=policy)
     if target == "gdrive":
         return _from_drive(job, dry_run)
-    if target == "checkpoints":
-        return _published(job, listing, dry_run)
     if target not in TARGETS:
         raise UsageError(f"no target {target!r}: one of {', '.join(TARGET_NAMES)}, synthetic")
     licence = None if target == "reference" else LICENCE
     return run(TARGETS[target], job, dry_run=dry_run, licence=licence)
-
-
-def _published(job: Job, listing: Path, dry_run: bool) -> list[Done]:
-    """The networks somebody has published; that nobody has is no failure, but it is said."""
-    remotes = published_checkpoints(listing)
-    if not remotes:
-        job.say(f"checkpoints: none is published yet ({listing.name} lists none): nothing to fetch")
-        return []
-    return run(remotes, job, dry_run=dry_run)
 
 
 def _from_drive(job: Job, dry_run: bool) -> list[Done]:
@@ -126,17 +111,17 @@ def _from_drive(job: Job, dry_run: bool) -> list[Done]:
         return run(remotes, job)
     if dry_run:
         size = human(sum(step.remote.unpacked or step.remote.about for step in steps if step.why))
-        job.say(
+        log.info(
             f"gdrive: would fetch {URL} (its size is not known; the data are about {size}) -> {folder}, "
             "and take from there what is missing"
         )
         return [Done(step.remote.name, step.final, "planned" if step.why else "kept") for step in steps]
-    job.say(LICENCE)
+    log.info(LICENCE)
     check_disk(steps, job.root)
     try:
-        fetch_drive_folder(folder, job.say)
+        fetch_drive_folder(folder)
     except PoseTopoError as error:
         if not all(local.find(step.remote, folder, sole=False, deep=True) for step in steps if step.why):
             raise
-        job.say(f"{error}; but all that is wanted lies there already")
+        log.info(f"{error}; but all that is wanted lies there already")
     return run(remotes, replace(job, source=folder, deep=True, network=False))

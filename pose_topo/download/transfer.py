@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import write_json
+from pose_topo.core.log import log
 from pose_topo.download.archives import set_aside, zip_mismatch
 from pose_topo.download.catalog import Remote, mismatch
 
@@ -241,7 +242,7 @@ class Wanted:
     hashed: bool = True
 
     def refuse(self, length: int | None) -> None:
-        """Refuse an offered length before anything held is given up for it (a login page, say)."""
+        """Refuse an offered length before anything held is given up for it (a login page)."""
         if length is not None and not self.low <= length <= self.high:
             expected = f"{self.low:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"
             raise FetchError(f"the server offers {length:,} bytes, not {expected}")
@@ -406,9 +407,7 @@ def fetched_mismatch(path: Path, remote: Remote) -> str | None:
         return f"is refused: {error}"
 
 
-def fetch_verified(
-    remote: Remote, path: Path, urls: Sequence[str], policy: Policy, say: Callable[[str], object]
-) -> str:
+def fetch_verified(remote: Remote, path: Path, urls: Sequence[str], policy: Policy) -> str:
     """Bring the verified file to `path` and return the URL it came from.
 
     Raises:
@@ -417,8 +416,8 @@ def fetch_verified(
     reasons = []
     for url in urls:
         try:
-            say(f"{remote.name}: from {url}")
-            _fetch_one(url, remote, path, policy, say)
+            log.info(f"{remote.name}: from {url}")
+            _fetch_one(url, remote, path, policy)
             return url
         except FetchError as error:
             reasons.append(f"{url}: {error}")
@@ -428,11 +427,11 @@ def fetch_verified(
     )
 
 
-def _fetch_one(url: str, remote: Remote, path: Path, policy: Policy, say: Callable[[str], object]) -> None:
+def _fetch_one(url: str, remote: Remote, path: Path, policy: Policy) -> None:
     part = Partial(path)
     wanted = Wanted(*remote.lengths, hashed=remote.checks.hashed or remote.member_checks.hashed)
     whole = transfer(url, part, policy, wanted)
-    say(f"{remote.name}: all bytes are here; checking them")
+    log.info(f"{remote.name}: all bytes are here; checking them")
     wrong = fetched_mismatch(part.path, remote)
     if wrong and not whole:  # joined from several answers, or cut unseen: only a fresh copy can tell
         part.discard()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import cache_folder, user_cache
+from pose_topo.core.log import log
 from pose_topo.download.catalog import WEIGHTS, Remote, mismatch
-from pose_topo.download.fetch import Done, Job, Say, run
+from pose_topo.download.fetch import Done, Job, run
 from pose_topo.download.transfer import Policy
 
 
@@ -59,7 +60,6 @@ def fetch_weights(
     mirror: str | None = None,
     source: Path | None = None,
     dry_run: bool = False,
-    say: Say = print,
     policy: Policy | None = None,
 ) -> Done:
     """The verified weights, fetched to `<cache>/weights/` unless they are on this machine already.
@@ -71,7 +71,7 @@ def fetch_weights(
     remote = weights_remote(arch)
     there = weights_path(arch, cache)
     if there is not None:
-        say(f"{there}: there and verified")
+        log.info(f"{there}: there and verified")
         return Done(remote.name, there, "kept")
-    job = Job(cache_folder(cache) / "weights", mirror, source, say=say, policy=policy or Policy())
+    job = Job(cache_folder(cache) / "weights", mirror, source, policy=policy or Policy())
     return run((remote,), job, dry_run=dry_run)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,9 +13,7 @@ from pose_topo.models.pose import SimpleBaseline
 from pose_topo.study.config import RunConfig
 
 
-def load_imagenet(
-    model: SimpleBaseline, config: RunConfig, cache: Path | None, say: Callable[[str], None] = print
-) -> dict[str, str]:
+def load_imagenet(model: SimpleBaseline, config: RunConfig, cache: Path | None) -> dict[str, str]:
     """Fill the backbone: from `config.weights`, else the verified cache, else by download.
 
     Returns:
@@ -26,7 +23,7 @@ def load_imagenet(
     Raises:
         PoseTopoError: the weights are not to be had, or do not fit.
     """
-    path = imagenet_file(config, cache, say)
+    path = imagenet_file(config, cache)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a foreign file fails in many ways
@@ -42,14 +39,14 @@ def load_imagenet(
     return {"file": path.name, "sha256": sha256_file(path), "source": source}
 
 
-def imagenet_file(config: RunConfig, cache: Path | None, say: Callable[[str], None] = print) -> Path:
+def imagenet_file(config: RunConfig, cache: Path | None) -> Path:
     """Where a run's ImageNet weights lie, fetching them if need be.
 
     Raises:
         PoseTopoError: they are not to be had: the line says how to fetch them by hand.
     """
     if not config.weights:
-        return fetch_weights(config.arch, cache_folder(cache), say=say).path
+        return fetch_weights(config.arch, cache_folder(cache)).path
     path = Path(config.weights)
     if not path.is_file():
         raise PoseTopoError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def layer_weight(model: SimpleBaseline) -> Array:
     return weight.detach().double().cpu().flatten(1).numpy()  # type: ignore[union-attr]
 
 
-def untrained(config: RunConfig, cache: Path | None, say: Callable[[str], None]) -> SimpleBaseline:
+def untrained(config: RunConfig, cache: Path | None) -> SimpleBaseline:
     """The network as its training found it: the run's seed, and ImageNet weights where the run took them.
 
     Raises:
@@ -67,7 +67,7 @@ def untrained(config: RunConfig, cache: Path | None, say: Callable[[str], None])
     seed_everything(config.seed)
     model = build_model(config)
     if config.recipe.pretrained:
-        load_imagenet(model, config, cache, say)
+        load_imagenet(model, config, cache)
     return model.eval()
 
 
@@ -118,7 +118,7 @@ def best_of(source: Path, lattice: Lattice) -> dict[str, Any]:
         except (KeyError, TypeError):
             raise PoseTopoError(f"{file} has no controls.rearranged: make it anew with pose-topo analyze") from None
     else:
-        opened = open_checkpoint(source, "cpu", lambda _: None)
+        opened = open_checkpoint(source, "cpu")
         own = grid_of(opened.model)
         grid = own.height, own.width
         best, _ = controls.rearranged(head_weight(opened.model), own)
@@ -154,7 +154,6 @@ def analyze_checkpoint(
     precision: str = "auto",
     cache: Path | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Measure the topography of a checkpoint; write analysis.json and analysis.npz to `out`.
 
@@ -165,11 +164,11 @@ def analyze_checkpoint(
         UsageError: the control has another grid.
     """
     extras = extras or Extras()
-    opened = open_checkpoint(run, device, say)
+    opened = open_checkpoint(run, device)
     config, model, where = opened.config, opened.model, opened.device
     control = None if extras.control is None else best_of(extras.control, grid_of(model))  # refused before the work
-    dataset, _ = open_data(opened, data, cache=cache, progress=progress, say=say)
-    fresh = untrained(config, cache, say).to(where) if extras.untrained else None
+    dataset, _ = open_data(opened, data, cache=cache, progress=progress)
+    fresh = untrained(config, cache).to(where) if extras.untrained else None
     network = _Network(model, dataset, config, pick_precision(precision, where), where)
     numbers, maps = network.measure(permutations, fresh, control)
     lesions, lesion_maps = network.lesion(extras.permuted_grids) if extras.lesions else (None, {})

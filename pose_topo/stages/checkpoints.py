@@ -15,6 +15,7 @@ from torch import Tensor
 from pose_topo.core.devices import pick_device, pick_precision
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file
+from pose_topo.core.log import log
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.dataset import Dataset, prepare
 from pose_topo.models.foreign import Foreign, convert, is_ordinary, listed
@@ -41,7 +42,7 @@ class Opened:
     foreign: Foreign | None  # None: our own
 
 
-def open_checkpoint(run: str | Path, device: str = "auto", say: Callable[[str], None] = print) -> Opened:
+def open_checkpoint(run: str | Path, device: str = "auto") -> Opened:
     """Open a run's reported checkpoint, or a checkpoint file of ours or of another code (models/foreign.py).
 
     Raises:
@@ -49,7 +50,7 @@ def open_checkpoint(run: str | Path, device: str = "auto", say: Callable[[str], 
     """
     path = runs.reported_checkpoint(run)
     content = runs.read_content(path)
-    where = pick_device(device, say)
+    where = pick_device(device)
     if runs.is_ours(content):
         own = runs.parse_checkpoint(path, content)
         model = build_model(own.config)
@@ -62,8 +63,10 @@ def open_checkpoint(run: str | Path, device: str = "auto", say: Callable[[str], 
     model = build_model(foreign.config)
     fill(model, foreign.state, path, foreign.layout.theirs)
     for line in foreign.notes:
-        say(f"{path.name}: {line}")
-    say(f"{path.name}: {foreign.config.arch}, {foreign.config.model}, {foreign.config.recipe.colours.upper()} input")
+        log.info(f"{path.name}: {line}")
+    log.info(
+        f"{path.name}: {foreign.config.arch}, {foreign.config.model}, {foreign.config.recipe.colours.upper()} input"
+    )
     return Opened(path, foreign.config, _ready(model, where), where, None, None, foreign)
 
 
@@ -119,7 +122,6 @@ def open_data(
     *,
     cache: Path | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = print,
 ) -> tuple[Dataset, str]:
     """The data set a checkpoint was trained on, split as it was then, and its name; for a checkpoint from elsewhere
     `data`, split as its protocol does with seed 0.
@@ -138,11 +140,11 @@ def open_data(
         raise UsageError(f"{opened.path} comes from elsewhere and names no data: give --data")
     if data is not None:
         where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
-    dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress, say=say)
+    dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress)
     if data is None and _asks_others(opened, dataset):
         raise PoseTopoError(f"{where.mat_path}: {OTHERS}: the data have changed; --data names others on purpose")
     for line in _doubts(opened, dataset):
-        say(f"warning: {opened.path if line != OTHERS else where.mat_path}: {line}")
+        log.warning(f"{opened.path if line != OTHERS else where.mat_path}: {line}")
     return dataset, where.name
 
 
@@ -211,13 +213,13 @@ class Network:
     sha256: str  # of the checkpoint
 
     @staticmethod
-    def open(checkpoint: Path, device: str, precision: str, say: Callable[[str], None]) -> Network:
+    def open(checkpoint: Path, device: str, precision: str) -> Network:
         """The network of a run folder or of a checkpoint.
 
         Raises:
             PoseTopoError: no such checkpoint.
         """
-        opened = open_checkpoint(checkpoint, device, say)
+        opened = open_checkpoint(checkpoint, device)
         precise = pick_precision(precision, opened.device)
         return Network(opened.model, opened.config.recipe, opened.device, precise, sha256_file(opened.path))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,6 @@ def evaluate_checkpoint(
     precision: str = "auto",
     cache: Path | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Score a checkpoint on its held-out people; write evaluation.json, predictions.h5 and examples.npz to `out`.
 
@@ -60,14 +58,14 @@ def evaluate_checkpoint(
         PoseTopoError: no such checkpoint, or its data are missing.
         UsageError: no `data` for a checkpoint from elsewhere.
     """
-    opened = open_checkpoint(run, device, say)
+    opened = open_checkpoint(run, device)
     config, model, where = opened.config, opened.model, opened.device
     recipe = replace(
         config.recipe,
         decode=decode or config.recipe.decode,
         flip_test=config.recipe.flip_test if flip_test is None else flip_test,
     )
-    dataset, name = open_data(opened, data, cache=cache, progress=progress, say=say)
+    dataset, name = open_data(opened, data, cache=cache, progress=progress)
     precise = pick_precision(precision, where)
     val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, where)
     found, confidence, rows = predict(

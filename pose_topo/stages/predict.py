@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import write_json
+from pose_topo.core.log import log
 from pose_topo.data import geometry
 from pose_topo.data.crops import Box, network_input, read_photograph, touches, whole
 from pose_topo.pictures import drawing as legends
@@ -120,7 +120,6 @@ def predict_photographs(
     device: str = "auto",
     precision: str = "auto",
     progress: bool | None = None,
-    say: Callable[[str], None] = print,
 ) -> tuple[int, int]:
     """Write an overlay of each photograph and `keypoints.json`; returns how many were read and how many skipped.
 
@@ -137,7 +136,7 @@ def predict_photographs(
         PoseTopoError: no such checkpoint, no such photograph, or none that can be used.
     """
     files = find_photographs(paths)
-    network = Network.open(checkpoint, device, precision, say)
+    network = Network.open(checkpoint, device, precision)
     found, skipped = Found(), []
     with _bar(len(files), progress) as bar, ThreadPoolExecutor() as pool, _silent_opencv():
         for start in range(0, len(files), batch_size):
@@ -145,7 +144,7 @@ def predict_photographs(
             photos = list(pool.map(lambda file: _open(file, boxes, network.recipe), chunk))
             for photo in photos:
                 if photo.skipped:
-                    _say_beside(say, f"warning: skipped {photo.skipped}")
+                    log.warning(f"skipped {readable(photo.skipped)}")
                     skipped.append(readable(photo.skipped))
             people = list(_people_in([photo for photo in photos if not photo.skipped], network, batch_size))
             names = pool.map(lambda one: _write_overlay(one[0], one[1], out, overlay, min_confidence), people)
@@ -214,12 +213,6 @@ def _write_overlay(
 def _bar(photographs: int, progress: bool | None) -> tqdm:
     # tqdm's own None: no bar unless stderr is a terminal
     return tqdm(total=photographs, desc="predict", unit="photo", disable=None if progress is None else not progress)
-
-
-def _say_beside(say: Callable[[str], None], text: str) -> None:
-    """A line above the bar, not through it."""
-    with tqdm.external_write_mode(file=sys.stderr):
-        say(readable(text))
 
 
 @contextmanager

@@ -47,7 +47,6 @@ def show_sample(
     count: int,
     seed: int,
     cache: Path | None = None,
-    say: Callable[[str], None] = print,
 ) -> int:
     """Draw `count` people, chosen at random, with their annotated joints; returns how many there were.
 
@@ -56,13 +55,13 @@ def show_sample(
     Raises:
         PoseTopoError: the data are missing or broken, or a photograph among the chosen is unreadable.
     """
-    people, halves = divide(data, recipe, seed=seed, cache=cache, say=say)
+    people, halves = divide(data, recipe, seed=seed, cache=cache)
     rows = _rows(halves, split)
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
     shown = people.take(chosen)
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
     with tempfile.TemporaryDirectory() as folder:
-        store = open_or_build(shown, Path(data.img_dir), settings, Path(folder), progress=False, say=_unsaid)
+        store = open_or_build(shown, Path(data.img_dir), settings, Path(folder), progress=False)
         cells = [_annotated(store, shown, row, recipe) for row in range(len(shown))]
     title = f"{len(shown)} of {len(rows):,} {WHO[split]} of {data.name} ({recipe.protocol} protocol), seed {seed}"
     entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow("annotated, but hidden")]
@@ -81,16 +80,15 @@ def show_worst(
     precision: str = "auto",
     cache: Path | None = None,
     progress: bool = True,
-    say: Callable[[str], None] = print,
 ) -> int:
     """Draw the `count` people of a checkpoint's split with the largest mean error, the largest first; returns how many.
 
     Raises:
         PoseTopoError: no such checkpoint, or the data are missing or broken.
     """
-    opened = open_checkpoint(checkpoint, device, say)
+    opened = open_checkpoint(checkpoint, device)
     recipe, where = opened.config.recipe, opened.device
-    dataset, name = open_data(opened, data, cache=cache, progress=progress, say=say)
+    dataset, name = open_data(opened, data, cache=cache, progress=progress)
     served = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, where)
     found, confidence, rows = predict(
         opened.model,
@@ -139,10 +137,6 @@ def worst_first(mean: NDArray[np.float64]) -> NDArray[np.int64]:
     """People by falling mean error (P,), the earlier one first among equals; those without an error are left out."""
     order = np.argsort(-mean, kind="stable")  # NaN comes last
     return order[~np.isnan(mean[order])]
-
-
-def _unsaid(_line: str) -> None:
-    """A few crops in a passing folder are not worth a line."""
 
 
 def _rows(halves: Split, split: str) -> NDArray[np.int64]:

@@ -149,7 +149,7 @@ def arm_of(config: RunConfig) -> str:
 
 
 def as_protocol(config: RunConfig) -> bool:
-    """Whether a run's arm says all that it sets otherwise than its protocol does; if not (it was shortened, say), it
+    """Whether a run's arm says all that it sets otherwise than its protocol does; if not (it was shortened), it
     proves and refutes no claim."""
     usual = PROTOCOLS[config.recipe.protocol]
     recipe = replace(config.recipe, topo_lr_mult=usual.topo_lr_mult)

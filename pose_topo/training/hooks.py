@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pose_topo.core.files import write_text
+from pose_topo.core.log import log
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
 from pose_topo.models.pose import SimpleBaseline, TopoModel
@@ -29,12 +29,10 @@ def default_run_name(config: RunConfig) -> str:
     return f"{config.arch.upper()}_{model}_time_{time.strftime('%Y%m%d-%H%M%S')}"
 
 
-def chosen_hooks(
-    run: Path, dataset: Dataset, config: RunConfig, *, plots: bool, wandb: bool, say: Callable[[str], None]
-) -> tuple[EpochHook, ...]:
+def chosen_hooks(run: Path, dataset: Dataset, config: RunConfig, *, plots: bool, wandb: bool) -> tuple[EpochHook, ...]:
     """What was asked for; pictures first, since the log sends them, too."""
     drawing = (plot_hook(run, dataset, config),) if plots or wandb else ()
-    return (*drawing, wandb_hook(run, run.name, config, say)) if wandb else drawing
+    return (*drawing, wandb_hook(run, run.name, config)) if wandb else drawing
 
 
 def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
@@ -60,24 +58,26 @@ def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
     return draw
 
 
-def wandb_hook(run: Path, name: str, config: RunConfig, say: Callable[[str], None]) -> EpochHook:
+def wandb_hook(run: Path, name: str, config: RunConfig) -> EpochHook:
     """Log every epoch's row and the pictures that were drawn of it. A server that cannot be reached costs the log, not
     the training."""
     try:
         import wandb
 
-        log = wandb.init(project=WANDB_PROJECT, name=name, config=to_dict(config), id=_wandb_id(run), resume="allow")
+        session = wandb.init(
+            project=WANDB_PROJECT, name=name, config=to_dict(config), id=_wandb_id(run), resume="allow"
+        )
     except Exception as error:  # whatever its client or the network does
-        say(f"warning: no wandb logging ({' '.join(str(error).split())[:120]})")
+        log.warning(f"no wandb logging ({' '.join(str(error).split())[:120]})")
         return lambda _model, _row: None
 
     def send(_model: SimpleBaseline, row: dict[str, Any]) -> None:
         pictures = sorted((run / "plots").glob(f"{_stem(row)}-*.png"))
         try:
             shown = {path.stem.removeprefix(_stem(row) + "-"): wandb.Image(str(path)) for path in pictures}
-            log.log(row | shown, step=row["epoch"])
+            session.log(row | shown, step=row["epoch"])
         except Exception as error:  # as above
-            say(f"warning: wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
+            log.warning(f"wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
 
     return send
 

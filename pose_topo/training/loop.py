@@ -15,6 +15,7 @@ from pose_topo.core import provenance
 from pose_topo.core.devices import is_out_of_memory, pick_device, pick_precision, prepare_device, should_compile
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json, write_json
+from pose_topo.core.log import log
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
 from pose_topo.models.pose import SimpleBaseline
@@ -36,7 +37,6 @@ class Surroundings:
     progress: bool = True
     hooks: tuple[EpochHook, ...] = ()  # called after every epoch with the model and its row, by the writer
     team: Team = field(default_factory=Team)  # the processes that train together
-    say: Callable[[str], None] = print
 
 
 def train(
@@ -60,7 +60,7 @@ def train(
         Interrupted: SIGTERM or SIGINT came; everything up to the step is saved.
     """
     around = around or Surroundings()
-    device = pick_device(around.team.device(config.device), around.say)
+    device = pick_device(around.team.device(config.device))
     if config.sync_batch_norm and device.type != "cuda":
         raise UsageError("--sync-batch-norm: it needs CUDA")
     prepare_device(device, config.threads, config.deterministic)
@@ -96,15 +96,15 @@ def _train(
         raise PoseTopoError("the processes have not the same people or settings: the same files and flags everywhere")
     mine = team.writer and not overwrite
     saved = team.from_writer(states.read(run, config, dataset.split_sha256, team.size) if mine else None)
-    state, weights = states.start(config, device, around.cache, around.say, anew=saved is None)
+    state, weights = states.start(config, device, around.cache, anew=saved is None)
     if saved is not None:
         weights = saved.training["sessions"][0]["weights"] if saved.training else None
         states.take_up(state, saved)
         if team.writer:
             states.mend(run, saved)
-        around.say(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
+        log.info(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
     if not overwrite and _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
-        around.say(f"{run}: trained already, epoch {state.epoch}")
+        log.info(f"{run}: trained already, epoch {state.epoch}")
         return state.history
     train_set, val_set = (
         Batches(dataset.store, dataset.people, rows, config.recipe, device)
@@ -114,11 +114,11 @@ def _train(
     setting = Setting(
         config, run, dataset, train_set, val_set, device, precision, team, interruption, around.progress and team.writer
     )
-    around.say(setting.announcement())
+    log.info(setting.announcement())
     session = provenance.collect(device, precision, dataset.sha256, config.seed)
     for key in ("device", "precision", "threads"):
         if state.sessions and state.sessions[-1][key] != session[key]:
-            around.say(f"warning: {key} {session[key]} now, {state.sessions[-1][key]} before: not the same to the bit")
+            log.warning(f"{key} {session[key]} now, {state.sessions[-1][key]} before: not the same to the bit")
     cost = {"wall_seconds": 0.0, "peak_memory": provenance.peak_memory(device)}  # so far
     state.sessions.append(session | {"weights": weights, "processes": team.size} | cost)
     if team.writer and overwrite:
@@ -153,15 +153,15 @@ def _epochs(state: State, setting: Setting, around: Surroundings) -> None:
             raise
         save(state.stopping.update(-row["val_pckh"] if config.recipe.select == "pckh" else row["val_loss"]))
         for hook in around.hooks if team.writer else ():
-            _guarded(hook, state.model, row, around.say)
+            _guarded(hook, state.model, row)
 
 
-def _guarded(hook: EpochHook, model: SimpleBaseline, row: dict[str, Any], say: Callable[[str], None]) -> None:
+def _guarded(hook: EpochHook, model: SimpleBaseline, row: dict[str, Any]) -> None:
     """A picture or a log that fails costs itself, never the training."""
     try:
         hook(model, row)
     except Exception as error:  # whatever drawing or a log's client does
-        say(f"warning: epoch {row['epoch']} has no picture or log ({' '.join(str(error).split())[:120]})")
+        log.warning(f"epoch {row['epoch']} has no picture or log ({' '.join(str(error).split())[:120]})")
 
 
 def _finished(state: State, config: RunConfig) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,7 +163,7 @@ class State:
 
 
 def start(
-    config: RunConfig, device: torch.device, cache: Path | None, say: Callable[[str], None], *, anew: bool = True
+    config: RunConfig, device: torch.device, cache: Path | None, *, anew: bool = True
 ) -> tuple[State, dict[str, str] | None]:
     """A training at its beginning, and where its ImageNet weights come from (None without them).
 
@@ -173,7 +172,7 @@ def start(
     """
     seed_everything(config.seed)
     model = build_model(config)
-    source = load_imagenet(model, config, cache, say) if config.recipe.pretrained and anew else None
+    source = load_imagenet(model, config, cache) if config.recipe.pretrained and anew else None
     if config.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -34,7 +34,7 @@ def config_of(data: Path, height: int = 4, width: int = 5, arm: str = "topo", **
 
 def write(folder: Path, config: RunConfig) -> Path:
     """A run folder whose network is untrained, but for a head of ordinary size."""
-    dataset = prepare(config.data, config.recipe, seed=config.seed, progress=False, say=lambda _: None)
+    dataset = prepare(config.data, config.recipe, seed=config.seed, progress=False)
     seed_everything(config.seed)
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
@@ -49,7 +49,7 @@ def run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def analyzed(run: Path, out: Path, **given: Any) -> dict[str, Any]:
-    options = {"permutations": 49, "progress": False, "precision": "fp32", "device": "cpu", "say": lambda _: None}
+    options = {"permutations": 49, "progress": False, "precision": "fp32", "device": "cpu"}
     return analyze.analyze_checkpoint(run, out, **options | given)
 
 
@@ -119,7 +119,7 @@ def test_the_arrangement_is_the_one_whose_i_is_reported(full: Path) -> None:
 def test_the_untrained_network_is_the_one_its_training_starts_from(small_data: Path) -> None:
     config = config_of(small_data)
     torch.manual_seed(99)
-    model = untrained(config, None, print)
+    model = untrained(config, None)
     seed_everything(config.seed)
     for one, two in zip(model.state_dict().values(), build_model(config).state_dict().values(), strict=True):
         assert torch.equal(one, two)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from test_sources_server import (
     running_server,
 )
 
+from pose_topo.core.log import line, log
 from pose_topo.download import catalog
 from pose_topo.download.fetch import Done
 from pose_topo.download.targets import download
@@ -50,15 +52,27 @@ def served_targets(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 class Lines(list[str]):
-    """A `say` that keeps what it is told."""
-
-    def __call__(self, line: str) -> None:
-        assert "\n" not in line
-        self.append(line)
+    """The messages of one call."""
 
 
-def get(target: str, data: Path, say: Lines | None = None, **options: Any) -> list[Done]:
-    return download(target, data, say=say if say is not None else Lines(), policy=impatient(), **options)
+class _Keep(logging.Handler):
+    def __init__(self, lines: Lines) -> None:
+        super().__init__()
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        assert "\n" not in record.getMessage()
+        self.lines.append(line(record))
+
+
+def get(target: str, data: Path, lines: Lines | None = None, **options: Any) -> list[Done]:
+    handler = _Keep(Lines() if lines is None else lines)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        return download(target, data, policy=impatient(), **options)
+    finally:
+        log.removeHandler(handler)
 
 
 def actions(done: list[Done]) -> list[str]:

@@ -30,7 +30,7 @@ def slowly(path):  # else it is done before it can be killed
 crop_build.read_photograph = slowly
 crop_build.SAVE_EVERY = 10
 print("ready", flush=True)
-open_or_build(PEOPLE, Path(sys.argv[2]), SETTINGS, Path(sys.argv[3]), workers=2, progress=False, say=lambda _: None)
+open_or_build(PEOPLE, Path(sys.argv[2]), SETTINGS, Path(sys.argv[3]), workers=2, progress=False)
 """
 
 
@@ -48,10 +48,9 @@ def kill_a_build(photographs: Path, cache: Path, after: float) -> None:
         process.send_signal(signal.SIGKILL)
 
 
-def check(photographs: Path, folder: Path, times: int) -> None:
+def check(photographs: Path, folder: Path, times: int, said: list[str]) -> None:
     undisturbed = open_or_build(PEOPLE, photographs, SETTINGS, folder / "undisturbed", workers=2, progress=False)
     rng = random.Random(times)
-    said: list[str] = []
     cache, interrupted = folder / "0", 0
     for number in range(1, times + 1):
         kill_a_build(photographs, cache, rng.uniform(0.0, 0.3))
@@ -59,7 +58,7 @@ def check(photographs: Path, folder: Path, times: int) -> None:
         interrupted += stopped
         if stopped and number % 3:
             continue  # the next one goes on with this one's work, and is killed as well
-        found = open_or_build(PEOPLE, photographs, SETTINGS, cache, workers=2, progress=False, say=said.append)
+        found = open_or_build(PEOPLE, photographs, SETTINGS, cache, workers=2, progress=False)
         assert found.manifest == undisturbed.manifest
         assert found.crops.tobytes() == undisturbed.crops.tobytes()
         assert found.to_photo.tobytes() == undisturbed.to_photo.tobytes()
@@ -68,10 +67,10 @@ def check(photographs: Path, folder: Path, times: int) -> None:
     assert any("going on with" in line and "300 of 300" not in line for line in said)
 
 
-def test_killed_five_times(photographs: Path, tmp_path: Path) -> None:
-    check(photographs, tmp_path, 5)
+def test_killed_five_times(photographs: Path, tmp_path: Path, said: list[str]) -> None:
+    check(photographs, tmp_path, 5, said)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(photographs: Path, tmp_path: Path) -> None:
-    check(photographs, tmp_path, 20)
+def test_killed_twenty_times(photographs: Path, tmp_path: Path, said: list[str]) -> None:
+    check(photographs, tmp_path, 20, said)

@@ -38,16 +38,14 @@ def folder(tmp_path: Path) -> Path:
     return data
 
 
-def ready(folder: Path, recipe: Recipe = RECIPE, said: list[str] | None = None, **changes) -> Dataset:
+def ready(folder: Path, recipe: Recipe = RECIPE, **changes) -> Dataset:
     data = replace(Data.at(folder), **changes)
     cache = folder.parent / "cache"
-    say = (lambda _: None) if said is None else said.append
-    return prepare(data, recipe, seed=0, cache=cache, workers=1, progress=False, say=say)
+    return prepare(data, recipe, seed=0, cache=cache, workers=1, progress=False)
 
 
-def test_everything_is_counted_in_one_table(folder: Path) -> None:
-    said: list[str] = []
-    dataset = ready(folder, said=said)
+def test_everything_is_counted_in_one_table(folder: Path, said: list[str]) -> None:
+    dataset = ready(folder)
     assert said[0].startswith("warning: 1 annotated photographs are missing")
     assert said[0].endswith("and skipped: gone.jpg")
     assert said[1:6] == [
@@ -63,9 +61,8 @@ def test_everything_is_counted_in_one_table(folder: Path) -> None:
     assert dataset.split.rule == "random"
 
 
-def test_paper_admits_people_alone_with_twelve_joints(folder: Path) -> None:
-    said: list[str] = []
-    dataset = ready(folder, replace(PAPER, input_size=32), said)
+def test_paper_admits_people_alone_with_twelve_joints(folder: Path, said: list[str]) -> None:
+    dataset = ready(folder, replace(PAPER, input_size=32))
     assert dataset.people.names == [f"{k}.jpg" for k in range(7)]
     assert "       2  left out: not admitted by the paper protocol" in said
     assert "       7  annotated people kept" in said
@@ -89,11 +86,10 @@ def test_data_folder_is_only_read(folder: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-def test_unreadable_people_are_in_neither_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_people_are_in_neither_side(folder: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     monkeypatch.setattr("pose_topo.data.crop_store.MAX_UNREADABLE", 0.2)
     (folder / "images" / "3.jpg").write_bytes(b"\xff\xd8 cut")
-    said: list[str] = []
-    dataset = ready(folder, said=said)
+    dataset = ready(folder)
     assert any("3.jpg is unreadable: its people are skipped" in line for line in said)
     assert not dataset.store.ok[3]
     assert 3 not in [*dataset.split.train, *dataset.split.val]
@@ -118,7 +114,7 @@ def published(folder: Path, monkeypatch: pytest.MonkeyPatch, val: list[int], tra
 
 
 def test_a_published_split_of_which_a_photograph_is_unreadable_is_none(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
     monkeypatch.setattr("pose_topo.data.crop_store.MAX_UNREADABLE", 0.5)
     recipe = published(folder, monkeypatch, [0, 1], 7)
@@ -128,27 +124,24 @@ def test_a_published_split_of_which_a_photograph_is_unreadable_is_none(
     what = "the photographs of 2 train and 1 val people are unreadable"
     with pytest.raises(PoseTopoError, match=f"not the published one: {what}; fetch the named ones again"):
         ready(folder, recipe)
-    said: list[str] = []
-    dataset = ready(folder, recipe, said, accept_split_mismatch=True)
+    dataset = ready(folder, recipe, accept_split_mismatch=True)
     assert dataset.split.mismatch == what and f"warning: not the published tompson split: {what}" in said
     assert (len(dataset.split.train), dataset.split.val.tolist()) == (5, [0])
 
 
-def test_a_link_that_leads_nowhere_is_a_missing_photograph(folder: Path) -> None:
+def test_a_link_that_leads_nowhere_is_a_missing_photograph(folder: Path, said: list[str]) -> None:
     (folder / "images" / "3.jpg").unlink()
     (folder / "images" / "3.jpg").symlink_to(folder / "nowhere.jpg")
-    said: list[str] = []
-    assert len(ready(folder, said=said).people) == 8
+    assert len(ready(folder).people) == 8
     assert said[0].endswith("and skipped: 3.jpg, gone.jpg")
 
 
-def test_accepted_mismatch_is_said_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepted_mismatch_is_said_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
     recipe = published(folder, monkeypatch, [0, 9], 8)
     with pytest.raises(PoseTopoError, match="1 val people in 1 images instead of 2 in 2; complete the data"):
         ready(folder, recipe)
     assert not (folder.parent / "cache" / "crops").exists()  # it stops before the long part
-    said: list[str] = []
-    dataset = ready(folder, recipe, said, accept_split_mismatch=True)
+    dataset = ready(folder, recipe, accept_split_mismatch=True)
     assert dataset.split.mismatch == "1 val people in 1 images instead of 2 in 2"
     assert any(line.startswith("warning: not the published tompson split: 1 val people") for line in said)
     assert dataset.split.val.tolist() == [0]
@@ -163,5 +156,5 @@ def test_what_is_missing_is_said_with_the_way_out(folder: Path) -> None:
     (folder / "images").mkdir()
     with pytest.raises(PoseTopoError, match=r"none of the 10 annotated photographs is in .*: give --img-dir"):
         present_people(Data.at(folder))
-    people, census = present_people(Data.at(folder, img_dir=folder / "elsewhere"), say=lambda _: None)
+    people, census = present_people(Data.at(folder, img_dir=folder / "elsewhere"))
     assert len(people) == census.kept == 9

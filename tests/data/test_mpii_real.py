@@ -32,11 +32,10 @@ def truth(real_data: Path) -> dict[str, np.ndarray]:
 
 
 def test_five_people_and_a_missing_photograph(
-    real_data: Path, truth: dict, valid: dict[str, np.ndarray], tmp_path: Path
+    real_data: Path, truth: dict, valid: dict[str, np.ndarray], tmp_path: Path, said: list[str]
 ) -> None:
-    said: list[str] = []
     data = Data.at(real_data / "mini-mpii")
-    dataset = prepare(data, STANDARD, seed=0, cache=tmp_path, workers=1, progress=False, say=said.append)
+    dataset = prepare(data, STANDARD, seed=0, cache=tmp_path, workers=1, progress=False)
     people = dataset.people
     assert len(people) == 5
     assert any("099999999.jpg" in line for line in said)

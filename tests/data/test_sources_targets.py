@@ -68,7 +68,7 @@ def test_bars_are_for_terminals_and_can_be_switched_off(
         stream = io.StringIO()
         monkeypatch.setattr(stream, "isatty", lambda answer=terminal: answer, raising=False)
         monkeypatch.setattr(sys, "stderr", stream)
-        download("mpii", tmp_path / f"{terminal}{progress}", say=Lines(), policy=impatient(progress=progress))
+        download("mpii", tmp_path / f"{terminal}{progress}", policy=impatient(progress=progress))
         seen.append(stream.getvalue())
     assert seen[:2] == ["", ""]
     assert "images.tar.gz: " in seen[2] and "B/s" in seen[2] and "extract images.tar.gz" in seen[2]
@@ -213,9 +213,7 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(server: Server, tmp_path:
 
 
 def test_the_catalogue_is_whole() -> None:
-    assert {"mpii", "images", "annotations", "split", "weights", "reference", "checkpoints", "gdrive"} == set(
-        TARGET_NAMES
-    )
+    assert {"mpii", "images", "annotations", "split", "weights", "reference", "gdrive"} == set(TARGET_NAMES)
     for remote in [*(r for group in catalog.TARGETS.values() for r in group), *catalog.WEIGHTS.values()]:
         assert all(url.startswith("https://") and url.endswith(remote.name) for url in remote.urls)
         assert remote.checks.hashed or remote.member_checks.hashed

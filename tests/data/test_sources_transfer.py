@@ -45,7 +45,7 @@ def server() -> Iterator[Server]:
 
 def fetch(server: Server, path: Path, policy: Policy | None = None, **options: Any) -> str:
     remote = plain_remote(server, CONTENT, **options)
-    return fetch_verified(remote, path, remote.urls, policy or impatient(), lambda line: None)
+    return fetch_verified(remote, path, remote.urls, policy or impatient())
 
 
 def assert_clean(path: Path) -> None:

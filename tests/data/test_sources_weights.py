@@ -43,16 +43,12 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
         yield opened
 
 
-def quiet(line: str) -> None:
-    assert "\n" not in line
-
-
 def test_weights_are_fetched_once_and_then_found(server: Server, tmp_path: Path) -> None:
     assert weights_path("resnet18", tmp_path / "cache") is None
-    done = fetch_weights("resnet18", tmp_path / "cache", say=quiet, policy=impatient())
+    done = fetch_weights("resnet18", tmp_path / "cache", policy=impatient())
     assert done.action == "fetched" and done.path == tmp_path / "cache" / "weights" / NAME
     assert done.path.read_bytes() == CONTENT and weights_path("resnet18", tmp_path / "cache") == done.path
-    again = download("weights", tmp_path, cache=tmp_path / "cache", arch="resnet18", say=quiet)
+    again = download("weights", tmp_path, cache=tmp_path / "cache", arch="resnet18")
     assert [one.action for one in again] == ["kept"] and len(server.seen) == 1
 
 
@@ -63,27 +59,27 @@ def test_a_file_in_torch_hubs_folder_is_used_only_if_its_bytes_are_right(server:
     assert weights_path("resnet18", tmp_path / "cache") is None
     hub.write_bytes(CONTENT)
     assert weights_path("resnet18", tmp_path / "cache") == hub
-    assert fetch_weights("resnet18", tmp_path / "cache", say=quiet).path == hub and not server.seen
+    assert fetch_weights("resnet18", tmp_path / "cache").path == hub and not server.seen
 
 
 def test_a_damaged_cached_file_is_fetched_anew(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "cache" / "weights" / NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damaged")
-    fetch_weights("resnet18", tmp_path / "cache", say=quiet, policy=impatient())
+    fetch_weights("resnet18", tmp_path / "cache", policy=impatient())
     assert path.read_bytes() == CONTENT
 
 
 def test_weights_may_come_from_disk(server: Server, tmp_path: Path) -> None:
     (tmp_path / "mine.pth").write_bytes(CONTENT)
-    done = fetch_weights("resnet18", tmp_path / "cache", source=tmp_path / "mine.pth", say=quiet)
+    done = fetch_weights("resnet18", tmp_path / "cache", source=tmp_path / "mine.pth")
     assert done.action == "copied" and not server.seen
 
 
 def test_offline_weights_are_one_line_with_url_path_and_prefix(server: Server, tmp_path: Path) -> None:
     server.files[f"/{NAME}"].stuck = ("reset",)
     with pytest.raises(PoseTopoError) as caught:
-        fetch_weights("resnet18", tmp_path, say=quiet, policy=impatient())
+        fetch_weights("resnet18", tmp_path, policy=impatient())
     line = one_line(caught.value)
     assert server.url(NAME) in line and str(tmp_path / "weights" / NAME) in line and NAME[9:17] in line
 

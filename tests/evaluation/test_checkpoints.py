@@ -28,13 +28,9 @@ ARCHS = ["resnet18", "resnet34", "resnet50", *LARGE]
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def silent(_: str) -> None:
-    """Says nothing."""
-
-
 def opened(path: Path, content) -> torch.nn.Module:
     torch.save(content, path)
-    model = open_checkpoint(path, "cpu", silent).model
+    model = open_checkpoint(path, "cpu").model
     path.unlink()  # a ResNet-152 has 270 MB
     return model
 
@@ -79,7 +75,7 @@ def test_old_files_without_zip_are_read(tmp_path):
     theirs = stir(Microsoft("resnet18"))
     state = {key: value for key, value in theirs.state_dict().items() if "num_batches_tracked" not in key}
     torch.save(state, tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
-    assert torch.equal(*both(theirs, open_checkpoint(tmp_path / "old.pth.tar", "cpu", silent).model))
+    assert torch.equal(*both(theirs, open_checkpoint(tmp_path / "old.pth.tar", "cpu").model))
 
 
 def test_half_precision_is_widened(tmp_path):
@@ -99,7 +95,7 @@ def microsoft(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("colours", ["rgb", "bgr"])
 def test_pictures_come_in_the_order_and_scale_that_the_network_knows(colours, small_data, tmp_path):
     recipe = replace(STANDARD, input_size=64, colours=colours)
-    dataset = prepare(Data.at(small_data), recipe, seed=0, cache=tmp_path, progress=False, say=silent)
+    dataset = prepare(Data.at(small_data), recipe, seed=0, cache=tmp_path, progress=False)
     val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, torch.device("cpu"))
     batch = next(val.in_order(2))
     crops = dataset.store.crops[batch.index, 24:88, 24:88].astype(np.float64) / 255  # 112 stored, 64 seen
@@ -129,7 +125,7 @@ def test_a_photograph_comes_in_the_same_order(colours, monkeypatch):
 
 def test_data_must_be_named(microsoft):
     with pytest.raises(UsageError, match="give --data"):
-        open_data(open_checkpoint(microsoft, "cpu", silent), None)
+        open_data(open_checkpoint(microsoft, "cpu"), None)
 
 
 # --- what is no checkpoint ---------------------------------------------------------------------------------------
@@ -156,7 +152,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(zipped, protocol, force, tmp_pa
     else:
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(PoseTopoError, match="not a checkpoint") as refused:
-        open_checkpoint(path, "cpu", silent)
+        open_checkpoint(path, "cpu")
     line = one_line(refused.value)[0]
     assert "which was not run" in line and "2.6" not in line
     assert not ran.exists()
@@ -180,7 +176,7 @@ def test_what_is_wrong_with_a_file_is_said(make, words, tmp_path):
         torch.save({"a": torch.ones(3)}, tmp_path / str(zipped), _use_new_zipfile_serialization=zipped)
     (tmp_path / "x.pth").write_bytes(make((tmp_path / "True").read_bytes(), (tmp_path / "False").read_bytes()))
     with pytest.raises(PoseTopoError, match=rf"x\.pth is not a checkpoint \({words}\)"):
-        open_checkpoint(tmp_path / "x.pth", "cpu", silent)
+        open_checkpoint(tmp_path / "x.pth", "cpu")
 
 
 def resnet18() -> tuple[dict[str, torch.Tensor], torch.nn.Module]:
@@ -249,7 +245,7 @@ def test_broken_bytes_are_one_line(tmp_path, zipped, cut, flips):
         content[int(place * len(content))] ^= bits
     path.write_bytes(content[: int(cut * len(content))] if cut < 0.5 else content)
     with pytest.raises(PoseTopoError) as refused:
-        open_checkpoint(path, "cpu", silent)
+        open_checkpoint(path, "cpu")
     line, code = one_line(refused.value)
     assert code == 1 and "broken.pth" in line and "\n" not in line and len(line) < 400
 
@@ -273,5 +269,5 @@ def test_our_own_with_broken_settings_is_one_line(tmp_path, changes, place):
         content["config"] = {**config, "recipe": recipe}
     torch.save(content, tmp_path / "own.pt")
     with pytest.raises(PoseTopoError) as refused:  # whatever else is well, it holds no weights
-        open_checkpoint(tmp_path / "own.pt", "cpu", silent)
+        open_checkpoint(tmp_path / "own.pt", "cpu")
     assert "\n" not in one_line(refused.value)[0]

@@ -86,7 +86,7 @@ def test_each_step_of_decoding_buys_something():
 
 
 def test_rendered_people(small_data: Path):
-    people, _ = present_people(Data.at(small_data), lambda _: None)
+    people, _ = present_people(Data.at(small_data))
     size = head_size(people.head_box)
     given = people.joints, people.labelled, people.center, people.scale, size
     half, tenth = scores(*given, "exact", "dark")

@@ -28,10 +28,6 @@ from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.protocols import DEMO, PAPER
 
 
-def quiet(_line: str) -> None:
-    """Says nothing."""
-
-
 def checkpoint(path: Path, data: Path, recipe=DEMO) -> Path:
     """An untrained ResNet-18 at 32 px whose joints are spread over the picture."""
     recipe = replace(recipe, input_size=32)
@@ -39,7 +35,7 @@ def checkpoint(path: Path, data: Path, recipe=DEMO) -> Path:
     torch.manual_seed(0)
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
-    split = prepare(config.data, recipe, seed=0, progress=False, say=quiet).split_sha256
+    split = prepare(config.data, recipe, seed=0, progress=False).split_sha256
     runs.save_checkpoint(path, config, 1, model.state_dict(), split)
     return path
 
@@ -59,7 +55,7 @@ def photo(tmp_path) -> Path:
 
 
 def predict(network: Path, paths: list[Path], out: Path, **options) -> dict:
-    predict_photographs(network, paths, out, device="cpu", precision="fp32", say=quiet, **options)
+    predict_photographs(network, paths, out, device="cpu", precision="fp32", **options)
     return read_json(out / "keypoints.json")
 
 
@@ -70,9 +66,9 @@ def keypoints(content: dict) -> np.ndarray:
 
 def test_a_persons_box_gives_what_evaluate_gives(network, small_data, tmp_path):
     """MPII's crop is that of a box of side 200 * scale about the centre moved down by 15 * scale."""
-    evaluate_checkpoint(network, tmp_path / "e", device="cpu", precision="fp32", progress=False, say=quiet)
+    evaluate_checkpoint(network, tmp_path / "e", device="cpu", precision="fp32", progress=False)
     data = Data.at(small_data)
-    dataset = prepare(data, replace(DEMO, input_size=32), seed=0, progress=False, say=quiet)
+    dataset = prepare(data, replace(DEMO, input_size=32), seed=0, progress=False)
     with h5py.File(tmp_path / "e" / "predictions.h5") as file:
         expected, confidence = np.asarray(file["preds"]) - 1.0, np.asarray(file["confidence"])
     assert len(expected) == len(dataset.split.val) > 0
@@ -133,14 +129,13 @@ def test_the_squeezed_framing_keeps_joints_inside(small_data, photo, tmp_path):
     assert there.any() and (found[there, :2] >= 0).all() and (found[there, :2] <= [119, 79]).all()
 
 
-def test_what_cannot_be_used_is_skipped_named_and_counted(network, photo, tmp_path, capfd):
+def test_what_cannot_be_used_is_skipped_named_and_counted(network, photo, tmp_path, capfd, said: list[str]):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     whole = cv2.imencode(".png", cv2.imread(str(photo)))[1].tobytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((20, 20, 3), np.uint8))
-    said: list[str] = []
     counted = predict_photographs(
-        network, [tmp_path], tmp_path / "out", boxes=((50.0, 10.0, 40.0, 60.0),), device="cpu", say=said.append
+        network, [tmp_path], tmp_path / "out", boxes=((50.0, 10.0, 40.0, 60.0),), device="cpu"
     )
     assert counted == (1, 3)
     assert [line.split(": ")[:2] for line in said] == [
@@ -240,7 +235,7 @@ def test_numbers_that_are_not_finite_are_refused(network, small_data, photo, tmp
 
 def test_the_file_says_which_network_answered(network, photo, tmp_path):
     content = predict(network, [photo], tmp_path / "out")
-    opened = Network.open(network, "cpu", "fp32", quiet)
+    opened = Network.open(network, "cpu", "fp32")
     assert content["checkpoint_sha256"] == opened.sha256 and len(opened.sha256) == 64
     assert content["settings"] == {"decode": "dark", "flip_test": True, "framing": "person", "precision": "fp32"}
     assert content["annotations"][0]["bbox"] == [0.0, 0.0, 120.0, 80.0]

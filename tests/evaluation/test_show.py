@@ -24,10 +24,6 @@ from pose_topo.study.protocols import DEMO
 TINY = replace(DEMO, input_size=32)
 
 
-def quiet(_line: str) -> None:
-    """Says nothing."""
-
-
 @pytest.fixture
 def cells(monkeypatch) -> list[sheets.Cell]:
     """The cells of the sheets that are drawn from now on."""
@@ -44,11 +40,11 @@ def cells(monkeypatch) -> list[sheets.Cell]:
 
 def sample(data, out, **options) -> int:
     options = {"split": "all", "count": 24, "seed": 0, **options}
-    return show.show_sample(Data.at(data), out, TINY, say=quiet, **options)
+    return show.show_sample(Data.at(data), out, TINY, **options)
 
 
 def test_a_sample_shows_each_person_of_the_split_once(small_data, tmp_path, cells):
-    people, split = divide(Data.at(small_data), TINY, seed=0, say=quiet)
+    people, split = divide(Data.at(small_data), TINY, seed=0)
     assert sample(small_data, tmp_path / "all.png") == len(people)
     names = [f"{name} #{person}" for name, person in zip(people.names, people.person, strict=True)]
     assert [cell.lines[0] for cell in cells] == names
@@ -68,7 +64,7 @@ def test_the_same_seed_draws_the_same_sheet(small_data, tmp_path, cells):
 
 
 def test_labelled_and_hidden_joints_are_counted(small_data, tmp_path, cells):
-    people, _ = divide(Data.at(small_data), TINY, seed=0, say=quiet)
+    people, _ = divide(Data.at(small_data), TINY, seed=0)
     sample(small_data, tmp_path / "all.png")
     for cell, labelled, visible in zip(cells, people.labelled, people.visible, strict=True):
         words = cell.lines[1].replace(",", "").split()
@@ -115,13 +111,13 @@ def test_the_worst_of_a_checkpoint_are_those_of_its_evaluation(small_data, tmp_p
     torch.manual_seed(0)
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
-    split = prepare(config.data, TINY, seed=0, progress=False, say=quiet).split_sha256
+    split = prepare(config.data, TINY, seed=0, progress=False).split_sha256
     runs.save_checkpoint(tmp_path / "last.pt", config, 1, model.state_dict(), split)
-    how = {"device": "cpu", "precision": "fp32", "progress": False, "say": quiet}
+    how = {"device": "cpu", "precision": "fp32", "progress": False}
     evaluate_checkpoint(tmp_path / "last.pt", tmp_path, **how)
     shown = show.show_worst(tmp_path / "last.pt", Data.at(small_data), tmp_path / "w.png", split="val", count=2, **how)
     found, truth = read_predictions(tmp_path / "predictions.h5"), read_ground_truth(tmp_path / "predictions.h5")
-    people, halves = divide(Data.at(small_data), TINY, seed=0, say=quiet)
+    people, halves = divide(Data.at(small_data), TINY, seed=0)
     expected = []
     for i, row in enumerate(halves.val):
         errors = [

@@ -35,11 +35,11 @@ def config(small_data) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def dataset(config) -> Dataset:
-    return prepare(config.data, RECIPE, seed=0, workers=1, progress=False, say=lambda _: None)
+    return prepare(config.data, RECIPE, seed=0, workers=1, progress=False)
 
 
 def fit(config, dataset, run):
-    return train(config, dataset, run, Surroundings(progress=False, say=lambda _: None))
+    return train(config, dataset, run, Surroundings(progress=False))
 
 
 def saved(run):
@@ -90,7 +90,7 @@ def test_a_run_stopped_in_an_epoch_goes_on_to_the_same_weights(config, dataset, 
 def test_a_network_is_scored_and_measured_as_on_a_cpu(undisturbed, tmp_path):
     extras, found = Extras(lesions=True, permuted_grids=2, untrained=True), {}
     for device in ("auto", "cpu"):
-        how = {"device": device, "precision": "fp32", "progress": False, "say": lambda _: None}
+        how = {"device": device, "precision": "fp32", "progress": False}
         found[device] = (
             evaluate_checkpoint(undisturbed, tmp_path / device, **how),
             analyze_checkpoint(undisturbed, tmp_path / device, permutations=99, extras=extras, **how),

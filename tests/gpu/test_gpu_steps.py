@@ -33,7 +33,7 @@ LOSSES = {
 
 @pytest.fixture(scope="module")
 def dataset(small_data) -> Dataset:
-    return prepare(Data.at(small_data), RECIPE, seed=0, workers=1, progress=False, say=lambda _: None)
+    return prepare(Data.at(small_data), RECIPE, seed=0, workers=1, progress=False)
 
 
 def config_of(small_data, topography: Topography | None) -> RunConfig:

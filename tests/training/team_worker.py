@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from test_distributed import CPU, fresh_model, recorded_config, silent
+from test_distributed import CPU, fresh_model, recorded_config
 
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
@@ -42,13 +42,13 @@ def main() -> None:
     data, folder = Path(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     team, config = team_from_environment(), recorded_config(data)
-    dataset = prepare(config.data, config.recipe, seed=0, workers=1, progress=False, say=silent)
+    dataset = prepare(config.data, config.recipe, seed=0, workers=1, progress=False)
     with team.joined(CPU):
         gradients = first_step(config, dataset, team)
         val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, CPU)
         scores = validate(fresh_model(config), val, dataset.people, "fp32", 2, team)
         torch.save({"gradients": gradients, "scores": scores}, folder / f"rank{team.rank}.pt")
-        train(config, dataset, folder / "run", Surroundings(progress=False, team=team, say=silent))
+        train(config, dataset, folder / "run", Surroundings(progress=False, team=team))
 
 
 if __name__ == "__main__":

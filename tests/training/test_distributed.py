@@ -27,10 +27,6 @@ ROOT = Path(__file__).resolve().parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def silent(_text: str) -> None:
-    """Say nothing."""
-
-
 def recorded_config(data):
     # 3 people a process and step: the 13 or so people do not divide evenly, so shares matter
     recipe = replace(DEMO, input_size=32, batch_size=3, epochs=2)
@@ -56,7 +52,7 @@ def together(small_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def alone(small_data):
     config = recorded_config(small_data)
-    return config, prepare(config.data, config.recipe, seed=0, workers=1, progress=False, say=silent)
+    return config, prepare(config.data, config.recipe, seed=0, workers=1, progress=False)
 
 
 def test_gradients_of_the_first_step_are_those_of_one_process(together, alone):

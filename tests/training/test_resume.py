@@ -30,13 +30,9 @@ RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
 TIMING = ("images_per_s", "seconds")
 
 
-def silent(_text: str) -> None:
-    """Say nothing."""
-
-
 @pytest.fixture(scope="module")
 def dataset(small_data):
-    return prepare(Data.at(small_data), RECIPE, seed=0, workers=1, progress=False, say=silent)
+    return prepare(Data.at(small_data), RECIPE, seed=0, workers=1, progress=False)
 
 
 def settings(small_data, precision):
@@ -46,7 +42,7 @@ def settings(small_data, precision):
 
 
 def fit(config, dataset, run):
-    return train(config, dataset, run, Surroundings(progress=False, say=silent))
+    return train(config, dataset, run, Surroundings(progress=False))
 
 
 def assert_same_run(one, other):
@@ -151,7 +147,7 @@ def test_to_start_anew_takes_the_old_run_away_only_when_nothing_else_can_fail(
     else:
         monkeypatch.setattr("pose_topo.training.loop.Batches", None)
     with pytest.raises((PoseTopoError, TypeError)):
-        train(config, dataset, run, Surroundings(progress=False, say=silent), overwrite=True)
+        train(config, dataset, run, Surroundings(progress=False), overwrite=True)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
@@ -161,7 +157,7 @@ def test_to_start_anew_trains_again(undisturbed, dataset, tmp_path):
     shutil.copytree(whole, run)
     (run / "plots").mkdir()
     (run / "plots" / "epoch-009-predictions.png").write_bytes(b"of the old run")
-    train(config, dataset, run, Surroundings(progress=False, say=silent), overwrite=True)
+    train(config, dataset, run, Surroundings(progress=False), overwrite=True)
     assert_same_run(run, whole)
     assert len(read_json(run / "provenance.json")["sessions"]) == 1 and not list((run / "plots").iterdir())
 
