@@ -1,3 +1,58 @@
-"""Topographic human pose estimation on MPII: training, scoring, topography, figures."""
+"""Topographic human pose estimation: two networks, their spatial losses, PCKh and Moran's I.
+
+The names below are loaded when they are first used, so that `import pose_topo` alone is fast. docs/python.md has an
+example for each.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # for editors and type checkers
+    from pose_topo.models.pose import SimpleBaseline, TopoModel
+    from pose_topo.models.regularizers import spatial_loss
+    from pose_topo.models.topographic import TopographicConv2d
+    from pose_topo.scoring.pckh import pckh
+    from pose_topo.stages.checkpoints import load_network
+    from pose_topo.stages.predict import predict
+    from pose_topo.study.lattice import Lattice
+    from pose_topo.topography.moran import moran_test, morans_i
+
+_MODULES = {
+    "SimpleBaseline": "models.pose",
+    "TopoModel": "models.pose",
+    "TopographicConv2d": "models.topographic",
+    "Lattice": "study.lattice",
+    "spatial_loss": "models.regularizers",
+    "morans_i": "topography.moran",
+    "moran_test": "topography.moran",
+    "pckh": "scoring.pckh",
+    "load_network": "stages.checkpoints",
+    "predict": "stages.predict",
+}
+
+__all__ = [
+    "Lattice",
+    "SimpleBaseline",
+    "TopoModel",
+    "TopographicConv2d",
+    "load_network",
+    "moran_test",
+    "morans_i",
+    "pckh",
+    "predict",
+    "spatial_loss",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES])

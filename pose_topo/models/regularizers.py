@@ -36,10 +36,16 @@ def check(name: str, lattice: Lattice) -> None:
     spatial_loss(name, lattice, *[torch.zeros(shape, device="cpu")] * 2)  # each loss knows what it refuses
 
 
-def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tensor | None) -> Tensor:
-    """The loss `name` of a layer with this weight (C, C_in, 1, 1), which put out these activations (B, C, H, W).
+def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tensor | None = None) -> Tensor:
+    """The spatial loss of a layer whose output channels lie on a lattice, a scalar.
 
-    Runs in the tensor's own precision, at least fp32, also where autocast is on.
+    It is computed in at least fp32, also inside autocast.
+
+    Args:
+        name: one of the six losses, e.g. "weight-similarity" or "topoloss" (docs/regularizers.md).
+        lattice: of C channels.
+        weight: (C, ...), one incoming weight vector per channel.
+        activations: (B, C, H, W), the output of the layer for a batch. Losses on weights do not need it.
 
     Raises:
         ValueError: the loss reads activations and there are none.

@@ -44,7 +44,29 @@ def hits(errors: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     return np.where(np.isnan(errors), np.inf, errors) <= threshold
 
 
-def pckh(errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
+def pckh(
+    predicted: NDArray, truth: NDArray, labelled: NDArray, head_size: NDArray, threshold: float = 0.5
+) -> dict[str, Any]:
+    """PCKh at one threshold: the percentage of labelled joints that are predicted within `threshold` head sizes.
+
+    Args:
+        predicted: (P, 16, 2), joints in pixels of the photograph, in MPII's order.
+        truth: (P, 16, 2), the annotated joints in the same pixels. Unlabelled ones may be NaN.
+        labelled: (P, 16), bool.
+        head_size: (P,), 0.6 times the diagonal of the head box, in pixels.
+        threshold: a fraction of the head size.
+
+    Returns:
+        `mean` (pooled over all labelled joints but pelvis and thorax), `groups` (the mean of left and right) and
+        `joints`, in percent. None where no joint is labelled.
+
+    Raises:
+        PoseTopoError: shapes differ, a prediction is not finite, or a head size is not positive.
+    """
+    return scores_at(normalised_errors(predicted, truth, labelled, head_size), threshold)
+
+
+def scores_at(errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
     """Scores in percent at one threshold, from `normalised_errors` (P, K).
 
     Returns:
@@ -98,7 +120,7 @@ def score(
     errors = normalised_errors(predicted, truth, labelled, head_size)
     scores: dict[str, Any] = {}
     for threshold in THRESHOLDS:
-        scores[str(threshold)] = pckh(errors, threshold)
+        scores[str(threshold)] = scores_at(errors, threshold)
         if threshold in NOTES:
             scores[str(threshold)]["note"] = NOTES[threshold]
     return {

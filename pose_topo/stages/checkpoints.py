@@ -212,17 +212,6 @@ class Network:
     precision: str
     sha256: str  # of the checkpoint
 
-    @staticmethod
-    def open(checkpoint: Path, device: str, precision: str) -> Network:
-        """The network of a run folder or of a checkpoint.
-
-        Raises:
-            PoseTopoError: no such checkpoint.
-        """
-        opened = open_checkpoint(checkpoint, device)
-        precise = pick_precision(precision, opened.device)
-        return Network(opened.model, opened.config.recipe, opened.device, precise, sha256_file(opened.path))
-
     def joints(self, inputs: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Joints (B, 16, 2) in pixels of the inputs, each (S, S, 3) RGB, and confidences (B, 16).
 
@@ -247,3 +236,23 @@ class Network:
         recipe = self.recipe
         asked = {"decode": recipe.decode, "flip_test": recipe.flip_test, "framing": recipe.framing}
         return {"checkpoint_sha256": self.sha256, "settings": {**asked, "precision": self.precision}}
+
+
+def load_network(checkpoint: str | Path, device: str = "auto", precision: str = "auto") -> Network:
+    """Load a trained network, ready for `predict`.
+
+    Args:
+        checkpoint: a run's folder, or a checkpoint file: one of this project's, of the original study's, of
+            Microsoft's or of mmpose's (docs/elsewhere.md).
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
+
+    Returns:
+        The network with the recipe that it was trained by. `network.model` is the torch module.
+
+    Raises:
+        PoseTopoError: there is no such checkpoint, or it holds no network that is known here.
+    """
+    opened = open_checkpoint(checkpoint, device)
+    precise = pick_precision(precision, opened.device)
+    return Network(opened.model, opened.config.recipe, opened.device, precise, sha256_file(opened.path))

@@ -12,7 +12,7 @@ from pose_topo.core import schemas
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json, sha256_file, write_json
 from pose_topo.scoring import intervals
-from pose_topo.scoring.pckh import hits, normalised_errors, pckh
+from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
 from pose_topo.study import joints
 
@@ -48,7 +48,7 @@ def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: in
     drawn = intervals.bootstrap(found, a.labelled, resamples, seed)
     differences = {
         str(threshold): _difference(
-            pckh(errors[0], threshold), pckh(errors[1], threshold), drawn[2 * k + 1] - drawn[2 * k]
+            scores_at(errors[0], threshold), scores_at(errors[1], threshold), drawn[2 * k + 1] - drawn[2 * k]
         )
         for k, threshold in enumerate(THRESHOLDS)
     }

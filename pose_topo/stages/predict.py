@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from pose_topo.pictures import drawing as legends
 from pose_topo.pictures import drawing as plots
 from pose_topo.pictures import drawing as skeletons
 from pose_topo.scoring.coco import Found, FoundPerson, readable
-from pose_topo.stages.checkpoints import Network
+from pose_topo.stages.checkpoints import Network, load_network
 from pose_topo.study.config import Recipe
 
 # what a folder is searched for; some of these OpenCV reads in some builds only, and then they are named as unreadable
@@ -108,6 +108,37 @@ class Photo:
         return self.picture
 
 
+def predict(
+    network: Network, photograph: str | Path | NDArray[np.uint8], boxes: Sequence[Box] = ()
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Predict the joints of the people in one photograph.
+
+    Args:
+        network: from `load_network`.
+        photograph: a file, which is turned as its EXIF orientation says, or an array (H, W, 3), RGB.
+        boxes: (x, y, w, h) of each person, in pixels. Without boxes, one person is expected anywhere in the photograph.
+
+    Returns:
+        Joints (P, 16, 2) in 0-based pixels of the photograph, in MPII's order (`pose_topo.study.joints.NAMES`), and
+        their confidences (P, 16).
+
+    Raises:
+        PoseTopoError: the file is not readable as a photograph, or a box lies outside of it.
+    """
+    if isinstance(photograph, str | Path):
+        pixels = read_photograph(Path(photograph), upright=True)
+        if pixels is None:
+            raise PoseTopoError(f"{photograph}: not readable as a photograph")
+    else:
+        pixels = np.ascontiguousarray(photograph[..., ::-1])
+    photo = _framed(PhotoFile(Path(str(photograph) if isinstance(photograph, str | Path) else "array"), ""), pixels,
+                    tuple(boxes), network.recipe)  # fmt: skip
+    if photo.skipped:
+        raise PoseTopoError(photo.skipped)
+    ((_, persons),) = _people_in([photo], network, len(photo.boxes))
+    return np.stack([person.points for person in persons]), np.stack([person.confidence for person in persons])
+
+
 def predict_photographs(
     checkpoint: Path,
     paths: list[Path],
@@ -136,7 +167,7 @@ def predict_photographs(
         PoseTopoError: no such checkpoint, no such photograph, or none that can be used.
     """
     files = find_photographs(paths)
-    network = Network.open(checkpoint, device, precision)
+    network = load_network(checkpoint, device, precision)
     found, skipped = Found(), []
     with _bar(len(files), progress) as bar, ThreadPoolExecutor() as pool, _silent_opencv():
         for start in range(0, len(files), batch_size):
@@ -163,6 +194,11 @@ def _open(file: PhotoFile, boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
     picture = read_photograph(file.path, upright=True)
     if picture is None:
         return Photo(file, skipped=f"{file.path}: not readable as a photograph")
+    return _framed(file, picture, boxes, recipe)
+
+
+def _framed(file: PhotoFile, picture: NDArray[np.uint8], boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
+    """The photograph (H, W, 3), BGR, with a network input for each box; `skipped` if a box lies outside of it."""
     boxes = boxes or (whole(picture),)
     for box in boxes:
         if not touches(box, picture):

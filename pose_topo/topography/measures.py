@@ -39,31 +39,23 @@ def table(strength: Strength, weights_name: str, weights: Array, permutations: i
     """One measure under one set of weights (C, C). Channels without the measure are taken out of the grid."""
     live = strength.live
     weights = weights[np.ix_(live, live)]
-    observed = moran.morans_i(strength.maps, weights)
-    null = moran.permutation_null(strength.maps, weights, permutations)
-    p = inference.p_values(observed, null)
-    columns = {
-        "I": observed,
-        "z": inference.z_scores(observed, null),
-        "p": p,
-        "q": inference.benjamini_hochberg(p),
-        "p_max": inference.max_t(observed, null),
-    }
-    low, high = inference.null_band(null)
+    test = moran.moran_test(strength.maps, weights, permutations)
+    columns = {"I": test.I, "z": test.z, "p": test.p, "q": test.q, "p_max": test.p_max}
+    low, high = test.null_band
     return {
         "measure": strength.name,
         "weights": weights_name,
         "channels": len(live),
-        "expected": moran.expected_i(len(live)),
+        "expected": test.expected,
         "permutations": permutations,
         "per_joint": {
             name: {key: float(values[k]) for key, values in columns.items()} for k, name in enumerate(joints.NAMES)
         },
-        "mean_I": inference.mean_of_defined(observed),
-        "p_mean": inference.p_of_mean(observed, null),
+        "mean_I": test.mean_i,
+        "p_mean": test.p_mean,
         "null_low": low,
         "null_high": high,
-        "reason": _reason(observed, columns["z"], weights),
+        "reason": _reason(test.I, test.z, weights),
     }
 
 

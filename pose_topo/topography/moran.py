@@ -14,14 +14,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from pose_topo.study.lattice import Lattice
+from pose_topo.topography import inference
 from pose_topo.topography.correlation import unit_columns
-from pose_topo.topography.inference import permutation_blocks
 
 Array = NDArray[np.float64]
 
@@ -68,12 +69,13 @@ def expected_i(channels: int) -> float:
     return -1.0 / (channels - 1) if channels > 1 else float("nan")
 
 
-def morans_i(maps: Array, weights: Array) -> Array:
-    """I of each map.
+def morans_i(maps: Array, weights: Array | Lattice) -> Array:
+    """Moran's I of each map.
 
     Args:
-        maps: (K, C), one value a channel, in row-major grid order.
-        weights: (C, C), any finite weights; symmetry is not needed.
+        maps: (K, C), one value per channel, in row-major grid order.
+        weights: (C, C), any finite neighbour weights (symmetry is not needed), or a lattice, which stands for its
+            binary adjacency.
 
     Returns:
         (K,), NaN where I does not exist; never infinite.
@@ -90,7 +92,50 @@ def morans_i(maps: Array, weights: Array) -> Array:
     return result
 
 
-def permutation_null(maps: Array, weights: Array, permutations: int = 9999, seed: int = 0) -> Array:
+@dataclass(frozen=True)
+class MoranTest:
+    """Moran's I of K maps on one lattice, tested by permutation. Arrays are (K,); NaN where a map has no I."""
+
+    I: Array  # noqa: E741 (the field's name for it)
+    expected: float  # E[I] under permutation, -1 / (C - 1)
+    z: Array  # (I - mean) / standard deviation of the permuted I
+    p: Array  # one-sided
+    q: Array  # false discovery rate over the K maps (Benjamini & Hochberg 1995)
+    p_max: Array  # family-wise p over the K maps (max-T, Westfall & Young 1993)
+    mean_i: float | None  # over the maps that have an I
+    p_mean: float | None  # of the mean I
+    null_band: tuple[float, float] | tuple[None, None]  # the middle 95% of the permuted I of single maps
+
+
+def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, seed: int = 0) -> MoranTest:
+    """Test whether neighbouring channels have similar values, with the same permutations for all maps.
+
+    Args:
+        maps: (K, C), one value per channel, in row-major grid order.
+        weights: (C, C) neighbour weights, or a lattice, which stands for its binary adjacency.
+        permutations: how many random arrangements of the channels give the null distribution.
+        seed: of the permutations.
+
+    Raises:
+        ValueError: the shapes do not belong together, or `permutations` is below 1.
+    """
+    maps, weights = _checked(maps, weights)
+    observed, null = morans_i(maps, weights), permutation_null(maps, weights, permutations, seed)
+    p = inference.p_values(observed, null)
+    return MoranTest(
+        I=observed,
+        expected=expected_i(maps.shape[1]),
+        z=inference.z_scores(observed, null),
+        p=p,
+        q=inference.benjamini_hochberg(p),
+        p_max=inference.max_t(observed, null),
+        mean_i=inference.mean_of_defined(observed),
+        p_mean=inference.p_of_mean(observed, null),
+        null_band=inference.null_band(null),
+    )
+
+
+def permutation_null(maps: Array, weights: Array | Lattice, permutations: int = 9999, seed: int = 0) -> Array:
     """I of every map with its channels permuted; each permutation is used for all maps.
 
     Args:
@@ -111,7 +156,7 @@ def permutation_null(maps: Array, weights: Array, permutations: int = 9999, seed
     columns, product, total = np.ascontiguousarray(unit[:, known]), _half_product(weights), weights.sum()
     step = max(1, _CACHE_VALUES // max(1, columns.size))
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        for orders in permutation_blocks(maps.shape[1], permutations, seed):
+        for orders in inference.permutation_blocks(maps.shape[1], permutations, seed):
             if total == 0 or not known.any():
                 break
             parts = [orders[start : start + step] for start in range(0, len(orders), step)]
@@ -141,7 +186,9 @@ def _half_product(weights: Array) -> Callable[[Array], Array]:
     return lambda columns: compact @ columns
 
 
-def _checked(maps: Array, weights: Array) -> tuple[Array, Array]:
+def _checked(maps: Array, weights: Array | Lattice) -> tuple[Array, Array]:
+    if isinstance(weights, Lattice):
+        weights = weights.adjacency()
     maps, weights = np.asarray(maps, np.float64), np.asarray(weights, np.float64)
     if maps.ndim != 2:
         raise ValueError(f"maps {maps.shape}: give (maps, channels)")

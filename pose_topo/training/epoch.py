@@ -22,7 +22,7 @@ from pose_topo.data.people import People, head_size
 from pose_topo.models.pose import SimpleBaseline, TopoModel
 from pose_topo.models.prediction import heatmaps
 from pose_topo.scoring.decoding import decode
-from pose_topo.scoring.pckh import normalised_errors, pckh
+from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.study.config import Recipe
 from pose_topo.topography import moran, parcellation
 from pose_topo.topography import weight_statistics as health
@@ -153,7 +153,7 @@ def validate(
     joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)  # a diverged network scores nothing
     seen = people.take(index)
     errors = normalised_errors(joints, seen.joints, seen.labelled, head_size(seen.head_box))
-    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": pckh(errors, 0.5)["mean"] or 0.0}
+    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": scores_at(errors, 0.5)["mean"] or 0.0}
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:

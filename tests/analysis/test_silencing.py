@@ -12,7 +12,7 @@ from pose_topo.data.batches import Batch
 from pose_topo.data.people import People, head_size
 from pose_topo.models.pose import TopoModel
 from pose_topo.models.prediction import predict
-from pose_topo.scoring.pckh import normalised_errors, pckh
+from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.stages.silencing import pckh_silenced
 from pose_topo.study.lattice import Lattice
 
@@ -85,7 +85,7 @@ def test_against_zeroed_head_weights(
             cut, batches(), to_photo, flip_test=False, decode_by=decode_by, sigma=2.0, precision="fp32"
         )
         truth = people.take(rows)
-        expected = pckh(normalised_errors(at, truth.joints, truth.labelled, head_size(truth.head_box)), 0.5)
+        expected = scores_at(normalised_errors(at, truth.joints, truth.labelled, head_size(truth.head_box)), 0.5)
         assert mean == pytest.approx(expected["mean"])
         values = [np.nan if value is None else value for value in expected["joints"].values()]
         np.testing.assert_allclose(per_joint, values)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pose_topo.scoring import intervals
-from pose_topo.scoring.pckh import hits, pckh, score
+from pose_topo.scoring.pckh import hits, score, scores_at
 from pose_topo.stages.evaluate import evaluate_predictions
 from pose_topo.study import joints as J
 
@@ -29,7 +29,7 @@ def test_counts_aggregate_as_pckh_does():
     errors[:, J.R_KNEE] = np.nan  # a group of one side alone
     errors[:, [J.R_ANKLE, J.L_ANKLE]] = np.nan  # a group without a label
     found = intervals.aggregate(hits(errors, 0.3).sum(0), (~np.isnan(errors)).sum(0))
-    wanted = [np.nan if v is None else v for v in flat(pckh(errors, 0.3))]
+    wanted = [np.nan if v is None else v for v in flat(scores_at(errors, 0.3))]
     assert found == pytest.approx(wanted, abs=1e-12, nan_ok=True)
     assert np.isnan(found[-1]) and not np.isnan(found[:-1]).any()
 
@@ -42,7 +42,7 @@ def test_a_resample_is_the_score_of_the_people_drawn():
     drawn = np.concatenate([rng.integers(0, 7, (rows, 7)) for rows in (250, 50)])  # in chunks of 250
     for k, threshold in enumerate((0.5, 0.1)):
         for resample, people in enumerate(drawn):
-            wanted = [np.nan if v is None else v for v in flat(pckh(errors[people], threshold))]
+            wanted = [np.nan if v is None else v for v in flat(scores_at(errors[people], threshold))]
             assert found[k, resample] == pytest.approx(wanted, abs=1e-9, nan_ok=True)
 
 

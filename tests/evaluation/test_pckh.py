@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.people import head_size
-from pose_topo.scoring.pckh import auc, curve, normalised_errors, pckh, score
+from pose_topo.scoring.pckh import auc, curve, normalised_errors, score, scores_at
 from pose_topo.stages.evaluate import evaluate_predictions
 from pose_topo.study import joints as J
 
@@ -37,7 +37,7 @@ def test_by_hand_on_three_people():
     labelled[2, J.HEAD_TOP] = False  # does not count: head 1 of 2
     found[0, J.R_WRIST] += [16, 0]  # right wrist 2 of 3, left wrist 3 of 3 -> group 83.3
     found[:, J.PELVIS] += 500  # never scored
-    result = pckh(normalised_errors(found, truth, labelled, size), 0.5)
+    result = scores_at(normalised_errors(found, truth, labelled, size), 0.5)
     assert result["groups"]["Head"] == 50.0
     assert result["groups"]["Wrist"] == pytest.approx(100 * 5 / 6)
     assert result["groups"]["Knee"] == 100.0
@@ -49,7 +49,7 @@ def test_by_hand_on_three_people():
 def test_a_joint_labelled_nowhere_has_no_score():
     truth, labelled, size = three_people()
     labelled[:, [J.R_ANKLE, J.L_ANKLE]] = False
-    result = pckh(normalised_errors(truth, truth, labelled, size), 0.5)
+    result = scores_at(normalised_errors(truth, truth, labelled, size), 0.5)
     assert result["joints"]["left ankle"] is None
     assert result["groups"]["Ankle"] is None
     assert result["mean"] == 100.0
@@ -103,13 +103,13 @@ def test_laws(seed):
     # monotone in the threshold
     errors = normalised_errors(found, truth, labelled, size)
     assert (np.diff(curve(errors)) >= 0).all()
-    loose, strict = (flat(pckh(errors, t)) for t in sorted(rng.uniform(0, 1, 2), reverse=True))
+    loose, strict = (flat(scores_at(errors, t)) for t in sorted(rng.uniform(0, 1, 2), reverse=True))
     assert all(a >= b for a, b in zip(loose, strict, strict=True) if a is not None)
     # independent of the order of people, and of the batches they came in
     order = rng.permutation(5)
     assert score(found[order], truth[order], labelled[order], size[order], resamples=20)["pckh"] == result["pckh"]
     halves = [normalised_errors(found[s], truth[s], labelled[s], size[s]) for s in (slice(0, 2), slice(2, 5))]
-    assert pckh(np.concatenate(halves), 0.5) == result["pckh"]["0.5"]
+    assert scores_at(np.concatenate(halves), 0.5) == result["pckh"]["0.5"]
     # invariant to the size of a person together with its head
     factor = rng.choice([0.25, 0.5, 2.0, 4.0], 5)
     scaled = score(found * factor[:, None, None], truth * factor[:, None, None], labelled, size * factor, resamples=20)

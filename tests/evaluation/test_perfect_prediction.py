@@ -13,7 +13,7 @@ from pose_topo.data.batches import generate_heatmaps
 from pose_topo.data.dataset import present_people
 from pose_topo.data.people import head_size
 from pose_topo.scoring.decoding import decode, flip_back, shift_right
-from pose_topo.scoring.pckh import normalised_errors, pckh
+from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.scoring.predictions import read_ground_truth
 from pose_topo.study import joints as J
 from pose_topo.study.config import Data
@@ -44,7 +44,7 @@ def perfect(
 
 def scores(joints, labelled, center, scale, size, centre, how) -> tuple[float, float]:
     errors = normalised_errors(perfect(joints, labelled, center, scale, centre, how), joints, labelled, size)
-    return pckh(errors, 0.5)["mean"], pckh(errors, 0.1)["mean"]
+    return scores_at(errors, 0.5)["mean"], scores_at(errors, 0.1)["mean"]
 
 
 def made_up_people(people: int = 200) -> tuple[NDArray, ...]:

@@ -19,7 +19,7 @@ from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model
 from pose_topo.pictures.drawing import SIDES
 from pose_topo.scoring.coco import FoundPerson
-from pose_topo.stages.checkpoints import Network
+from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.stages.predict import draw_overlay, predict_photographs
 from pose_topo.study import joints as J
@@ -235,7 +235,7 @@ def test_numbers_that_are_not_finite_are_refused(network, small_data, photo, tmp
 
 def test_the_file_says_which_network_answered(network, photo, tmp_path):
     content = predict(network, [photo], tmp_path / "out")
-    opened = Network.open(network, "cpu", "fp32")
+    opened = load_network(network, "cpu", "fp32")
     assert content["checkpoint_sha256"] == opened.sha256 and len(opened.sha256) == 64
     assert content["settings"] == {"decode": "dark", "flip_test": True, "framing": "person", "precision": "fp32"}
     assert content["annotations"][0]["bbox"] == [0.0, 0.0, 120.0, 80.0]
