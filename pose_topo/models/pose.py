@@ -43,7 +43,18 @@ def deconvolutions(in_channels: int) -> nn.Sequential:
 
 
 class SimpleBaseline(nn.Module):
-    """Xiao et al. 2018: (B, 3, H, W) -> heatmaps (B, 16, H/4, W/4)."""
+    """A ResNet, three deconvolutions and one heatmap per joint (Xiao et al. 2018).
+
+    (B, 3, H, W), normalised as for ImageNet, -> heatmaps (B, num_keypoints, H/4, W/4). H and W are multiples of 32.
+
+    Args:
+        arch: the backbone, e.g. "resnet18". It begins with random weights.
+        init: how deconvolutions and head begin: "standard" (Xiao et al. 2018) or "paper" (the original study).
+        num_keypoints: joints, MPII's 16 by default.
+
+    Raises:
+        UsageError: the backbone is unknown.
+    """
 
     def __init__(self, arch: str, *, init: str = "standard", num_keypoints: int = joints.K) -> None:
         super().__init__()
@@ -64,7 +75,21 @@ class SimpleBaseline(nn.Module):
 
 
 class TopoModel(SimpleBaseline):
-    """`SimpleBaseline` with a `TopographicConv2d` before the head."""
+    """`SimpleBaseline` with a `TopographicConv2d` before the head.
+
+    Args:
+        arch: the backbone, e.g. "resnet18".
+        lattice: the grid of the topographic layer's channels.
+        init: how deconvolutions and head begin, see `SimpleBaseline`.
+        topo_init: how the topographic layer begins, see `TopographicConv2d`.
+        batch_norm: BatchNorm in the topographic layer.
+        loss: the spatial loss that `topo_reg_loss` computes, e.g. "weight-similarity" or "topoloss".
+        loss_order: (C,), the channel that the loss finds at each place of the grid. None: each at its own place.
+        num_keypoints: joints, MPII's 16 by default.
+
+    Raises:
+        UsageError: an unknown backbone, loss or init, or a loss that this grid has no neighbours for.
+    """
 
     def __init__(
         self,
@@ -78,10 +103,6 @@ class TopoModel(SimpleBaseline):
         loss_order: NDArray[np.int64] | None = None,
         num_keypoints: int = joints.K,
     ) -> None:
-        """Args:
-        loss: a key of `config.TOPO_LOSSES`.
-        loss_order: (C,), the channel that the loss finds at each place of the grid; None: each at its own.
-        """
         super().__init__(arch, init=init, num_keypoints=num_keypoints)
         check(loss, lattice)  # refuses what makes no sense here and now, not in the first step
         self.loss = loss

@@ -33,7 +33,21 @@ def init_weight(weight: Tensor, how: str) -> None:
 
 
 class TopographicConv2d(nn.Module):
-    """1x1 convolution to h * w channels on a lattice, optional BatchNorm, ReLU. (B, C_in, H, W) -> (B, h * w, H, W)."""
+    """A 1x1 convolution whose output channels lie on a lattice: (B, in_channels, H, W) -> (B, h * w, H, W).
+
+    The convolution is followed by BatchNorm, if asked for, and by a ReLU. The layer has no loss of its own: give
+    `conv.weight` or its outputs to `spatial_loss`.
+
+    Args:
+        in_channels: of the input.
+        lattice: h x w output channels.
+        batch_norm: normalise before the ReLU. The convolution then has no bias.
+        init: how the weights begin: "orthogonal" (the study's), "kaiming" or "equal-norm" (random directions, every
+            row of norm sqrt(2)).
+
+    Raises:
+        UsageError: `init` is another word.
+    """
 
     def __init__(
         self, in_channels: int, lattice: Lattice, *, batch_norm: bool = False, init: str = "orthogonal"

@@ -21,7 +21,13 @@ _OFFSETS = {4: ((0, 1), (1, 0)), 8: ((0, 1), (1, 0), (1, 1), (1, -1))}
 
 @dataclass(frozen=True)
 class Lattice:
-    """A grid of `height` x `width` channels with 4 (rook) or 8 (queen) neighbours each.
+    """A grid of `height` x `width` channels: who is whose neighbour, and how far apart two channels are.
+
+    Args:
+        height: rows.
+        width: columns. Channel c is at row c // width and column c % width.
+        neighbours: 4 (rook: the sides) or 8 (queen: the sides and the corners).
+        torus: join opposite borders, so that the grid has no edge.
 
     Raises:
         UsageError: a side is below 1, or `neighbours` is neither 4 nor 8.
