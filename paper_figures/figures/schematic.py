@@ -15,14 +15,8 @@ from paper_figures.lib import command, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.results import Run
 from pose_topo.study import joints
-from pose_topo.study.config import (
-    BACKBONE_CHANNELS,
-    BACKBONE_STRIDE,
-    DECONV_CHANNELS,
-    DECONVOLUTIONS,
-    HEATMAP_STRIDE,
-    TOPO_LOSSES,
-)
+from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE, Backbone
+from pose_topo.study.config import DECONV_CHANNELS, TOPO_LOSSES
 from pose_topo.study.lattice import Lattice
 
 DARK = "#4D4D4D"
@@ -116,8 +110,8 @@ class Network:
     side: int | None
 
     @property
-    def backbone(self) -> str:
-        return self.arch.replace("resnet", "ResNet-")
+    def backbone(self) -> Backbone:
+        return BACKBONES[self.arch]
 
     def size(self, stride: int, channels: int) -> str:
         """Maps behind so much stride: "32 × 32 × 256", or "S/4 × S/4 × 256"."""
@@ -156,12 +150,13 @@ def _trunk(axes: Axes, net: Network, y: float) -> float:
     arrow(axes, 0.77, 0.92, y)
     for place, (high, thick) in enumerate(((0.78, 0.07), (0.6, 0.1), (0.42, 0.13), (0.24, 0.17))):
         slab(axes, 0.98 + 0.19 * place, y, high, thick, GREY)
-    note(axes, 1.36, y - UNDER, net.backbone, net.size(BACKBONE_STRIDE, BACKBONE_CHANNELS[net.arch]))
+    note(axes, 1.36, y - UNDER, net.backbone.title, net.size(net.backbone.stride, net.backbone.channels))
     arrow(axes, 1.82, 1.96, y)
-    for place in range(DECONVOLUTIONS):
+    deconvolutions = net.backbone.deconvolutions
+    for place in range(deconvolutions):
         slab(axes, 2.02 + 0.26 * place, y, 0.32 + 0.2 * place, 0.13, BLUE)
-    end = 2.02 + 0.26 * DECONVOLUTIONS
-    note(axes, end - 0.36, y - UNDER, f"{DECONVOLUTIONS} deconvolutions", net.size(HEATMAP_STRIDE, DECONV_CHANNELS))
+    end = 2.02 + 0.26 * deconvolutions
+    note(axes, end - 0.36, y - UNDER, f"{deconvolutions} deconvolutions", net.size(HEATMAP_STRIDE, DECONV_CHANNELS))
     return end + 0.06
 
 
@@ -215,12 +210,12 @@ def caption(runs: list[Run]) -> str:
     lattice = net.lattice
     size = f"{net.side} x {net.side} px" if net.side else "S x S px"
     return (
-        f"The networks. a: the baseline: {net.backbone}, {DECONVOLUTIONS} deconvolutions to {DECONV_CHANNELS} "
-        f"channels, and a 1 x 1 convolution, the head, to one heatmap for each of {joints.K} joints; a picture has "
-        f"{size}. b: the topographic network has another 1 x 1 convolution before the head, whose {lattice.channels} "
-        f"channels lie on a {lattice.height} x {lattice.width} grid. c: that grid ({lattice.name}), a channel and its "
-        f"neighbours; E are all {len(lattice.edges())} pairs of neighbours. The spatial loss ({net.loss}) makes the "
-        f"{TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike; the control is b with λ = 0. "
+        f"The networks. a: the baseline: {net.backbone.title}, {net.backbone.deconvolutions} deconvolutions to "
+        f"{DECONV_CHANNELS} channels, and a 1 x 1 convolution, the head, to one heatmap for each of {joints.K} joints; "
+        f"a picture has {size}. b: the topographic network has another 1 x 1 convolution before the head, whose "
+        f"{lattice.channels} channels lie on a {lattice.height} x {lattice.width} grid. c: that grid ({lattice.name}), "
+        f"a channel and its neighbours; E are all {len(lattice.edges())} pairs of neighbours. The spatial loss ({net.loss}) "
+        f"makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike; the control is b with λ = 0. "
         "Sizes: height x width x channels."
     )
 

@@ -36,7 +36,8 @@ from pose_topo.models.regularizers import spatial_loss
 from pose_topo.scoring.pckh import score
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.study import joints as J
-from pose_topo.study.config import HEATMAP_STRIDE, TOPO_LOSSES, Recipe, RunConfig
+from pose_topo.study.backbones import HEATMAP_STRIDE
+from pose_topo.study.config import TOPO_LOSSES, Recipe, RunConfig
 from pose_topo.study.lattice import Lattice
 from pose_topo.training.epoch import train_epoch
 from pose_topo.training.optimisation import make_optimizer

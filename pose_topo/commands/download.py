@@ -9,6 +9,7 @@ import typer
 
 from pose_topo.commands.app import app
 from pose_topo.core.log import log
+from pose_topo.study.backbones import BACKBONES
 
 
 @app.command("download")
@@ -20,7 +21,9 @@ def download(
     data: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("mpii"),
     people: Annotated[int, typer.Option(help="synthetic: how many annotated people.")] = 2000,
     seed: Annotated[int, typer.Option(help="synthetic: seed of the renderer.")] = 0,
-    arch: Annotated[str | None, typer.Option(help="weights: which ResNet, or all [default: resnet50].")] = None,
+    arch: Annotated[
+        str | None, typer.Option(help=f"weights: {', '.join(BACKBONES)} or all [default: resnet50].")
+    ] = None,
     mirror: Annotated[
         str | None, typer.Option(help="Try this address first: a file's URL, or a folder of such files.")
     ] = None,

@@ -11,6 +11,7 @@ from typer import Option
 from pose_topo.commands.app import DataOptions, app, as_command
 from pose_topo.core.errors import UsageError
 from pose_topo.core.log import hide_messages, log
+from pose_topo.study.backbones import BACKBONES
 from pose_topo.study.config import TOPO_LOSSES, Recipe, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS, arm_of
 
@@ -22,7 +23,7 @@ class TrainOptions(DataOptions):
     protocol: Annotated[
         str, Option(help="standard (the MPII benchmark), paper (the original study), synthetic or demo.")
     ] = "standard"
-    arch: Annotated[str, Option(help="resnet18, resnet34, resnet50, resnet101 or resnet152.")] = "resnet50"
+    arch: Annotated[str, Option(help=f"{', '.join(BACKBONES)}.")] = "resnet50"
     epochs: Annotated[int | None, Option(help="Epochs.")] = None
     batch_size: Annotated[int | None, Option(help="People a step, of each process.")] = None
     lr: Annotated[float | None, Option(help="Peak learning rate.")] = None

@@ -20,7 +20,8 @@ from pose_topo.data.augmentation import Draws
 from pose_topo.data.crop_store import CropStore
 from pose_topo.data.people import People
 from pose_topo.study import joints as J
-from pose_topo.study.config import HEATMAP_STRIDE, Recipe
+from pose_topo.study.backbones import HEATMAP_STRIDE
+from pose_topo.study.config import Recipe
 
 
 def upload(array: NDArray, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:

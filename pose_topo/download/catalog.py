@@ -9,6 +9,7 @@ from typing import IO, Any
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import git_blob_sha1_file, md5_file, sha256_file
+from pose_topo.study.backbones import BACKBONES
 
 BLOCK = 1 << 20
 
@@ -202,15 +203,7 @@ TARGETS: dict[str, tuple[Remote, ...]] = {
 }
 
 
-def _resnet(arch: str, prefix: str, about: int) -> Remote:
-    name = f"{arch}-{prefix}.pth"
-    return Remote(name, (_TORCH + name,), name, about, Checks(sha256_prefix=prefix))
-
-
 WEIGHTS: dict[str, Remote] = {
-    "resnet18": _resnet("resnet18", "f37072fd", 46_800_000),
-    "resnet34": _resnet("resnet34", "b627a593", 87_300_000),
-    "resnet50": _resnet("resnet50", "0676ba61", 102_500_000),  # V1, as the published baselines
-    "resnet101": _resnet("resnet101", "63fe2227", 178_800_000),
-    "resnet152": _resnet("resnet152", "394f9c45", 241_600_000),
+    arch: Remote(b.weights, (_TORCH + b.weights,), b.weights, b.weights_size, Checks(sha256_prefix=b.weights_sha256))
+    for arch, b in BACKBONES.items()
 }

@@ -1,38 +1,56 @@
-"""ImageNet weights for the backbone, never silently random."""
+"""Build a backbone, and fill it with ImageNet weights. `study/backbones.py` has the list of backbones."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+import torchvision
+from torch import Tensor, nn
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import cache_folder, sha256_file
 from pose_topo.download.weights import fetch_weights, weights_remote
-from pose_topo.models.pose import SimpleBaseline
+from pose_topo.study.backbones import BACKBONES
 from pose_topo.study.config import RunConfig
+
+if TYPE_CHECKING:
+    from pose_topo.models.pose import SimpleBaseline
+
+
+def build_backbone(arch: str) -> nn.Sequential:
+    """The parts of torchvision's model `arch`, with random weights: (B, 3, H, W) -> (B, channels, H/stride, W/stride).
+
+    The whole classifier is built first, so that the random numbers that follow do not depend on what is left out.
+    """
+    classifier = getattr(torchvision.models, arch)(weights=None)
+    return nn.Sequential(*(getattr(classifier, part) for part in BACKBONES[arch].parts))
 
 
 def load_imagenet(model: SimpleBaseline, config: RunConfig, cache: Path | None) -> dict[str, str]:
-    """Fill the backbone: from `config.weights`, else the verified cache, else by download.
+    """Fill a network's backbone with ImageNet weights, in place.
+
+    Args:
+        config: names the backbone, and the file of the weights if one was given.
+        cache: folder of downloaded files; None takes the default.
 
     Returns:
-        "file", its name; "sha256"; and "source", where a verified file is published, or "--weights" for one that was
-        given: for the run's provenance.
+        For provenance.json: "file", its name; "sha256"; and "source", the address where a verified file is published,
+        or "--weights" for a file that was given.
 
     Raises:
-        PoseTopoError: the weights are not to be had, or do not fit.
+        PoseTopoError: the weights cannot be found or fetched, or do not fit the backbone.
     """
     path = imagenet_file(config, cache)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file fails in many ways
+    except Exception as error:  # torch.load fails in many ways on a file that it did not write
         raise PoseTopoError(f"{path} is not a state_dict ({' '.join(str(error).split())[:100]})") from None
     if not isinstance(state, dict):
         raise PoseTopoError(f"{path} is not a state_dict")
-    ours = _renamed(state)
     try:
-        model.backbone.load_state_dict(ours)
+        model.backbone.load_state_dict(_kept(state, BACKBONES[config.arch].parts))
     except RuntimeError as error:
         raise PoseTopoError(f"{path} does not fit {config.arch}: {str(error).splitlines()[-1].strip()[:160]}") from None
     source = "--weights" if config.weights else weights_remote(config.arch).urls[0]
@@ -40,10 +58,11 @@ def load_imagenet(model: SimpleBaseline, config: RunConfig, cache: Path | None) 
 
 
 def imagenet_file(config: RunConfig, cache: Path | None) -> Path:
-    """Where a run's ImageNet weights lie, fetching them if need be.
+    """The path of a run's ImageNet weights: the given file, or the verified one in the cache, which is fetched if it is
+    not there.
 
     Raises:
-        PoseTopoError: they are not to be had: the line says how to fetch them by hand.
+        PoseTopoError: the file does not exist or cannot be fetched; the message says how to fetch it by hand.
     """
     if not config.weights:
         return fetch_weights(config.arch, cache_folder(cache)).path
@@ -55,12 +74,11 @@ def imagenet_file(config: RunConfig, cache: Path | None) -> Path:
     return path
 
 
-def _renamed(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """torchvision's names -> places in the Sequential of its children; the classifier is left out."""
-    children = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
-    renamed = {}
+def _kept(state: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """The weights of some parts of torchvision's model, under their names in a Sequential of these parts."""
+    kept = {}
     for key, value in state.items():
-        first, _, rest = key.partition(".")
-        if first in children:
-            renamed[f"{children.index(first)}.{rest}"] = value
-    return renamed
+        part, _, rest = key.partition(".")
+        if part in parts:
+            kept[f"{parts.index(part)}.{rest}"] = value
+    return kept

@@ -1,38 +1,25 @@
-"""The two networks: a ResNet, three deconvolutions, and one heatmap per joint; with or without the topographic
-layer."""
+"""The two networks: a backbone, deconvolutions and one heatmap per joint, without or with the topographic layer."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.core.errors import UsageError
+from pose_topo.models.backbones import build_backbone
 from pose_topo.models.regularizers import check, spatial_loss
 from pose_topo.models.topographic import TopographicConv2d
 from pose_topo.study import joints
-from pose_topo.study.config import ARCHS, BACKBONE_CHANNELS, DECONV_CHANNELS, DECONVOLUTIONS, TOPO_LOSSES, RunConfig
+from pose_topo.study.backbones import BACKBONES
+from pose_topo.study.config import DECONV_CHANNELS, TOPO_LOSSES, RunConfig
 from pose_topo.study.lattice import Lattice
 
 
-def resnet_backbone(arch: str) -> nn.Sequential:
-    """A torchvision ResNet without its pooling and classifier, randomly initialised.
-
-    Raises:
-        UsageError: an unknown architecture.
-    """
-    if arch not in ARCHS:
-        raise UsageError(f"--arch {arch}: give one of {', '.join(ARCHS)}")
-    resnet = getattr(torchvision.models, arch)(weights=None)
-    return nn.Sequential(*list(resnet.children())[:-2])
-
-
-def deconvolutions(in_channels: int) -> nn.Sequential:
-    """Three times x2: 4x4 deconvolution (no bias: BatchNorm has one), BatchNorm, ReLU."""
+def deconvolutions(in_channels: int, number: int) -> nn.Sequential:
+    """Enlarge a map `number` times by 2: 4x4 deconvolution (without bias, since BatchNorm has one), BatchNorm, ReLU."""
     layers: list[nn.Module] = []
-    for _ in range(DECONVOLUTIONS):
+    for _ in range(number):
         layers += [
             nn.ConvTranspose2d(in_channels, DECONV_CHANNELS, 4, stride=2, padding=1, bias=False),
             nn.BatchNorm2d(DECONV_CHANNELS),
@@ -58,8 +45,8 @@ class SimpleBaseline(nn.Module):
 
     def __init__(self, arch: str, *, init: str = "standard", num_keypoints: int = joints.K) -> None:
         super().__init__()
-        self.backbone = resnet_backbone(arch)
-        self.deconv = deconvolutions(BACKBONE_CHANNELS[arch])
+        self.backbone = build_backbone(arch)
+        self.deconv = deconvolutions(BACKBONES[arch].channels, BACKBONES[arch].deconvolutions)
         self.head = nn.Conv2d(DECONV_CHANNELS, num_keypoints, 1)
         init_deconvolutions(self.deconv, init)
         init_head(self.head)

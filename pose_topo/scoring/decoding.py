@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pose_topo.core.errors import UsageError
 from pose_topo.study import joints
-from pose_topo.study.config import HEATMAP_STRIDE
+from pose_topo.study.backbones import HEATMAP_STRIDE
 
 DECODES = ("argmax", "quarter", "dark", "cell-centre")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE
 
 Model = Literal["baseline", "topo"]
 Framing = Literal["person", "squeeze"]
 Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
 
-ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 TOPO_LOSSES = {  # --topo-loss -> what it reads of the topographic layer; models/regularizers.py has the functions
     "weight-similarity": "weights",
@@ -26,12 +26,7 @@ TOPO_LOSSES = {  # --topo-loss -> what it reads of the topographic layer; models
     "spatial-correlation": "activations",
     "topographic": "activations",
 }
-BACKBONE_CHANNELS: dict[str, int] = dict(
-    zip(ARCHS, (512, 512, 2048, 2048, 2048), strict=True)
-)  # what the deconvolutions read
-BACKBONE_STRIDE = 32  # input pixels per cell behind the backbone
-DECONVOLUTIONS, DECONV_CHANNELS = 3, 256  # each doubles the side
-HEATMAP_STRIDE = BACKBONE_STRIDE // 2**DECONVOLUTIONS  # input pixels per heatmap cell
+DECONV_CHANNELS = 256  # of each deconvolution between the backbone and the head
 
 
 @dataclass(frozen=True)
@@ -143,14 +138,15 @@ class RunConfig:
 
 def _check(config: RunConfig) -> None:
     recipe = config.recipe
-    if config.arch not in ARCHS:
-        raise UsageError(f"--arch {config.arch}: give one of {', '.join(ARCHS)}")
+    if config.arch not in BACKBONES:
+        raise UsageError(f"--arch {config.arch}: give one of {', '.join(BACKBONES)}")
     if config.num_keypoints != 16:
         raise UsageError(f"--num-keypoints {config.num_keypoints}: MPII has 16; its metric and flip test need them all")
     if (config.model == "topo") != (config.topography is not None):
         raise UsageError("the topo model needs a topography, the baseline has none")
-    if recipe.input_size < 32 or recipe.input_size % 32:
-        raise UsageError(f"--input-size {recipe.input_size}: give a multiple of 32")
+    stride = BACKBONES[config.arch].stride
+    if recipe.input_size < stride or recipe.input_size % stride:
+        raise UsageError(f"--input-size {recipe.input_size}: give a multiple of {stride}")
     numbers = {"--lr": recipe.lr, "--topo-lr-mult": recipe.topo_lr_mult}
     numbers |= {"--spatial-lambda": config.topography.weight} if config.topography else {}
     for name, value in numbers.items():
