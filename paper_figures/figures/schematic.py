@@ -215,8 +215,8 @@ def caption(runs: list[Run]) -> str:
         f"a picture has {size}. b: the topographic network has another 1 x 1 convolution before the head, whose "
         f"{lattice.channels} channels lie on a {lattice.height} x {lattice.width} grid. c: that grid ({lattice.name}), "
         f"a channel and its neighbours; E are all {len(lattice.edges())} pairs of neighbours. The spatial loss "
-        f"({net.loss}) makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike; the control is b with λ = 0. "
-        "Sizes: height x width x channels."
+        f"({net.loss}) makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike; the control is b "
+        "with λ = 0. Sizes: height x width x channels."
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import cache_folder, sha256_file
 from pose_topo.download.weights import fetch_weights, weights_remote
-from pose_topo.study.backbones import BACKBONES
+from pose_topo.study.backbones import backbone
 from pose_topo.study.config import RunConfig
 
 if TYPE_CHECKING:
@@ -23,9 +23,13 @@ def build_backbone(arch: str) -> nn.Sequential:
     """The parts of torchvision's model `arch`, with random weights: (B, 3, H, W) -> (B, channels, H/stride, W/stride).
 
     The whole classifier is built first, so that the random numbers that follow do not depend on what is left out.
+
+    Raises:
+        UsageError: an unknown backbone.
     """
+    parts = backbone(arch).parts
     classifier = getattr(torchvision.models, arch)(weights=None)
-    return nn.Sequential(*(getattr(classifier, part) for part in BACKBONES[arch].parts))
+    return nn.Sequential(*(getattr(classifier, part) for part in parts))
 
 
 def load_imagenet(model: SimpleBaseline, config: RunConfig, cache: Path | None) -> dict[str, str]:
@@ -50,7 +54,7 @@ def load_imagenet(model: SimpleBaseline, config: RunConfig, cache: Path | None) 
     if not isinstance(state, dict):
         raise PoseTopoError(f"{path} is not a state_dict")
     try:
-        model.backbone.load_state_dict(_kept(state, BACKBONES[config.arch].parts))
+        model.backbone.load_state_dict(_kept(state, backbone(config.arch).parts))
     except RuntimeError as error:
         raise PoseTopoError(f"{path} does not fit {config.arch}: {str(error).splitlines()[-1].strip()[:160]}") from None
     source = "--weights" if config.weights else weights_remote(config.arch).urls[0]

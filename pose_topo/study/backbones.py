@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pose_topo.core.errors import UsageError
+
 HEATMAP_STRIDE = 4  # input pixels per heatmap cell: the deconvolutions enlarge every backbone's output to it
 RESNET = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
@@ -52,3 +54,14 @@ BACKBONES: dict[str, Backbone] = {
     "resnet101": Backbone("ResNet-101", 2048, "resnet101-63fe2227.pth", 178_800_000),
     "resnet152": Backbone("ResNet-152", 2048, "resnet152-394f9c45.pth", 241_600_000),
 }
+
+
+def backbone(arch: str) -> Backbone:
+    """The entry of `BACKBONES` for a name.
+
+    Raises:
+        UsageError: there is none; the message lists the names.
+    """
+    if arch not in BACKBONES:
+        raise UsageError(f"--arch {arch}: give one of {', '.join(BACKBONES)}")
+    return BACKBONES[arch]

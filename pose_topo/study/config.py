@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE
+from pose_topo.study.backbones import HEATMAP_STRIDE, backbone
 
 Model = Literal["baseline", "topo"]
 Framing = Literal["person", "squeeze"]
@@ -138,13 +138,11 @@ class RunConfig:
 
 def _check(config: RunConfig) -> None:
     recipe = config.recipe
-    if config.arch not in BACKBONES:
-        raise UsageError(f"--arch {config.arch}: give one of {', '.join(BACKBONES)}")
     if config.num_keypoints != 16:
         raise UsageError(f"--num-keypoints {config.num_keypoints}: MPII has 16; its metric and flip test need them all")
     if (config.model == "topo") != (config.topography is not None):
         raise UsageError("the topo model needs a topography, the baseline has none")
-    stride = BACKBONES[config.arch].stride
+    stride = backbone(config.arch).stride
     if recipe.input_size < stride or recipe.input_size % stride:
         raise UsageError(f"--input-size {recipe.input_size}: give a multiple of {stride}")
     numbers = {"--lr": recipe.lr, "--topo-lr-mult": recipe.topo_lr_mult}
