@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pose_topo import __version__, cli
-from pose_topo.study.config import MAT_NAME, TOPO_LOSSES
+from pose_topo.study.config import MAT_NAME
 
 TINY = [
     "--protocol",
@@ -107,7 +107,7 @@ def test_the_studys_flags_are_there(capsys):
     run("train-topo", "--help")
     text = capsys.readouterr().out
     flags = "--device --batch-size --lr --epochs --val-split --save-dir --wandb --no-wandb --save-plts --no-save-plts"
-    flags += " --num-keypoints --pretrained --no-pretrained --arch --mat-path --img-dir --spatial-lambda --topo-grid"
+    flags += " --pretrained --no-pretrained --arch --mat-path --img-dir --spatial-lambda --topo-grid"
     assert [flag for flag in flags.split() if flag not in text] == []
 
 
@@ -280,15 +280,18 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["train-baseline", "--arch", "resnet19"], 2, "resnet50"),
         (["train-topo", "--topo-grid", "0", "4", "--no-pretrained"], 2, "at least 1"),
         (["train-topo", "--topo-grid", "4", "-4", "--no-pretrained"], 2, "at least 1"),
-        (["train-topo", "--topo-loss", "smooth", "--no-pretrained"], 2, ", ".join(TOPO_LOSSES)),
+        (["train-topo", "--topo-loss", "smooth", "--no-pretrained"], 2, "'topoloss'"),
         (["train-topo", "--topo-grid", "1", "1", "--no-pretrained"], 2, "no neighbours"),
-        (["train-topo", "--protocol", "quick"], 2, "standard, paper, synthetic, demo"),
+        (["train-topo", "--protocol", "quick"], 2, "'standard', 'paper', 'synthetic', 'demo'"),
+        (["train-topo", "--split", "tomson"], 2, "'tompson'"),
+        (["train-topo", "--protocol", "demo", "--warm-up", "1"], 2, "one-cycle"),
+        (["train-topo", "--split", "file"], 2, "--split-file"),
         (["train-topo", "--epochs", "0"], 2, "at least 1"),
         (["train-topo", "--spatial-lambda", "-1"], 2, "0 or more"),
         (["train-topo", "--lr", "abc"], 2, "--lr"),
         (["train-topo", "--precision", "fp8"], 2, "bf16"),
         (["train-topo", "--input-size", "100"], 2, "multiple of 32"),
-        (["train-topo", "--num-keypoints", "17"], 2, "16"),
+        (["train-topo", "--compile", "auto"], 2, "on"),
         (["train-topo", "--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),
         (["evaluate"], 2, "--predictions"),

@@ -10,7 +10,7 @@ import pytest
 
 from pose_topo.commands.train import TopoOptions, TrainOptions
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography, from_dict, to_dict
+from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography, TopoLoss, from_dict, to_dict
 from pose_topo.study.protocols import DEMO, PAPER, STANDARD, SYNTHETIC, arm_of, as_protocol, deviations
 
 
@@ -94,9 +94,48 @@ def test_numbers_that_are_none_are_refused(given, flag):
     assert replace(STANDARD, val_split=0.1) == STANDARD
 
 
-def test_the_help_of_topo_loss_lists_every_loss():
-    (option,) = typing.get_type_hints(TopoOptions, include_extras=True)["topo_loss"].__metadata__
-    assert all(name in option.help for name in TOPO_LOSSES)
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda config: replace(config, precision="fp8"), "--precision fp8: give one of auto, fp32, bf16"),
+        (lambda config: replace(config, recipe=replace(config.recipe, split="tomson")), "--split tomson: .*tompson"),
+        (lambda config: replace(config, topography=Topography(init="zeros")), "--topo-init zeros: .*equal-norm"),
+        (lambda config: replace(config, topography=Topography(loss="smooth")), "--topo-loss smooth: .*topoloss"),
+        (lambda config: replace(config, topography=Topography(neighbours=6)), "neighbours 6"),
+        (lambda config: replace(config, topography=Topography(1, 1)), "no neighbours"),
+    ],
+)
+def test_every_choice_is_validated_with_the_name_of_its_option(changed, message):
+    config = TopoOptions().config()
+    with pytest.raises(UsageError, match=message):
+        changed(config)
+
+
+def test_warm_up_with_one_cycle_is_refused_since_it_would_have_no_effect():
+    with pytest.raises(UsageError, match="--warm-up 1: the one-cycle schedule"):
+        TrainOptions(protocol="demo", warm_up=1.0).recipe()
+    with pytest.raises(UsageError, match="--warm-up 1: the one-cycle schedule"):
+        TrainOptions(schedule="one-cycle", warm_up=1.0).recipe()
+    assert TrainOptions(warm_up=1.0).recipe().warm_up == 1.0
+
+
+def test_a_split_file_is_validated_against_the_split():
+    with pytest.raises(UsageError, match="takes no --split-file"):
+        TrainOptions(split="paper", split_file=Path("val.txt")).recipe()
+    with pytest.raises(UsageError, match="--split file needs --split-file"):
+        TrainOptions(split="file").recipe()
+
+
+def test_a_config_of_an_earlier_version_is_read():
+    config = TopoOptions().config()
+    older = to_dict(config) | {"num_keypoints": 16, "compile": "auto"}
+    assert from_dict(RunConfig, older) == config and config.compile == "off"
+    with pytest.raises(PoseTopoError, match="num_keypoints"):
+        from_dict(RunConfig, older | {"num_keypoints": 17})
+
+
+def test_the_choices_of_topo_loss_are_the_losses_of_the_table():
+    assert typing.get_args(TopoLoss) == tuple(TOPO_LOSSES)
     assert next(iter(TOPO_LOSSES)) == TopoOptions.topo_loss == Topography().loss == "weight-similarity"
 
 

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from typer import Option
 
 from pose_topo.commands.app import DataOptions, app, as_command
 from pose_topo.core.errors import UsageError
 from pose_topo.core.log import hide_messages, log
-from pose_topo.study.backbones import BACKBONES
-from pose_topo.study.config import TOPO_LOSSES, Recipe, RunConfig, Topography
+from pose_topo.study.config import (
+    Arch,
+    Augment,
+    Precision,
+    Protocol,
+    Recipe,
+    RunConfig,
+    Schedule,
+    SplitRule,
+    Switch,
+    Topography,
+    TopoInit,
+    TopoLoss,
+)
 from pose_topo.study.protocols import PROTOCOLS, arm_of
 
 
@@ -20,40 +32,39 @@ from pose_topo.study.protocols import PROTOCOLS, arm_of
 class TrainOptions(DataOptions):
     """What both training commands take. None means: as the protocol says."""
 
-    protocol: Annotated[
-        str, Option(help="standard (the MPII benchmark), paper (the original study), synthetic or demo.")
-    ] = "standard"
-    arch: Annotated[str, Option(help=f"{', '.join(BACKBONES)}.")] = "resnet50"
+    protocol: Annotated[Protocol, Option(help="Recipe: standard is the MPII benchmark, paper the original study.")] = (
+        "standard"
+    )
+    arch: Annotated[Arch, Option(help="Backbone.")] = "resnet50"
     epochs: Annotated[int | None, Option(help="Epochs.")] = None
-    batch_size: Annotated[int | None, Option(help="People a step, of each process.")] = None
+    batch_size: Annotated[int | None, Option(help="People per step, for each process.")] = None
     lr: Annotated[float | None, Option(help="Peak learning rate.")] = None
     schedule: Annotated[
-        str | None, Option(help="Learning rate: steps (x0.1 at 90/140 and 120/140), one-cycle, cosine or constant.")
+        Schedule | None, Option(help="Learning rate; steps: x0.1 at 90/140 and at 120/140 of the epochs.")
     ] = None
     warm_up: Annotated[
-        float | None, Option(help="Epochs in which the learning rate rises to its peak (one-cycle has its own).")
+        float | None, Option(help="Epochs in which the learning rate rises to its peak (not with one-cycle).")
     ] = None
     input_size: Annotated[int | None, Option(help="Side of the network's input in pixels, a multiple of 32.")] = None
     val_split: Annotated[
         float | None, Option(help="Hold out this share of the images at random (sets --split random).")
     ] = None
-    split: Annotated[str | None, Option(help="auto, tompson, random, paper or file.")] = None
+    split: Annotated[SplitRule | None, Option(help="Division of the people; auto: tompson for MPII's own file.")] = None
     split_file: Annotated[Path | None, Option(help="Tompson's valid.h5, or a list of held-out image names.")] = None
     accept_split_mismatch: Annotated[
         bool, Option("--accept-split-mismatch", help="Go on although the tompson split has not the published sizes.")
     ] = False
-    augment: Annotated[str | None, Option(help="Rotation, scale and flip: none, mild or standard.")] = None
+    augment: Annotated[Augment | None, Option(help="Rotation, scale and flip.")] = None
     pretrained: Annotated[bool | None, Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.")] = (
         None
     )
     weights: Annotated[str | None, Option(help="File of ImageNet weights [default: the cache, else a download].")] = (
         None
     )
-    num_keypoints: Annotated[int, Option(help="Joints a person (MPII: 16).")] = 16
     seed: Annotated[int, Option(help="Seed of weights, order, augmentation and random split.")] = 0
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    precision: Annotated[str, Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto"
-    compile: Annotated[str, Option(help="torch.compile: auto (where it was measured to pay), on or off.")] = "auto"
+    precision: Annotated[Precision, Option(help="auto: bf16 where the hardware multiplies it, else fp32.")] = "auto"
+    compile: Annotated[Switch, Option(help="Use torch.compile.")] = "off"
     deterministic: Annotated[
         bool, Option("--deterministic", help="CUDA: only algorithms that repeat to the bit; slower.")
     ] = False
@@ -69,9 +80,9 @@ class TrainOptions(DataOptions):
         str | None,
         Option(help="What results call this run [default: by its settings, e.g. baseline, control, topo, topo-l5]."),
     ] = None
-    resume: Annotated[str, Option(help="auto: go on with an interrupted run of the same name; never: refuse it.")] = (
-        "auto"
-    )
+    resume: Annotated[
+        Literal["auto", "never"], Option(help="auto: continue an interrupted run of the same name; never: refuse it.")
+    ] = "auto"
     overwrite: Annotated[bool, Option("--overwrite", help="Start anew in a folder that holds a run.")] = False
     wandb: Annotated[bool, Option("--wandb/--no-wandb", help="Log to Weights & Biases, project ABNS.")] = False
     save_plts: Annotated[
@@ -81,8 +92,6 @@ class TrainOptions(DataOptions):
 
     def recipe(self) -> Recipe:
         """The protocol with what was asked otherwise."""
-        if self.protocol not in PROTOCOLS:
-            raise UsageError(f"--protocol {self.protocol}: give one of {', '.join(PROTOCOLS)}")
         asked: dict[str, Any] = {
             name: getattr(self, name)
             for name in (
@@ -101,11 +110,16 @@ class TrainOptions(DataOptions):
         }
         if self.val_split is not None and asked.setdefault("split", "random") != "random":
             raise UsageError(f"--val-split is the share of --split random, not of --split {self.split}")
-        if self.split_file is not None:
-            asked.setdefault("split", "auto")  # what the file is
+        split = asked.setdefault("split", "auto") if self.split_file else asked.get("split")
+        if self.split_file and split in ("random", "paper"):
+            raise UsageError(f"--split {split} takes no --split-file: give --split file or --split tompson with it")
+        if split == "file" and not self.split_file:
+            raise UsageError("--split file needs --split-file: a text file with one held-out image name per line")
         if self.weights is not None and not asked.setdefault("pretrained", True):
             raise UsageError("--weights are ImageNet's to begin with: not with --no-pretrained")
         base = PROTOCOLS[self.protocol]
+        if self.warm_up and (self.schedule or base.schedule) == "one-cycle":
+            raise UsageError(f"--warm-up {self.warm_up:g}: the one-cycle schedule has a rise of its own; leave it out")
         if self.input_size is not None:  # the target grows with the heatmap: sigma 3 at 384 where it is 2 at 256
             asked["sigma"] = base.sigma * self.input_size / base.input_size
         return replace(base, **asked)
@@ -116,15 +130,6 @@ class TrainOptions(DataOptions):
         Raises:
             UsageError: a value that makes no sense.
         """
-        for name, value, allowed in (
-            ("--precision", self.precision, ("auto", "fp32", "bf16")),
-            ("--compile", self.compile, ("auto", "on", "off")),
-            ("--schedule", self.schedule or "steps", ("steps", "one-cycle", "cosine", "constant")),
-            ("--resume", self.resume, ("auto", "never")),
-            ("--augment", self.augment or "none", ("none", "mild", "standard")),
-        ):
-            if value not in allowed:
-                raise UsageError(f"{name} {value}: give one of {', '.join(allowed)}")
         return RunConfig(
             model="baseline",
             arch=self.arch,
@@ -135,12 +140,11 @@ class TrainOptions(DataOptions):
                 accept_split_mismatch=self.accept_split_mismatch,
             ),
             weights=self.weights,
-            num_keypoints=self.num_keypoints,
             seed=self.seed,
             arm=self.arm or "baseline",
             device=self.device,
-            precision=self.precision,  # type: ignore[arg-type]
-            compile=self.compile,  # type: ignore[arg-type]
+            precision=self.precision,
+            compile=self.compile,
             deterministic=self.deterministic,
             sync_batch_norm=self.sync_batch_norm,
             threads=self.threads,
@@ -152,10 +156,10 @@ class TopoOptions(TrainOptions):
     """What `train-topo` takes besides."""
 
     spatial_lambda: Annotated[float, Option(help="Weight of the spatial loss; 0 is the control.")] = 0.5
-    lambda_schedule: Annotated[str | None, Option(help="constant or cosine (1.0 down to 0.1 of lambda).")] = None
-    topo_loss: Annotated[str, Option(help=f"Spatial loss (the study's: the first): {', '.join(TOPO_LOSSES)}.")] = (
-        "weight-similarity"
-    )
+    lambda_schedule: Annotated[
+        Literal["constant", "cosine"] | None, Option(help="cosine: from lambda down to 0.1 of it.")
+    ] = None
+    topo_loss: Annotated[TopoLoss, Option(help="Spatial loss; the first is the study's.")] = "weight-similarity"
     topo_grid: Annotated[tuple[int, int], Option(help="Height and width of the channel grid.")] = (16, 16)
     topo_neighbours: Annotated[int, Option(help="4 (rook) or 8 (queen).")] = 8
     topo_torus: Annotated[bool, Option("--topo-torus", help="Join the grid's opposite borders.")] = False
@@ -163,7 +167,7 @@ class TopoOptions(TrainOptions):
         bool, Option("--topo-permuted", help="A control: the spatial loss sees the channels on permuted places.")
     ] = False
     topo_norm: Annotated[bool, Option("--topo-norm", help="BatchNorm in the topographic layer.")] = False
-    topo_init: Annotated[str, Option(help="orthogonal, kaiming or equal-norm.")] = "orthogonal"
+    topo_init: Annotated[TopoInit, Option(help="Initial weights of the topographic layer.")] = "orthogonal"
     topo_lr_mult: Annotated[
         float | None,
         Option(help="Learning rate of the topographic layer relative to the rest (the study: 1; demo: 10)."),
@@ -172,8 +176,6 @@ class TopoOptions(TrainOptions):
     def recipe(self) -> Recipe:
         asked: dict[str, Any] = {}
         if self.lambda_schedule is not None:
-            if self.lambda_schedule not in ("constant", "cosine"):
-                raise UsageError(f"--lambda-schedule {self.lambda_schedule}: give constant or cosine")
             asked["lambda_schedule"] = self.lambda_schedule
         if self.topo_lr_mult is not None:
             if not self.topo_lr_mult > 0:
@@ -188,7 +190,7 @@ class TopoOptions(TrainOptions):
             neighbours=self.topo_neighbours,
             torus=self.topo_torus,
             batch_norm=self.topo_norm,
-            init=self.topo_init,  # type: ignore[arg-type]
+            init=self.topo_init,
             loss=self.topo_loss,
             weight=self.spatial_lambda,
             permuted=self.topo_permuted,

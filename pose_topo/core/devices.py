@@ -77,12 +77,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return any(sign in words for sign in ("cuda error: out of memory", "_alloc_failed", "unable to find an engine"))
 
 
-def should_compile(choice: str) -> bool:
-    """Whether to use torch.compile. "auto" does not: on a CPU it was measured not to pay (docs/benchmarks.md), on CUDA
-    it was not measured."""
-    return choice == "on"
-
-
 def seed_everything(seed: int) -> None:
     """Torch's global generators (initial weights). Data draws have generators of their own."""
     torch.manual_seed(seed)

@@ -153,7 +153,7 @@ def _init_bilinear(weight: Tensor) -> None:
 def build_model(config: RunConfig) -> SimpleBaseline:
     """The untrained network of a run, from the global random state, without ImageNet weights."""
     if config.topography is None:
-        return SimpleBaseline(config.arch, init=config.recipe.init, num_keypoints=config.num_keypoints)
+        return SimpleBaseline(config.arch, init=config.recipe.init)
     topography = config.topography
     lattice = Lattice(topography.height, topography.width, topography.neighbours, topography.torus)
     return TopoModel(
@@ -164,7 +164,6 @@ def build_model(config: RunConfig) -> SimpleBaseline:
         batch_norm=topography.batch_norm,
         loss=topography.loss,
         loss_order=trained_order(config),
-        num_keypoints=config.num_keypoints,
     )
 
 
@@ -176,3 +175,18 @@ def trained_order(config: RunConfig) -> NDArray[np.int64] | None:
         return None
     # a stream of its own: neither that of the weights nor that of the analysis's permutations
     return np.random.default_rng((2, config.seed)).permutation(topography.height * topography.width)
+
+
+def head_weight(model: SimpleBaseline) -> NDArray[np.float64]:
+    """Weights (K, C) of the 1x1 head."""
+    return model.head.weight.detach().double().cpu().flatten(1).numpy()
+
+
+def layer_weight(model: SimpleBaseline) -> NDArray[np.float64]:
+    """Incoming weights (C, D) of the channels on the grid: those of the topographic layer, or of a baseline's last
+    deconvolution."""
+    if isinstance(model, TopoModel):
+        weight = model.topo.conv.weight
+    else:
+        weight = [layer for layer in model.deconv if isinstance(layer, nn.ConvTranspose2d)][-1].weight.transpose(0, 1)
+    return weight.detach().double().cpu().flatten(1).numpy()

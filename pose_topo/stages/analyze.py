@@ -22,7 +22,7 @@ from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.dataset import Dataset
 from pose_topo.data.people import People
 from pose_topo.models.backbones import load_imagenet
-from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, trained_order
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, head_weight, layer_weight, trained_order
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import lesion
@@ -45,17 +45,6 @@ def grid_of(model: SimpleBaseline) -> Lattice:
 def mapped_layer(model: SimpleBaseline) -> nn.Module:
     """The layer whose channels lie on the grid."""
     return model.topo if isinstance(model, TopoModel) else model.deconv
-
-
-def head_weight(model: SimpleBaseline) -> Array:
-    """Weights (K, C) of the 1x1 head."""
-    return model.head.weight.detach().double().cpu().numpy()[:, :, 0, 0]
-
-
-def layer_weight(model: SimpleBaseline) -> Array:
-    """Incoming weights (C, D) of the channels on the grid: the topographic layer's, or the last deconvolution's."""
-    weight = model.topo.conv.weight if isinstance(model, TopoModel) else model.deconv[6].weight.transpose(0, 1)  # type: ignore[operator]
-    return weight.detach().double().cpu().flatten(1).numpy()  # type: ignore[union-attr]
 
 
 def untrained(config: RunConfig, cache: Path | None) -> SimpleBaseline:

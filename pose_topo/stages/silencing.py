@@ -22,7 +22,7 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People, head_size
-from pose_topo.models.pose import SimpleBaseline
+from pose_topo.models.pose import SimpleBaseline, head_weight
 from pose_topo.scoring.decoding import decode
 from pose_topo.scoring.pckh import normalised_errors
 from pose_topo.study import joints
@@ -186,8 +186,7 @@ def lesion(
         decode_by=decode_by,
         precision=precision,
     )
-    head = model.head.weight.detach().double().cpu().numpy()[:, :, 0, 0]
-    owner = lesions.owners(parcellation.labels(head), masks)  # (R, A + 1, D)
+    owner = lesions.owners(parcellation.labels(head_weight(model)), masks)  # (R, A + 1, D)
     damage = (scores.intact - scores.joints).reshape(*masks.shape[:3], -1)  # (R, A + 1, D, K)
     pooled = (scores.intact_mean - scores.mean).reshape(masks.shape[:3])  # (R, A + 1, D)
     sizes = masks[:, 0].sum(axis=-1).mean(axis=-1)

@@ -8,14 +8,27 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.study.backbones import HEATMAP_STRIDE, backbone
+from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE, backbone
 
 Model = Literal["baseline", "topo"]
 Framing = Literal["person", "squeeze"]
 Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
+
+Protocol = Literal["standard", "paper", "synthetic", "demo"]  # protocols.py has their recipes
+TargetCentre = Literal["nearest", "exact", "truncated"]
+Augment = Literal["none", "mild", "standard"]
+Loss = Literal["half-mse", "mse"]
+Init = Literal["standard", "paper"]
+Optimizer = Literal["adam", "adamw"]
+Schedule = Literal["steps", "one-cycle", "cosine", "constant"]
+LambdaSchedule = Literal["constant", "cosine", "study-cosine"]
+SplitRule = Literal["auto", "tompson", "random", "paper", "file"]
+TopoInit = Literal["orthogonal", "kaiming", "equal-norm"]
+Precision = Literal["auto", "fp32", "bf16"]
+Switch = Literal["on", "off"]
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 TOPO_LOSSES = {  # --topo-loss -> what it reads of the topographic layer; models/regularizers.py has the functions
@@ -26,6 +39,10 @@ TOPO_LOSSES = {  # --topo-loss -> what it reads of the topographic layer; models
     "spatial-correlation": "activations",
     "topographic": "activations",
 }
+if TYPE_CHECKING:
+    Arch = TopoLoss = str
+else:  # the choices are the names in the two registries; a type checker cannot read them
+    Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[tuple(TOPO_LOSSES)]
 DECONV_CHANNELS = 256  # of each deconvolution between the backbone and the head
 
 
@@ -33,28 +50,28 @@ DECONV_CHANNELS = 256  # of each deconvolution between the backbone and the head
 class Recipe:
     """How a network is trained and scored. See protocols.py."""
 
-    protocol: str
+    protocol: Protocol
     framing: Framing  # "person": a box by centre and scale; "squeeze": the whole photograph, aspect ratio lost
     input_size: int  # pixels, square
     sigma: float  # of the target Gaussian, heatmap cells
-    target_centre: Literal["nearest", "exact", "truncated"]  # the cell `int(x + .5)`, x itself, or the cell `int(x)`
-    augment: Literal["none", "mild", "standard"]  # rotation, scale and flip; "standard" is Xiao et al.'s
-    loss: Literal["half-mse", "mse"]
+    target_centre: TargetCentre  # the cell `int(x + .5)`, x itself, or the cell `int(x)`
+    augment: Augment  # rotation, scale and flip; "standard" is Xiao et al.'s
+    loss: Loss
     mask_unlabelled: bool  # False: an unlabelled joint is trained towards an empty map
-    init: Literal["standard", "paper"]
-    optimizer: Literal["adam", "adamw"]
+    init: Init
+    optimizer: Optimizer
     lr: float
     weight_decay: float
-    schedule: Literal["steps", "one-cycle", "cosine", "constant"]
+    schedule: Schedule
     epochs: int
     batch_size: int
     patience: int | None  # epochs without a better one (see select) before stopping; None: never
     report: Literal["last", "best"]  # which checkpoint is scored
-    lambda_schedule: Literal["constant", "cosine", "study-cosine"]
+    lambda_schedule: LambdaSchedule
     topo_lr_mult: float  # learning rate of the topographic layer relative to the rest; the study's is 1
     flip_test: bool
     decode: Decode
-    split: str
+    split: SplitRule
     val_split: float
     select: Literal["pckh", "loss"] = "pckh"  # what makes an epoch the best: validation PCKh, or the study's loss
     warm_up: float = 0.0  # epochs in which the learning rate rises to its peak
@@ -106,8 +123,8 @@ class Topography:
     neighbours: int = 8
     torus: bool = False
     batch_norm: bool = False
-    init: Literal["orthogonal", "kaiming", "equal-norm"] = "orthogonal"
-    loss: str = "weight-similarity"
+    init: TopoInit = "orthogonal"
+    loss: TopoLoss = "weight-similarity"
     weight: float = 0.5  # the study's lambda; 0 is the control
     permuted: bool = False  # the loss sees the channels on other places, drawn by the run's seed: a control
 
@@ -117,17 +134,16 @@ class RunConfig:
     """One training run."""
 
     model: Model
-    arch: str
+    arch: Arch
     recipe: Recipe
     data: Data
     topography: Topography | None = None  # None for the baseline
     weights: str | None = None  # path of ImageNet weights; None: cache, then download
-    num_keypoints: int = 16
     seed: int = 0
     arm: str = field(default="")
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: Literal["auto", "on", "off"] = "auto"  # torch.compile
+    precision: Precision = "auto"
+    compile: Switch = "off"  # torch.compile
     deterministic: bool = False  # on CUDA: only algorithms that repeat themselves to the bit
     sync_batch_norm: bool = False  # several processes: statistics over all of their people
     threads: int | None = None
@@ -136,10 +152,28 @@ class RunConfig:
         _check(self)
 
 
+_OPTION = {(Topography, "init"): "--topo-init", (Topography, "loss"): "--topo-loss"}  # others are named as the field
+
+
+def check_literals(settings: Any) -> None:
+    """Check that every `Literal` field of a settings dataclass, and of the dataclasses in it, holds one of its choices.
+
+    Raises:
+        UsageError: a value is not one of the choices; the message names the option.
+    """
+    hints = typing.get_type_hints(type(settings))
+    for f in dataclasses.fields(settings):
+        value, hint = getattr(settings, f.name), hints[f.name]
+        if dataclasses.is_dataclass(value):
+            check_literals(value)
+        elif typing.get_origin(hint) is Literal and value not in (choices := typing.get_args(hint)):
+            option = _OPTION.get((type(settings), f.name), "--" + f.name.replace("_", "-"))
+            raise UsageError(f"{option} {value}: give one of {', '.join(map(str, choices))}")
+
+
 def _check(config: RunConfig) -> None:
+    check_literals(config)
     recipe = config.recipe
-    if config.num_keypoints != 16:
-        raise UsageError(f"--num-keypoints {config.num_keypoints}: MPII has 16; its metric and flip test need them all")
     if (config.model == "topo") != (config.topography is not None):
         raise UsageError("the topo model needs a topography, the baseline has none")
     stride = backbone(config.arch).stride
@@ -164,10 +198,18 @@ def _check(config: RunConfig) -> None:
         raise UsageError(f"--val-split {recipe.val_split}: give a share between 0 and 1")
     if not 0 <= recipe.warm_up < recipe.epochs:
         raise UsageError(f"--warm-up {recipe.warm_up:g}: give 0 or more, and less than the {recipe.epochs} epochs")
-    if config.seed < 0:
-        raise UsageError(f"--seed {config.seed}: give 0 or more")
-    if config.topography is not None and not config.topography.weight >= 0:
-        raise UsageError(f"--spatial-lambda {config.topography.weight}: give 0 or more")
+    if config.topography is not None:
+        _check_topography(config.topography)
+
+
+def _check_topography(topography: Topography) -> None:
+    from pose_topo.study.lattice import Lattice  # it imports numpy, which --help does not need
+
+    if not topography.weight >= 0:
+        raise UsageError(f"--spatial-lambda {topography.weight}: give 0 or more")
+    lattice = Lattice(topography.height, topography.width, topography.neighbours, topography.torus)
+    if lattice.channels < 2:
+        raise UsageError("--topo-grid 1 1: a single channel has no neighbours; give at least two")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -183,6 +225,8 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
     Raises:
         PoseTopoError: a field is missing or unknown (written by another version).
     """
+    if cls is RunConfig:
+        values = _upgraded(values)
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}
     if unknown := set(values) - known:
@@ -199,6 +243,17 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
         return cls(**built)
     except TypeError as error:
         raise PoseTopoError(f"incomplete {cls.__name__} settings ({error})") from None
+
+
+def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run as this version writes them. Earlier versions also wrote the number of joints, which was
+    always 16, and "auto" for `compile`, which meant "off"."""
+    values = dict(values)
+    if values.get("num_keypoints") == 16:
+        del values["num_keypoints"]
+    if values.get("compile") == "auto":
+        values["compile"] = "off"
+    return values
 
 
 def _dataclass_in(hint: Any) -> type | None:

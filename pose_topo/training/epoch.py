@@ -19,7 +19,7 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People, head_size
-from pose_topo.models.pose import SimpleBaseline, TopoModel
+from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, layer_weight
 from pose_topo.models.prediction import heatmaps
 from pose_topo.scoring.decoding import decode
 from pose_topo.scoring.pckh import normalised_errors, scores_at
@@ -162,8 +162,7 @@ def grid_state(model: SimpleBaseline) -> dict[str, float]:
     if not isinstance(model, TopoModel):
         return {}
     lattice = model.topo.lattice
-    head = model.head.weight.detach().float().cpu().numpy()[:, :, 0, 0].astype(np.float64)  # (K, C)
-    weight = model.topo.conv.weight.detach().float().cpu().numpy()[:, :, 0, 0].astype(np.float64)  # (C, C_in)
+    head, weight = head_weight(model), layer_weight(model)
     per_joint = moran.morans_i(np.abs(head), lattice.adjacency())
     state = {
         "moran_i": float(np.mean(per_joint[np.isfinite(per_joint)])) if np.isfinite(per_joint).any() else None,

@@ -11,7 +11,7 @@ from pose_topo.core.files import write_text
 from pose_topo.core.log import log
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import Dataset
-from pose_topo.models.pose import SimpleBaseline, TopoModel
+from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight
 from pose_topo.models.prediction import heatmaps
 from pose_topo.pictures import drawing as plots
 from pose_topo.scoring.decoding import decode
@@ -52,8 +52,8 @@ def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
         crops = [dataset.store.crops[i, inner, inner] for i in rows]
         plots.write_overlays(stem.with_name(stem.name + "-predictions.png"), crops, pixels.cpu().numpy())
         if isinstance(model, TopoModel):
-            head = model.head.weight.detach().cpu().numpy()[:, :, 0, 0]
-            plots.write_parcellation(stem.with_name(stem.name + "-parcellation.png"), head, model.topo.lattice)
+            parcellation = stem.with_name(stem.name + "-parcellation.png")
+            plots.write_parcellation(parcellation, head_weight(model), model.topo.lattice)
 
     return draw
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from pose_topo.core import provenance
-from pose_topo.core.devices import is_out_of_memory, pick_device, pick_precision, prepare_device, should_compile
+from pose_topo.core.devices import is_out_of_memory, pick_device, pick_precision, prepare_device
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json, write_json
 from pose_topo.core.log import log
@@ -133,7 +133,7 @@ def _train(
 def _epochs(state: State, setting: Setting, around: Surroundings) -> None:
     """Train what is left, saving after every epoch, and in the middle of one if asked to stop."""
     config, team, started = setting.config, setting.team, time.perf_counter()
-    if should_compile(config.compile):
+    if config.compile == "on":
         state.model.compile()
     forward = team.wrapped(state.model, setting.device)
 
