@@ -1,4 +1,4 @@
-"""download: data sets and weights."""
+"""The command `download`: data sets and weights."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from pose_topo.commands.app import app
+from pose_topo.core.errors import UsageError
 from pose_topo.core.log import log
-from pose_topo.study.backbones import BACKBONES
+from pose_topo.download.catalog import LICENCES, TARGETS, WEIGHTS
 
 
 @app.command("download")
@@ -19,24 +20,20 @@ def download(
         typer.Argument(help="mpii, images, annotations, split, weights, reference, gdrive or synthetic."),
     ],
     data: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("mpii"),
-    people: Annotated[int, typer.Option(help="synthetic: how many annotated people.")] = 2000,
+    people: Annotated[int, typer.Option(help="synthetic: number of annotated people.")] = 2000,
     seed: Annotated[int, typer.Option(help="synthetic: seed of the renderer.")] = 0,
-    arch: Annotated[
-        str | None, typer.Option(help=f"weights: {', '.join(BACKBONES)} or all [default: resnet50].")
-    ] = None,
+    arch: Annotated[str | None, typer.Option(help=f"weights: {', '.join(WEIGHTS)} or all [default: resnet50].")] = None,
     mirror: Annotated[
-        str | None, typer.Option(help="Try this address first: a file's URL, or a folder of such files.")
+        str | None, typer.Option(help="Address to try first: of a file, or of a folder of such files.")
     ] = None,
-    source: Annotated[
-        Path | None, typer.Option("--from", help="Take archives or folders from this place on disk.")
-    ] = None,
-    cache_dir: Annotated[Path | None, typer.Option(help="weights: where they are kept.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="File or folder on disk to take the data from.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="weights: folder that keeps them.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be fetched, where to and how large.")
+        bool, typer.Option("--dry-run", help="Only say what would be fetched, from where, and its size.")
     ] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
 ) -> None:
-    """Fetch and verify MPII, its split, ImageNet weights; or render the synthetic data set."""
+    """Download and verify MPII, its split or ImageNet weights, or render the synthetic data set."""
     if target == "synthetic":
         from pose_topo.rendering.folder import render_dataset, synthetic_size
 
@@ -49,17 +46,21 @@ def download(
             f"version {manifest['version']}"
         )
         return
-    from pose_topo.core.files import cache_folder
-    from pose_topo.download import targets
+    from pose_topo.download.fetch import Job, run, run_drive
     from pose_topo.download.transfer import Policy
+    from pose_topo.download.weights import fetch_weights
 
-    targets.download(
-        target,
-        data,
-        mirror=mirror,
-        source=source,
-        cache=cache_folder(cache_dir),
-        dry_run=dry_run,
-        arch=arch or ("resnet50" if target == "weights" else None),
-        policy=Policy(progress=progress),
-    )
+    policy = Policy(progress=progress)
+    if target == "weights":
+        for name in WEIGHTS if arch == "all" else (arch or "resnet50",):
+            fetch_weights(name, cache_dir, mirror=mirror, source=source, dry_run=dry_run, policy=policy)
+        return
+    if arch is not None:
+        raise UsageError(f"--arch belongs to the target weights, not to {target}")
+    job = Job(data, mirror, source, policy=policy)
+    if target == "gdrive":
+        run_drive(job, dry_run=dry_run)
+    elif target in TARGETS:
+        run(TARGETS[target], job, dry_run=dry_run, licence=LICENCES.get(target))
+    else:
+        raise UsageError(f"no target {target!r}: one of {', '.join(TARGETS)}, weights, gdrive, synthetic")

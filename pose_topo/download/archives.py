@@ -1,18 +1,20 @@
-"""Reading archives without trust: a member that would leave the folder refuses the whole archive."""
+"""Read the downloaded archives: one member of a zip, or the images of a tar.
+
+The images are extracted into a folder beside their place, which is renamed when it is complete. So the image folder is
+either absent or complete, whenever an extraction is killed.
+"""
 
 from __future__ import annotations
 
 import errno
 import lzma
 import os
-import re
 import shutil
-import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -21,134 +23,66 @@ from tqdm import tqdm
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json, write_json
-from pose_topo.download.catalog import BLOCK, Checks, stream_mismatch
+from pose_topo.download.catalog import Checks, stream_mismatch
 
-_LARGEST_MEMBER = 1 << 30  # far above any real member; a bomb is not unpacked
+LARGEST_MEMBER = 1 << 30  # bytes: far above any real member, so a decompression bomb is refused
 
-
-# What tarfile, zipfile and the decompressors have been seen to raise on damaged or encrypted input.
-_BROKEN = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    ValueError,
-    RuntimeError,
-)
+# The errors of tarfile, zipfile and the decompressors on damaged or encrypted archives.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError,
+            RuntimeError)  # fmt: skip
 
 
 @contextmanager
-def readable(archive: Path) -> Iterator[None]:
-    """Around every reading of an archive: turn each way in which it can be broken into one line.
+def _readable(archive: Path) -> Iterator[None]:
+    """Turn every error of a damaged archive into one line.
 
     Raises:
-        PoseTopoError: it is broken.
+        PoseTopoError: the archive is damaged.
     """
     try:
         yield
-    except _BROKEN as error:
-        raise _damage(archive, error) from None
-    except OSError as error:
-        if error.errno not in (None, errno.EINVAL):  # the disk's own: no bad block nor a seek to nowhere
-            raise
-        raise _damage(archive, error) from None
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # an error of the disk: a damaged archive gives no number, or asks to seek outside the file
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise PoseTopoError(f"{archive}: damaged or not the expected archive ({detail})") from None
 
 
-def _damage(archive: Path, error: Exception) -> PoseTopoError:
-    detail = " ".join(str(error).split()) or type(error).__name__
-    return PoseTopoError(f"{archive}: damaged or not the expected archive ({detail})")
-
-
-def safe_name(archive: Path, name: str, directory: bool = False) -> PurePosixPath:
-    """The member's path below the folder it is extracted to.
+@contextmanager
+def zip_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
+    """Open the member of that path, or else of that file name. Yields its stream and its size in bytes.
 
     Raises:
-        PoseTopoError: the name is absolute, climbs with `..`, or means something else on another system.
+        PoseTopoError: the archive is damaged, or has no such member, or it is too large.
     """
-    path = PurePosixPath(name)
-    odd = "\\" in name or "\0" in name or re.match(r"[A-Za-z]:", name) is not None
-    if path.is_absolute() or ".." in path.parts or odd or not (path.parts or directory):
-        raise _refusal(archive, name, "its name leaves the folder")
-    return path
+    with _readable(archive), zipfile.ZipFile(archive) as opened:
+        name = PurePosixPath(member).name
+        found = [info for info in opened.infolist() if PurePosixPath(info.filename).name == name and not info.is_dir()]
+        if not found:
+            raise PoseTopoError(f"{archive}: holds no {member}")
+        info = next((info for info in found if info.filename == member), found[0])
+        if info.file_size > LARGEST_MEMBER:
+            raise _refusal(archive, info.filename, f"it has {info.file_size:,} bytes")
+        with opened.open(info) as stream:
+            yield stream, info.file_size
+
+
+def zip_mismatch(archive: Path, member: str, checks: Checks) -> str | None:
+    """Why the zip does not hold `member` as `checks` describes it, or None if it does.
+
+    Raises:
+        PoseTopoError: as `zip_member`.
+    """
+    with zip_member(archive, member) as (stream, size):
+        wrong = stream_mismatch(stream, size, checks)
+    return f"holds a {member} that {wrong}" if wrong else None
 
 
 def _refusal(archive: Path, name: str, why: str) -> PoseTopoError:
     return PoseTopoError(f"{archive}: member {name!r} refused, {why}; nothing of the archive is used")
 
 
-def tar_files(archive: Path) -> Iterator[tuple[PurePosixPath, int, IO[bytes]]]:
-    """Path, size and content of the tar's files, in its order; to be read before the next is asked for.
-
-    The reading of a content happens in the caller, who stands in `readable` for it.
-
-    Raises:
-        PoseTopoError: a member is unsafe (it is named), or the archive is damaged.
-    """
-    with readable(archive), tarfile.open(archive, "r:*") as tar:
-        for member in tar:
-            path = safe_name(archive, member.name, member.isdir())
-            if member.isdir():
-                continue
-            if not member.isreg():
-                kind = "link" if member.issym() or member.islnk() else "special file"
-                raise _refusal(archive, member.name, f"it is a {kind}")
-            if member.size > _LARGEST_MEMBER:
-                raise _refusal(archive, member.name, f"it is {member.size:,} bytes large")
-            content = tar.extractfile(member)
-            assert content is not None  # a regular file has one
-            yield path, member.size, content
-
-
-def zip_mismatch(archive: Path, member: str, checks: Checks) -> str | None:
-    """Why the zip does not hold `member` as `checks` describes it, or None when it does.
-
-    Raises:
-        PoseTopoError: a member is unsafe (it is named), or the archive is damaged.
-    """
-    with readable(archive), zipfile.ZipFile(archive) as opened:
-        info = _find(archive, opened, member)
-        if info is None:
-            return f"holds no {member}"
-        with opened.open(info) as stream:
-            wrong = stream_mismatch(stream, info.file_size, checks)
-        return f"holds a {member} that {wrong}" if wrong else None
-
-
-def extract_zip_member(archive: Path, member: str, path: Path) -> None:
-    """Write one member's content to `path`.
-
-    Raises:
-        PoseTopoError: a member is unsafe (it is named), the archive is damaged, or the member is not there.
-    """
-    with readable(archive), zipfile.ZipFile(archive) as opened:
-        info = _find(archive, opened, member)
-        if info is None:
-            raise PoseTopoError(f"{archive}: holds no {member}")
-        with opened.open(info) as stream, path.open("wb") as out:
-            while block := stream.read(BLOCK):
-                out.write(block)
-
-
-def _find(archive: Path, opened: zipfile.ZipFile, member: str) -> zipfile.ZipInfo | None:
-    """The member of that name, or of that last part; every other member is looked at for safety as well."""
-    found = None
-    for info in opened.infolist():
-        path = safe_name(archive, info.orig_filename, info.is_dir())  # before zipfile cuts it at a NUL
-        mode = info.external_attr >> 16
-        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _refusal(archive, info.filename, "it is a link or a special file")
-        if info.file_size > _LARGEST_MEMBER:
-            raise _refusal(archive, info.filename, f"it is {info.file_size:,} bytes large")
-        if info.filename == member or (found is None and path.name == PurePosixPath(member).name):
-            found = info
-    return found
-
-
-# ---- The image folder: absent, or whole. Extracted beside its place and renamed once every file is there.
-
-_UNFINISHED = ".tmp"
+# ---- The image folder
 
 
 def index_path(folder: Path) -> Path:
@@ -157,15 +91,68 @@ def index_path(folder: Path) -> Path:
 
 
 def partial_path(folder: Path) -> Path:
-    """Where the folder grows until it is whole."""
+    """The folder that an extraction fills."""
     return folder.with_name(f".{folder.name}.partial")
 
 
-def incomplete(folder: Path, count: int | None) -> str | None:
-    """Why the folder is not the whole image set, or None when it is.
+def extract_images(archive: Path, member_folder: str, folder: Path, count: int | None, progress: bool = True) -> int:
+    """Extract the JPEGs of `member_folder` to `folder`, and continue what a killed call left.
 
-    A folder extracted here is compared with its index, name by name and size by size; one placed by hand
-    must hold `count` images that are not empty, and so must one whose index is damaged.
+    Verify `archive` first: a file of an earlier call is only compared by its size. An incomplete `folder` is set aside.
+    Returns the number of images.
+
+    Raises:
+        PoseTopoError: the archive is damaged, holds no image, or has a member that would leave the folder.
+        OSError: the disk cannot take it.
+    """
+    partial = partial_path(folder)
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        sizes = _extract_into(partial, archive, member_folder, count, progress)
+    except PoseTopoError:
+        shutil.rmtree(partial)  # else the files of a bad archive would be kept when a good one is extracted
+        raise
+    for name in _sizes(partial).keys() - sizes.keys():
+        (partial / name).unlink()
+    write_json(index_path(folder), sizes)
+    set_aside(folder)
+    partial.rename(folder)
+    return len(sizes)
+
+
+def _extract_into(
+    partial: Path, archive: Path, member_folder: str, count: int | None, progress: bool
+) -> dict[str, int]:
+    held, sizes = _sizes(partial), {}
+    hidden = None if progress else True  # None: no bar where stderr is no terminal
+    bar = tqdm(desc=f"extract {archive.name}", total=count, unit="file", leave=False, disable=hidden)
+    with _readable(archive), bar, tarfile.open(archive, "r:*") as tar:
+        for member in tar:
+            try:
+                tarfile.data_filter(member, str(partial))
+            except tarfile.FilterError as error:
+                raise _refusal(archive, member.name, str(error)) from None
+            if member.size > LARGEST_MEMBER:
+                raise _refusal(archive, member.name, f"it has {member.size:,} bytes")
+            path = PurePosixPath(member.name)
+            if not (member.isreg() and path.parent == PurePosixPath(member_folder) and _is_image(path.name)):
+                continue
+            sizes[path.name] = member.size
+            if held.get(path.name) != member.size:
+                # mode and time are those of a new file, not of the archive
+                new = member.replace(name=path.name, mode=None, mtime=None, deep=False)  # type: ignore[arg-type]  # None is documented
+                tar.extract(new, partial, filter="data")
+            bar.update()
+    if not sizes:
+        raise PoseTopoError(f"{archive}: holds no image in {member_folder}/")
+    return sizes
+
+
+def incomplete(folder: Path, count: int | None) -> str | None:
+    """Why the image folder is not complete, or None if it is.
+
+    The names and sizes of an extracted folder are compared with its index. A folder that was placed by hand, or whose
+    index is damaged, must hold `count` images that are not empty.
     """
     if not folder.is_dir():
         return "is missing"
@@ -181,82 +168,18 @@ def incomplete(folder: Path, count: int | None) -> str | None:
     return None
 
 
-def _index(folder: Path) -> Mapping[str, int] | None:
-    """Names and sizes of what was extracted; None if it was not, or if the list is damaged."""
+def extracted_bytes(folder: Path) -> int:
+    """How many bytes an interrupted extraction has written."""
+    partial = partial_path(folder)
+    return sum(_sizes(partial).values()) if partial.is_dir() else 0
+
+
+def _index(folder: Path) -> dict[str, int] | None:
     try:
         found = read_json(index_path(folder))
     except PoseTopoError:
         return None
     return found if isinstance(found, dict) else None
-
-
-def was_extracted(folder: Path) -> bool:
-    """Whether the folder's names and sizes are known; else its images are only counted."""
-    return bool(_index(folder))
-
-
-def extracted_bytes(folder: Path) -> int:
-    """How much an interrupted extraction already wrote."""
-    partial = partial_path(folder)
-    return sum(_sizes(partial).values()) if partial.is_dir() else 0
-
-
-def extract_images(archive: Path, member_folder: str, folder: Path, count: int | None, progress: bool = True) -> int:
-    """Extract the JPEGs of `member_folder` to `folder`, going on where a killed call stopped.
-
-    `archive` must have been verified: a file already there is only compared by size. A `folder` that is
-    already there, incomplete, is set aside. Returns the number of images.
-
-    Raises:
-        PoseTopoError: the archive is damaged, unsafe (the member is named), or holds no image.
-        OSError: the disk cannot take it.
-    """
-    partial = partial_path(folder)
-    partial.mkdir(parents=True, exist_ok=True)
-    try:
-        sizes = _fill(archive, member_folder, partial, count, progress)
-    except PoseTopoError:
-        shutil.rmtree(partial)  # what came of a bad archive must not be taken for a good one's later
-        raise
-    for stray in partial.iterdir():
-        if stray.name not in sizes:
-            stray.unlink()
-    write_json(index_path(folder), sizes)
-    set_aside(folder)
-    partial.rename(folder)
-    return len(sizes)
-
-
-def _fill(archive: Path, member_folder: str, partial: Path, count: int | None, progress: bool) -> dict[str, int]:
-    sizes: dict[str, int] = {}
-    title, silent = f"extract {archive.name}", None if progress else True  # None: where stderr is no terminal
-    with readable(archive), tqdm(desc=title, total=count, unit="file", leave=False, disable=silent) as bar:
-        for path, size, content in tar_files(archive):
-            if path.parent != PurePosixPath(member_folder) or not _is_image(path.name):
-                continue
-            sizes[path.name] = size
-            if not _holds(partial / path.name, size):
-                _write(content, partial / path.name, size, archive)
-            bar.update()
-    if not sizes:
-        raise PoseTopoError(f"{archive}: holds no image in {member_folder}/")
-    return sizes
-
-
-def _write(content: IO[bytes], path: Path, size: int, archive: Path) -> None:
-    """Write under another name, then rename: a file under its own name is whole."""
-    unfinished = path.with_name(path.name + _UNFINISHED)
-    with unfinished.open("wb") as out:
-        while block := content.read(BLOCK):
-            out.write(block)
-        written = out.tell()
-    if written != size:
-        raise PoseTopoError(f"{archive}: damaged, {path.name} has {written:,} of {size:,} bytes")
-    unfinished.replace(path)
-
-
-def _holds(path: Path, size: int) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size == size
 
 
 def _is_image(name: str) -> bool:
@@ -269,7 +192,7 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename what stands at `path` to a free `<name>.replaced`: nothing of the user's is deleted."""
+    """Rename whatever is at `path` to a free `<name>.replaced`, so that no file of the user is deleted."""
     if not os.path.lexists(path):
         return None
     number, aside = 1, path.with_name(f"{path.name}.replaced")

@@ -1,122 +1,93 @@
-"""What is known of a file's bytes, and whether a file on disk agrees with it."""
+"""What can be downloaded: the address of each file, its size and hashes, its place on disk, and the licence."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import git_blob_sha1_file, md5_file, sha256_file
 from pose_topo.study.backbones import BACKBONES
 
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # bytes read at a time
 
 
 @dataclass(frozen=True)
 class Checks:
-    """Every size and hash known of a file; whatever is None is not known and not checked."""
+    """The size and the hashes that are known of a file. None is unknown and is not checked.
+
+    `sha256` may be the first digits only: torchvision publishes no more of its weights.
+    """
 
     size: int | None = None
     md5: str | None = None
     sha256: str | None = None
-    sha256_prefix: str | None = None
     git_blob_sha1: str | None = None
 
-    @property
-    def hashed(self) -> bool:
-        """Whether any hash is known: a size alone says nothing of the bytes."""
-        return any((self.md5, self.sha256, self.sha256_prefix, self.git_blob_sha1))
+    def hashes(self) -> dict[str, str]:
+        """The known hashes by name, in lower case."""
+        known = {"md5": self.md5, "sha256": self.sha256, "git blob sha1": self.git_blob_sha1}
+        return {name: value.lower() for name, value in known.items() if value}
 
     def describe(self) -> str:
         """One phrase for messages, such as `1,350,310 bytes, sha256 6c9e...`."""
-        known = [] if self.size is None else [f"{self.size:,} bytes"]
-        known += [f"{label} {value}" for label, value in self._hashes() if value]
-        return ", ".join(known) or "no hash known"
-
-    def _hashes(self) -> list[tuple[str, str | None]]:
-        return [
-            ("md5", self.md5),
-            ("sha256", self.sha256),
-            ("sha256 prefix", self.sha256_prefix),
-            ("git blob sha1", self.git_blob_sha1),
-        ]
+        size = [] if self.size is None else [f"{self.size:,} bytes"]
+        return ", ".join([*size, *(f"{name} {value}" for name, value in self.hashes().items())]) or "no hash known"
 
 
 def mismatch(path: Path, checks: Checks) -> str | None:
-    """Why `path` is not the file that `checks` describes, or None when it is.
+    """Why `path` is not the file that `checks` describes, or None if it is.
 
     Raises:
         PoseTopoError: the file cannot be read.
     """
     try:
-        return _mismatch(path, checks)
+        if not path.is_file():
+            return "is missing"
+        with path.open("rb") as stream:
+            return stream_mismatch(stream, path.stat().st_size, checks)
     except OSError as error:
         raise PoseTopoError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _mismatch(path: Path, checks: Checks) -> str | None:
-    if not path.is_file():
-        return "is missing"
-    size = path.stat().st_size
-    if checks.size is not None and size != checks.size:
-        return f"has {size:,} bytes, not {checks.size:,}"
-    sha256 = sha256_file(path) if checks.sha256 or checks.sha256_prefix else ""
-    found = {
-        "md5": md5_file(path) if checks.md5 else None,
-        "sha256": sha256 if checks.sha256 else None,
-        "sha256 prefix": sha256[: len(checks.sha256_prefix)] if checks.sha256_prefix else None,
-        "git blob sha1": git_blob_sha1_file(path) if checks.git_blob_sha1 else None,
-    }
-    for label, wanted in checks._hashes():
-        if wanted and found[label] != wanted.lower():
-            return f"has {label} {found[label]}, not {wanted}"
-    return None
-
-
 def stream_mismatch(stream: IO[bytes], size: int, checks: Checks) -> str | None:
-    """The same question for `size` bytes read from a stream (an archive's member)."""
+    """The same question for a stream of `size` bytes, such as the member of an archive."""
     if checks.size is not None and size != checks.size:
         return f"has {size:,} bytes, not {checks.size:,}"
-    digests: dict[str, Any] = {
+    wanted = checks.hashes()
+    if not wanted:
+        return None
+    digests = {
         "md5": hashlib.md5(usedforsecurity=False),
         "sha256": hashlib.sha256(),
-        "sha256 prefix": hashlib.sha256(),
         "git blob sha1": hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False),
     }
-    wanted = {label: value.lower() for label, value in checks._hashes() if value}
     while block := stream.read(BLOCK):
-        for label in wanted:
-            digests[label].update(block)
-    for label, value in wanted.items():
-        found = digests[label].hexdigest()[: len(value)]
+        for name in wanted:
+            digests[name].update(block)
+    for name, value in wanted.items():
+        found = digests[name].hexdigest()[: len(value)]
         if found != value:
-            return f"has {label} {found}, not {value}"
+            return f"has {name} {found}, not {value}"
     return None
-
-
-# ---- Where each file comes from, how it is recognised, and where it goes.
-
-_MPI = "https://datasets.d2.mpi-inf.mpg.de/andriluka14cvpr/"
-_EVAL = "https://raw.githubusercontent.com/anibali/eval-mpii-pose/938ef9a57fde14fdd1754fa668ec13ec4c00adab/"
-_HOURGLASS = "https://github.com/princeton-vl/pose-hg-train/raw/4637618a1b162d80436bfd0b557833b5824cbb21/"
-_BEARPAW = "https://raw.githubusercontent.com/bearpaw/pytorch-pose/master/"
-_TORCH = "https://download.pytorch.org/models/"
-
-LICENCE = (
-    "MPII Human Pose is for research only: its images must not be redistributed; "
-    "the annotations are under the Simplified BSD licence."
-)
-DRIVE_FOLDER = "14PblxOBLduTq2CtRAGioKuL0o6W0W3-d"  # the study's pre-organised copy of the data
 
 
 @dataclass(frozen=True)
 class Remote:
-    """One thing to fetch: a file, a zip with one wanted `member`, or a tar whose members fill a `folder`.
+    """One file to download: as it is, a zip with one wanted `member`, or a tar whose images fill a `folder`.
 
-    `target` is relative to the data (or weights) folder. `about` and `unpacked` are rough byte counts for
-    plans and disk space; only `checks` decide. `count` is how many images make a folder placed by hand.
+    Args:
+        name: the file's name at its addresses.
+        urls: the addresses, in the order in which they are tried.
+        target: the place below the data folder (for weights: below the weights folder).
+        about: its size in bytes, roughly: for plans, and to recognise an answer of an absurd length.
+        checks: size and hashes of the downloaded file.
+        member: the wanted member of a zip.
+        member_checks: size and hashes of that member.
+        folder: the folder of the images inside a tar.
+        count: the number of images in a complete folder.
+        unpacked: the size in bytes of what is extracted, roughly.
     """
 
     name: str
@@ -132,26 +103,38 @@ class Remote:
 
     @property
     def is_archive(self) -> bool:
-        """Whether the target is extracted from what is fetched."""
+        """Whether the target is extracted from the downloaded file."""
         return self.member is not None or self.folder is not None
 
     @property
     def final_checks(self) -> Checks:
-        """What is known of the target's bytes (nothing, for a folder)."""
-        return self.member_checks if self.member else Checks() if self.folder else self.checks
+        """What is known of the target's bytes. Of an image folder, only its images' number and sizes are known."""
+        return self.member_checks if self.member else self.checks
 
     @property
     def lengths(self) -> tuple[int, int]:
-        """The lengths a server may offer: the exact one, or what is not absurd given `about`."""
+        """The smallest and the largest length that a server may offer."""
         exact = self.checks.size
-        return (exact, exact) if exact is not None else (self.about // 4, self.about * 4)
+        return (self.about // 4, self.about * 4) if exact is None else (exact, exact)
 
     def describe(self) -> str:
-        """What a person needs to recognise the fetched file."""
-        if self.checks.hashed or self.member is None:
+        """What a person needs to recognise the downloaded file."""
+        if self.checks.hashes() or self.member is None:
             return self.checks.describe()
         return f"its member {self.member}: {self.member_checks.describe()}"
 
+
+_MPI = "https://datasets.d2.mpi-inf.mpg.de/andriluka14cvpr/"
+_EVAL = "https://raw.githubusercontent.com/anibali/eval-mpii-pose/938ef9a57fde14fdd1754fa668ec13ec4c00adab/"
+_HOURGLASS = "https://github.com/princeton-vl/pose-hg-train/raw/4637618a1b162d80436bfd0b557833b5824cbb21/"
+_BEARPAW = "https://raw.githubusercontent.com/bearpaw/pytorch-pose/master/"
+_TORCH = "https://download.pytorch.org/models/"
+
+_LICENCE = (
+    "MPII Human Pose is for research only: its images must not be redistributed; "
+    "the annotations are under the Simplified BSD licence."
+)
+DRIVE_FOLDER = "14PblxOBLduTq2CtRAGioKuL0o6W0W3-d"  # the study's pre-organised copy of the data
 
 IMAGES = Remote(
     name="mpii_human_pose_v1.tar.gz",
@@ -194,16 +177,19 @@ NEWELL = Remote(
     checks=Checks(size=759_392, sha256="1814e043232b2bae94a4ac4190a46d3273249cdf85993d9dfa98082713bc77f2"),
 )
 
+# What `pose-topo download NAME` brings, in this order.
 TARGETS: dict[str, tuple[Remote, ...]] = {
-    "mpii": (ANNOTATIONS, VALID, DETECTIONS, IMAGES),  # the long one last: a wrong mirror shows at once
+    "mpii": (ANNOTATIONS, VALID, DETECTIONS, IMAGES),  # the large one last: a wrong --mirror fails early
     "images": (IMAGES,),
     "annotations": (ANNOTATIONS,),
     "split": (VALID, DETECTIONS),
     "reference": (NEWELL,),
 }
+# The line that is printed before a target is fetched.
+LICENCES: dict[str, str] = dict.fromkeys(("mpii", "images", "annotations", "split", "gdrive"), _LICENCE)
 
-
+# The ImageNet weights of each backbone.
 WEIGHTS: dict[str, Remote] = {
-    arch: Remote(b.weights, (_TORCH + b.weights,), b.weights, b.weights_size, Checks(sha256_prefix=b.weights_sha256))
+    arch: Remote(b.weights, (_TORCH + b.weights,), b.weights, b.weights_size, Checks(sha256=b.weights_sha256))
     for arch, b in BACKBONES.items()
 }

@@ -1,116 +1,181 @@
-"""What is missing, where it may come from, and what it takes. Looks only: writes nothing, asks nobody."""
+"""Bring files to their places: plan what is missing, take it from disk or from the network, verify it, extract it."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Literal
+from urllib.parse import urlsplit
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, locked
 from pose_topo.core.log import log
-from pose_topo.download import local
 from pose_topo.download.archives import (
     extract_images,
-    extract_zip_member,
     extracted_bytes,
     incomplete,
+    index_path,
     set_aside,
-    was_extracted,
+    zip_member,
 )
-from pose_topo.download.catalog import Remote, mismatch
-from pose_topo.download.transfer import Partial, Policy, fetch_verified, fetched_mismatch, urls_for
+from pose_topo.download.catalog import DRIVE_FOLDER, LICENCES, TARGETS, Remote, mismatch
+from pose_topo.download.transfer import Partial, Policy, cause, fetch_verified, fetched_mismatch
+
+Action = Literal["kept", "fetched", "extracted", "copied", "linked", "planned", "absent"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """How to obtain things: where they go, and from where."""
+    """Where files go and where they come from.
+
+    Args:
+        root: the folder to fill.
+        mirror: an address that is tried first: a file's URL, or that of a folder of such files.
+        source: a file or a folder on disk, used for whatever it holds.
+        only_source: take nothing from the network, and look into the subfolders of `source`.
+        policy: the patience with the network.
+    """
 
     root: Path
     mirror: str | None = None
     source: Path | None = None
-    deep: bool = False  # look into the source's subfolders
-    network: bool = True  # else only the source may serve
+    only_source: bool = False
     policy: Policy = field(default_factory=Policy)
 
 
 @dataclass(frozen=True)
+class FetchResult:
+    """What was done for one file or folder. "absent": the source does not hold it and the network was not asked."""
+
+    name: str
+    path: Path
+    action: Action
+
+
+# ---- The plan
+
+
+@dataclass(frozen=True)
 class Step:
-    """One remote in one place: why it is wanted (None: it is there and verified), and what will serve it."""
+    """What one file needs.
+
+    Args:
+        remote: the file.
+        final: the place of its target.
+        store: the place of the downloaded file: `final`, or `downloads/` for an archive.
+        urls: the addresses to try.
+        why: why it is needed. None if the target is there and verified.
+        found: what the job's source holds of it.
+    """
 
     remote: Remote
     final: Path
-    store: Path  # where the fetched file goes: the final place, or `downloads/` for an archive
+    store: Path
     urls: tuple[str, ...]
     why: str | None
     found: Path | None = None
 
     @property
     def fetches(self) -> bool:
-        """Whether bytes must come over the network, as far as a look tells: an archive that lies there is only
-        verified when it is used."""
-        return self.found is None and not (self.remote.is_archive and self._plausible())
-
-    def _plausible(self) -> bool:
+        """Whether the network is needed. An archive of a plausible size counts as there until it is verified."""
+        if self.found is not None:
+            return False
         low, high = self.remote.lengths
-        return self.store.is_file() and low <= self.store.stat().st_size <= high
+        return not (self.remote.is_archive and self.store.is_file() and low <= self.store.stat().st_size <= high)
+
+    @property
+    def extracts(self) -> bool:
+        """Whether the target is extracted, rather than copied or linked from the source."""
+        if self.found is None:
+            return self.remote.is_archive
+        if self.remote.folder:
+            return self.found.is_file()
+        return self.remote.member is not None and zipfile.is_zipfile(self.found)
 
     def disk(self) -> int:
-        """Bytes this still needs on disk, roughly."""
+        """The bytes that this step still needs on disk, roughly."""
         if self.why is None:
             return 0
-        missing = self.remote.about - Partial(self.store).size() if self.fetches else 0
-        if self.found is not None and not local.is_archive_of(self.remote, self.found):
-            return 0 if self.remote.folder else self.remote.about
-        unpacked = self.remote.unpacked - (extracted_bytes(self.final) if self.remote.folder else 0)
-        return max(0, missing) + max(0, unpacked)
+        need = max(0, self.remote.about - Partial(self.store).size()) if self.fetches else 0
+        if self.extracts:
+            done = extracted_bytes(self.final) if self.remote.folder else 0
+            return need + max(0, self.remote.unpacked - done)
+        return self.remote.about if self.found and not self.remote.folder else need
 
 
 def plan(remotes: Sequence[Remote], job: Job) -> list[Step]:
-    """Look at what is there and at what could serve the rest.
+    """Find out what is missing and what can serve it. Writes nothing and asks no server.
 
     Raises:
-        UsageError: the mirror is no URL, the source does not exist, or it holds nothing of what is wanted.
+        UsageError: the mirror is no URL, the source does not exist, or neither has any wanted file.
     """
     sole = len(remotes) == 1
+    names = ", ".join(remote.name for remote in remotes)
+    if job.source and not job.source.exists():
+        raise UsageError(f"--from {job.source}: no such file or folder")
     steps = []
     for remote in remotes:
         final = job.root / remote.target
         store = job.root / "downloads" / remote.name if remote.is_archive else final
-        urls = urls_for(remote, job.mirror, sole)
-        steps.append(Step(remote, final, store, tuple(urls), final_mismatch(remote, final)))
-    if job.mirror and not any(url.startswith(job.mirror.rstrip("/")) for step in steps for url in step.urls):
-        names = ", ".join(step.remote.name for step in steps)
+        why = incomplete(final, remote.count) if remote.folder else mismatch(final, remote.final_checks)
+        found = find(remote, job.source, sole, job.only_source) if job.source else None
+        steps.append(Step(remote, final, store, urls_for(remote, job.mirror, sole), why, found))
+    if job.mirror and all(step.urls == step.remote.urls for step in steps):
         raise UsageError(f"--mirror {job.mirror}: is the address of a file, and of none that is wanted ({names})")
-    if job.source is None:
-        return steps
-    if not job.source.exists():
-        raise UsageError(f"--from {job.source}: no such file or folder")
-    steps = [_with_local(step, job.source, sole, job.deep) for step in steps]
-    if any(step.why for step in steps) and not any(step.found for step in steps):
-        names = ", ".join(step.remote.name for step in steps if step.why)
+    if job.source and not any(step.found for step in steps):
         raise UsageError(f"--from {job.source}: holds nothing of what is wanted ({names})")
     return steps
 
 
-def _with_local(step: Step, source: Path, sole: bool, deep: bool) -> Step:
-    return replace(step, found=local.find(step.remote, source, sole=sole, deep=deep)) if step.why else step
+def urls_for(remote: Remote, mirror: str | None, sole: bool) -> tuple[str, ...]:
+    """The URLs to try, in order: the mirror's first.
+
+    A mirror that ends in a file's name serves only that file, or the only one that is fetched (`sole`). Any other
+    mirror is a folder.
+
+    Raises:
+        UsageError: the mirror is not an http(s) URL.
+    """
+    if mirror is None:
+        return remote.urls
+    parts = urlsplit(mirror)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise UsageError(f"--mirror {mirror}: not an http(s) URL")
+    path = PurePosixPath(parts.path)
+    is_file = bool(parts.query) or path.suffix in (".gz", ".tgz", ".tar", ".zip", ".h5", ".mat", ".pt", ".pth")
+    if is_file and not (sole or path.name == remote.name):
+        return remote.urls
+    first = mirror if is_file else f"{mirror.rstrip('/')}/{remote.name}"
+    return (first, *(url for url in remote.urls if url != first))
 
 
-def final_mismatch(remote: Remote, final: Path) -> str | None:
-    """Why what stands at the final place is not the verified target, or None when it is."""
-    if remote.folder is not None:
-        return incomplete(final, remote.count)
-    return mismatch(final, remote.final_checks)
+def find(remote: Remote, source: Path, sole: bool, deep: bool = False) -> Path | None:
+    """What `source` (a file or a folder) holds of `remote`: its target, or its archive.
+
+    The only file that is asked for (`sole`) may have any name. `deep` looks into the subfolders as well.
+    """
+    names = [remote.target, PurePosixPath(remote.target).name, remote.name]  # the finished target first
+    if source.is_file():
+        return source if sole or source.name in names else None
+    for folder in [source, *(sorted(path for path in source.rglob("*") if path.is_dir()) if deep else [])]:
+        for name in names:
+            path = folder / name
+            if path.is_dir() if remote.folder and name != remote.name else path.is_file():
+                return path
+        if remote.folder and next(folder.glob("*.jpg"), None) is not None:
+            return folder  # after the names: a single picture beside `images` makes no image folder
+    return None
 
 
 def check_disk(steps: Sequence[Step], root: Path) -> None:
-    """Refuse to start what the disk cannot hold.
+    """Check that archives and extracted files fit the disk.
 
     Raises:
-        PoseTopoError: less is free than archives and extracted files need.
+        PoseTopoError: they do not.
     """
     need, free = sum(step.disk() for step in steps), free_bytes(root)
     if need > free:
@@ -120,7 +185,7 @@ def check_disk(steps: Sequence[Step], root: Path) -> None:
 
 
 def free_bytes(root: Path) -> int:
-    """What the disk of `root` (which need not exist yet) has free."""
+    """The free bytes of the disk of `root`, which need not exist yet."""
     place = root.absolute()
     while not place.exists():
         place = place.parent
@@ -128,7 +193,7 @@ def free_bytes(root: Path) -> int:
 
 
 def human(size: float) -> str:
-    """A byte count for people, in powers of ten as disks are sold."""
+    """A number of bytes for people, in powers of ten as disks are sold."""
     for unit in ("B", "kB", "MB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
@@ -136,21 +201,15 @@ def human(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-# ---- Bring what a plan lacks to its place: fetched, extracted, copied or linked, and always verified.
+# ---- Carrying it out
 
 
-@dataclass(frozen=True)
-class Done:
-    """What became of one file or folder: `kept`, `fetched`, `extracted`, `copied`, `linked`, `planned` or
-    `absent` (only where the network was not to be asked)."""
+def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: str | None = None) -> list[FetchResult]:
+    """Bring every file to its place below `job.root`. What is there and verifies is left alone.
 
-    name: str
-    path: Path
-    action: str
-
-
-def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: str | None = None) -> list[Done]:
-    """Bring every remote to its place below `job.root`; those already there are verified and left alone.
+    Args:
+        dry_run: only say what would be done.
+        licence: a line to print if anything is missing.
 
     Raises:
         UsageError: the mirror or the source makes no sense.
@@ -163,29 +222,27 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
         if dry_run:
             return [_announce(step, job) for step in steps]
         if all(step.why is None for step in steps):
-            return [_kept(step, job) for step in steps]  # no lock: a complete folder may be read-only
+            return [_keep(step) for step in steps]  # without the lock: a complete folder may be read-only
         check_disk(steps, job.root)
         waiting = f"{job.root}: another process is fetching into it; waiting for it"
         with locked(job.root / ".download.lock", lambda: log.info(waiting)):
             steps = plan(remotes, job)
-            done = {step.remote: _obtain(step, job) for step in sorted(steps, key=lambda step: step.fetches)}
-            return [done[step.remote] for step in steps]  # what is on disk was taken before the network was asked
+            # what is on disk first: it is taken even where the network fails
+            results = {step.remote: _obtain(step, job) for step in sorted(steps, key=lambda step: step.fetches)}
+            return [results[step.remote] for step in steps]
     except OSError as error:
         raise PoseTopoError(f"{error.filename or job.root}: {error.strerror or error}") from None
 
 
-def _kept(step: Step, job: Job) -> Done:
-    counted = step.remote.folder is not None and not was_extracted(step.final)
-    log.info(f"{step.final}: there" + (" (its images were counted)" if counted else " and verified"))
-    return Done(step.remote.name, step.final, "kept")
+def _keep(step: Step) -> FetchResult:
+    log.info(f"{step.final}: there and {'complete' if step.remote.folder else 'verified'}")
+    return FetchResult(step.remote.name, step.final, "kept")
 
 
-def _announce(step: Step, job: Job) -> Done:
-    """Say what would be done."""
+def _announce(step: Step, job: Job) -> FetchResult:
     if step.why is None:
-        return _kept(step, job)
+        return _keep(step)
     remote = step.remote
-    held = Partial(step.store).size()
     if step.found is not None:
         line = f"would take {step.found}"
     elif not step.fetches:
@@ -193,65 +250,148 @@ def _announce(step: Step, job: Job) -> Done:
     else:
         size = "" if remote.checks.size else f"about {human(remote.about)}, "
         line = f"would fetch {step.urls[0]} ({size}{remote.describe()}) -> {step.store}"
+        held = Partial(step.store).size()
         line += f", of which {human(held)} are here" if held else ""
     if remote.is_archive or step.found is not None:
         line += f" -> {step.final}" + (f" (about {human(remote.unpacked)})" if remote.is_archive else "")
     log.info(f"{remote.name}: {line}; needs {human(step.disk())}, free {human(free_bytes(job.root))}")
-    return Done(remote.name, step.final, "planned")
+    return FetchResult(remote.name, step.final, "planned")
 
 
-def _obtain(step: Step, job: Job) -> Done:
+def _obtain(step: Step, job: Job) -> FetchResult:
+    """Carry out one step."""
+    remote, final, found = step.remote, step.final, step.found
     if step.why is None:
-        return _kept(step, job)
-    if step.found is None and not job.network:
-        log.info(f"{step.final}: {step.why}, and {job.source} does not hold it")
-        return Done(step.remote.name, step.final, "absent")
-    if os.path.lexists(step.final):
-        log.info(f"{step.final}: {step.why}; it will be set aside as {step.final.name}.replaced")
-    if step.found is None:
+        return _keep(step)
+    if found is None and job.only_source:
+        log.info(f"{final}: {step.why}, and {job.source} does not hold it")
+        return FetchResult(remote.name, final, "absent")
+    if os.path.lexists(final):
+        log.info(f"{final}: {step.why}; it will be set aside as {final.name}.replaced")
+    if found is None:
         return _from_network(step, job)
-    if local.is_archive_of(step.remote, step.found):
-        wrong = fetched_mismatch(step.found, step.remote)
-        if wrong:
-            raise PoseTopoError(f"{step.found}: {wrong}; not used")
-        return _extract(step, step.found, job)
-    if step.remote.folder is not None:
-        action = local.take_folder(step.found, step.remote, step.final)
-    else:
-        local.take_file(step.found, step.remote, step.final)
-        action = "copied"
-    log.info(f"{step.final}: {action} from {step.found}")
-    return Done(step.remote.name, step.final, action)
+    if step.extracts:
+        if wrong := fetched_mismatch(found, remote):
+            raise PoseTopoError(f"{found}: {wrong}; not used")
+        return _extract(step, found, job)
+    action = _take_folder(found, remote, final) if remote.folder else _take_file(found, remote, final)
+    log.info(f"{final}: {action} from {found}")
+    return FetchResult(remote.name, final, action)
 
 
-def _from_network(step: Step, job: Job) -> Done:
+def _from_network(step: Step, job: Job) -> FetchResult:
     remote, store = step.remote, step.store
     if not remote.is_archive:
         fetch_verified(remote, store, step.urls, job.policy)
-        log.info(f"{step.final}: fetched and verified")
-        return Done(remote.name, step.final, "fetched")
+        log.info(f"{store}: fetched and verified")
+        return FetchResult(remote.name, store, "fetched")
     if store.is_file():
         log.info(f"{store}: there already; checking it")
-    if fetched_mismatch(store, remote):  # else an earlier call, or a hand, has put it there
+    if fetched_mismatch(store, remote):
         set_aside(store)
-        check_disk([step], job.root)  # whose archive was counted as fetched
+        check_disk([step], job.root)  # again: the archive had been counted as there
         fetch_verified(remote, store, step.urls, job.policy)
-    done = _extract(step, store, job)
+    result = _extract(step, store, job)
     log.info(f"{store}: no longer needed ({human(store.stat().st_size)}); it may be removed")
-    return done
+    return result
 
 
-def _extract(step: Step, archive: Path, job: Job) -> Done:
+def _extract(step: Step, archive: Path, job: Job) -> FetchResult:
     remote, final = step.remote, step.final
     if remote.folder is not None:
         number = extract_images(archive, remote.folder, final, remote.count, job.policy.progress)
         log.info(f"{final}: {number:,} images extracted")
     elif remote.member is not None:
         with atomic_path(final) as temporary:
-            extract_zip_member(archive, remote.member, temporary)
-            wrong = mismatch(temporary, remote.member_checks)
-            if wrong:
+            with zip_member(archive, remote.member) as (stream, _), temporary.open("wb") as out:
+                shutil.copyfileobj(stream, out)
+            if wrong := mismatch(temporary, remote.member_checks):
                 raise PoseTopoError(f"{archive}: its {remote.member} {wrong}; not used")
             set_aside(final)
         log.info(f"{final}: extracted and verified")
-    return Done(remote.name, final, "extracted")
+    return FetchResult(remote.name, final, "extracted")
+
+
+def _take_file(found: Path, remote: Remote, final: Path) -> Action:
+    with atomic_path(final) as copy:
+        shutil.copyfile(found, copy)
+        if wrong := mismatch(copy, remote.final_checks):
+            raise PoseTopoError(f"{found}: {wrong}; not used")
+        set_aside(final)
+    return "copied"
+
+
+def _take_folder(found: Path, remote: Remote, final: Path) -> Action:
+    """Link a complete image folder, or copy it where the disk has no links."""
+    if wrong := incomplete(found, remote.count):
+        raise PoseTopoError(f"{found}: {wrong}; not used")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # Not the folder that an extraction fills: the files in there are taken for those of a verified archive.
+    new = final.with_name(f".{final.name}.taken")
+    if new.is_symlink():
+        new.unlink()  # a killed call left it
+    shutil.rmtree(new, ignore_errors=True)
+    target, parent = found.resolve(), final.parent.resolve()
+    try:  # a relative link inside the data folder, which may then be moved as a whole
+        new.symlink_to(target.relative_to(parent) if target.is_relative_to(parent) else target, True)
+        action: Action = "linked"
+    except OSError:
+        shutil.copytree(found, new)
+        action = "copied"
+    set_aside(final)
+    index_path(final).unlink(missing_ok=True)
+    new.rename(final)
+    return action
+
+
+# ---- The study's copy of MPII on Google Drive
+
+DRIVE_URL = f"https://drive.google.com/drive/folders/{DRIVE_FOLDER}"
+
+
+def run_drive(job: Job, *, dry_run: bool = False) -> list[FetchResult]:
+    """Fetch the Drive folder, then take every missing part of MPII from it, verified like any other folder on disk.
+
+    Raises:
+        UsageError: the job has a mirror or a source.
+        PoseTopoError: the folder cannot be fetched, or a part of it does not verify.
+    """
+    if job.mirror is not None or job.source is not None:
+        raise UsageError("gdrive takes neither --mirror nor --from")
+    remotes, folder = TARGETS["mpii"], job.root / "downloads" / "gdrive"
+    steps = plan(remotes, job)
+    missing = [step for step in steps if step.why]
+    if not missing:
+        return run(remotes, job)
+    log.info(LICENCES["gdrive"])
+    if dry_run:
+        size = human(sum(step.remote.unpacked or step.remote.about for step in missing))
+        log.info(
+            f"gdrive: would fetch {DRIVE_URL} (its size is not known; the data are about {size}) -> {folder}, "
+            "and take from there what is missing"
+        )
+        return [FetchResult(step.remote.name, step.final, "planned" if step.why else "kept") for step in steps]
+    check_disk(steps, job.root)
+    try:
+        _fetch_drive_folder(folder)
+    except PoseTopoError as error:
+        if not all(find(step.remote, folder, sole=False, deep=True) for step in missing):
+            raise
+        log.info(f"{error}; but all that is wanted is there already")
+    return run(remotes, replace(job, source=folder, only_source=True))
+
+
+def _fetch_drive_folder(folder: Path) -> None:
+    import gdown  # only here: it is slow to import
+
+    log.info(f"Google Drive: {DRIVE_URL} -> {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        files = gdown.download_folder(id=DRIVE_FOLDER, output=str(folder), resume=True, timeout=60.0, retries=5)
+        detail = "" if files else "nothing came"
+    except Exception as error:  # gdown and requests raise a dozen kinds, and each means the same here
+        detail = cause(error)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+    if detail:
+        raise PoseTopoError(f"{DRIVE_URL}: not fetched ({detail}); fetch it by hand into {folder} and run this again")

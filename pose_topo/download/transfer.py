@@ -1,187 +1,117 @@
-"""Opening an http(s) URL, and sorting its failures into those worth another attempt and the others."""
+"""Bring one file from its addresses to disk: resumed after a cut, repeated after a failure, verified by its hash.
+
+The bytes of an unfinished file are in `<path>.part`. `<path>.part.json` records which version of the remote file they
+are from, so that two versions are never joined.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-import socket
-import ssl
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from email.message import Message
-from http.client import HTTPException, HTTPMessage, HTTPResponse, InvalidURL
-from pathlib import Path, PurePosixPath
-from typing import IO, Any
-from urllib.parse import urlsplit
+from pathlib import Path
 
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3.util import Retry
 
-from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import write_json
 from pose_topo.core.log import log
 from pose_topo.download.archives import set_aside, zip_mismatch
 from pose_topo.download.catalog import Remote, mismatch
 
-USER_AGENT = "pose-topo (research data downloader)"
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+_BLOCK = 1 << 16
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)$")
 
 
 class FetchError(PoseTopoError):
-    """This URL cannot give the file; another one might."""
+    """This URL cannot give the file. Another one might."""
 
 
-class PassingError(Exception):
-    """A failure that may be gone at the next attempt.
+class Interruption(Exception):
+    """The transfer has stopped. The next request may continue it."""
 
-    `wait`: how long the server asked for, in seconds. `offline`: no name could be looked up, so most likely there is no
-    network, and long patience would only keep a person waiting for the line that says what to do.
+
+@dataclass(frozen=True)
+class Policy:
+    """How patient a transfer is, and whether it shows a progress bar in a terminal.
+
+    Args:
+        attempts: attempts in a row that may bring no new byte.
+        backoff: seconds before a repetition; doubled with each.
+        timeout: seconds without a byte after which an attempt ends.
     """
 
-    def __init__(self, message: str, wait: float | None = None, *, offline: bool = False) -> None:
-        super().__init__(message)
-        self.wait, self.offline = wait, offline
+    attempts: int = 6
+    backoff: float = 1.0
+    timeout: float = 30.0
+    progress: bool = True
 
 
-class RangeRefused(Exception):
-    """416: the server has no bytes from there on. `total`: the length it reported, if any."""
-
-    def __init__(self, total: int | None) -> None:
-        super().__init__("416 range not satisfiable")
-        self.total = total
-
-
-def is_http(url: str) -> bool:
-    """Whether `url` names a host over http or https: nothing else is ever opened."""
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        return False
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects among http(s) only, and never from https down to http."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        if not is_http(newurl) or (urlsplit(req.full_url).scheme, urlsplit(newurl).scheme) == (
-            "https",
-            "http",
-        ):
-            raise FetchError(f"redirected to {newurl}, which is not followed")
-        # Python 3.10 knows no 308, which for a GET means what 307 does.
-        return super().redirect_request(req, fp, 307 if code == 308 else code, msg, headers, newurl)
-
-    http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
-
-
-_OPENER = urllib.request.build_opener(_Redirects())
-
-
-def open_url(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
-    """Ask for `url`.
-
-    Raises:
-        FetchError: the answer will not change by asking again (404, a bad certificate, a bad redirect).
-        PassingError: it may (no connection, a stall, 5xx).
-        RangeRefused: the requested range is beyond the content.
-    """
-    if not is_http(url):
-        raise FetchError(f"{url} is not an http(s) URL")
-    request = urllib.request.Request(url, headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers})
-    try:
-        return _OPENER.open(request, timeout=timeout)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _sort_status(error) from None
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise FetchError(f"certificate refused ({error.reason.verify_message})") from None
-        raise PassingError(_phrase(error.reason), offline=isinstance(error.reason, socket.gaierror)) from None
-    except (InvalidURL, ValueError) as error:  # a URL with spaces or control characters, or a port that is no number
-        raise FetchError(f"not a usable URL ({error})") from None
-    except (OSError, HTTPException) as error:
-        raise PassingError(_phrase(error)) from None
-
-
-def _sort_status(error: urllib.error.HTTPError) -> Exception:
-    if error.code == 416:
-        total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-        return RangeRefused(int(total) if total.isdecimal() else None)
-    phrase = f"HTTP {error.code} {error.reason}".splitlines()[0]
-    if error.code in _PASSING:
-        wait = error.headers.get("Retry-After") or ""
-        return PassingError(phrase, float(wait) if wait.isdecimal() else None)
-    return FetchError(phrase)
-
-
-def _phrase(error: object) -> str:
-    text = str(getattr(error, "strerror", None) or error) or type(error).__name__
-    return " ".join(text.split())
-
-
-# ---- A file on its way: the bytes held so far, and which version of the remote they are of.
+def _session(policy: Policy) -> requests.Session:
+    """A session that opens http and https only, repeats, and honours the proxy variables of the environment."""
+    repeats = policy.attempts - 1
+    retry = Retry(
+        connect=min(3, repeats),  # fewer: most likely there is no network
+        read=repeats,
+        status=repeats,
+        other=0,  # such as a refused certificate
+        backoff_factor=policy.backoff,
+        retry_after_max=60,
+        status_forcelist=(408, 425, 429, 500, 502, 503, 504),
+        raise_on_status=False,
+    )
+    session = requests.Session()
+    session.headers.update({"User-Agent": "pose-topo (research data downloader)", "Accept-Encoding": "identity"})
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    return session
 
 
 @dataclass(frozen=True)
 class Version:
-    """What a server said of the content when the first byte came: enough to notice a change."""
+    """What a server said of the file when it sent the first byte. It is enough to notice a change."""
 
     url: str
     etag: str | None = None
     modified: str | None = None
     length: int | None = None
 
-    @classmethod
-    def of(cls, url: str, headers: Message, length: int | None) -> Version:
-        """Read a response's validators."""
-        return cls(url, headers.get("ETag"), headers.get("Last-Modified"), length)
+    def condition(self) -> dict[str, str]:
+        """The If-Range header, if there is one. A weak ETag may not be used in it."""
+        value = self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+        return {"If-Range": value} if value else {}
 
-    @property
-    def condition(self) -> str | None:
-        """The value for If-Range; a weak ETag may not be used there."""
-        if self.etag and not self.etag.startswith("W/"):
-            return self.etag
-        return self.modified
+    def continued_by(self, other: Version) -> bool:
+        """Whether bytes of `other` may follow bytes of `self`.
 
-    def joins(self, other: Version, hashed: bool) -> bool:
-        """Whether bytes of `self` may be followed by bytes of `other`.
-
-        The same URL must not have changed. Another URL (a mirror) has validators of its own, so there only
-        the length is compared, and only if a hash of the whole decides in the end.
+        The file at the same URL must not have changed. Another URL (a mirror) has other validators, so only the length
+        is compared: the hash of the whole file decides in the end.
         """
-        if self.length is not None and other.length is not None and self.length != other.length:
-            return False
         if self.url != other.url:
-            return hashed and self.length is not None and other.length is not None
-        if self.etag or other.etag:
-            return self.etag == other.etag
-        return self.modified == other.modified
+            return self.length is not None and self.length == other.length
+        same_length = None in (self.length, other.length) or self.length == other.length
+        return same_length and (self.etag, self.modified) == (other.etag, other.modified)
 
 
 class Partial:
-    """`<path>.part` and its sidecar `<path>.part.json`."""
+    """An unfinished file: `<path>.part`, and its version in `<path>.part.json`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.with_name(path.name + ".part")
         self.sidecar = path.with_name(path.name + ".part.json")
 
     def size(self) -> int:
-        """How many bytes are held."""
+        """The number of bytes that are there."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def version(self) -> Version | None:
-        """Which version the held bytes are of; None when nothing is held or nothing is known of it."""
+        """The version that the bytes are from. None if there are no bytes or if nothing is known of them."""
         if self.size() == 0:
             return None
         try:
@@ -190,228 +120,147 @@ class Partial:
             return None
 
     def restart(self, version: Version) -> None:
-        """Hold nothing, of `version`. Emptied before the sidecar changes: a kill between leaves no mix."""
+        """Begin an empty file of `version`. It is emptied first: a kill in between mixes nothing."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"")
         write_json(self.sidecar, asdict(version))
 
     def discard(self) -> None:
-        """Forget everything held."""
+        """Delete the bytes and their version."""
         self.path.unlink(missing_ok=True)
         self.sidecar.unlink(missing_ok=True)
 
     def publish(self, path: Path) -> None:
-        """Give the complete, verified file its name."""
+        """Give the verified file its name. Whatever has that name is set aside."""
+        set_aside(path)
         self.path.replace(path)
         self.sidecar.unlink(missing_ok=True)
 
 
-# ---- Bring one URL to disk: resumed after a cut, retried after a failure, never spliced from two versions.
-
-_BLOCK = 1 << 18
-_GZIP = ("gzip", "x-gzip")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)$")
-
-
 @dataclass(frozen=True)
-class Policy:
-    """How patient a transfer is, and whether it shows a bar in a terminal. `attempts` counts failures in a row that
-    brought no new byte."""
+class Transfer:
+    """One URL, and the unfinished file that its bytes go to.
 
-    attempts: int = 6
-    offline_attempts: int = 2  # where not even the server's name can be looked up
-    first_wait: float = 1.0
-    longest_wait: float = 60.0
-    timeout: float = 30.0  # without a byte; also the window in which `slowest` bytes must come
-    slowest: int = 1024
-    sleep: Callable[[float], None] = time.sleep
-    clock: Callable[[], float] = time.monotonic
-    progress: bool = True
-
-    def wait(self, failures: int, asked: float | None = None) -> float:
-        """Seconds before the next attempt: doubled each time, or what the server asked for; bounded."""
-        return min(self.longest_wait, max(asked or 0.0, self.first_wait * 2.0 ** (failures - 1)))
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the caller knows of the file: the lengths it may have, and whether a hash of the whole decides."""
-
-    low: int = 0
-    high: int = 1 << 62
-    hashed: bool = True
-
-    def refuse(self, length: int | None) -> None:
-        """Refuse an offered length before anything held is given up for it (a login page)."""
-        if length is not None and not self.low <= length <= self.high:
-            expected = f"{self.low:,}" if self.low == self.high else f"{self.low:,} to {self.high:,}"
-            raise FetchError(f"the server offers {length:,} bytes, not {expected}")
-
-
-def transfer(url: str, part: Partial, policy: Policy, wanted: Wanted) -> bool:
-    """Bring `part` to the full content of `url`; nothing is verified but lengths.
-
-    Returns whether the result is one answer's bytes of the promised length; if not, a failed verification
-    is worth one transfer from zero.
-
-    Raises:
-        FetchError: this URL cannot give the file.
-        PoseTopoError: the disk cannot take it.
+    Args:
+        lengths: the smallest and the largest number of bytes that are accepted.
     """
-    best, failures = part.size(), 0
-    whole = best == 0
-    while True:
+
+    url: str
+    part: Partial
+    lengths: tuple[int, int]
+    policy: Policy
+
+    def run(self) -> bool:
+        """Bring the unfinished file to the whole content of the URL, without verifying a hash.
+
+        Returns:
+            Whether it is made of several answers, so that one more transfer from the beginning may repair it.
+
+        Raises:
+            FetchError: this URL cannot give the file.
+            PoseTopoError: the disk cannot take it.
+        """
+        most, failures = self.part.size(), 0
+        resumed = most > 0
+        with _session(self.policy) as session:
+            while True:
+                try:
+                    self._attempt(session)
+                    return resumed
+                except Interruption as error:
+                    failures = 1 if self.part.size() > most else failures + 1
+                    most, resumed = max(most, self.part.size()), True
+                    if failures >= self.policy.attempts:
+                        raise FetchError(f"{error}; {failures} attempts without a new byte") from None
+                    time.sleep(self.policy.backoff * 2.0 ** (failures - 1))
+
+    def _attempt(self, session: requests.Session) -> None:
+        held, headers = self.part.version(), {}
+        if held:
+            if self.part.size() == held.length:
+                return
+            headers = {"Range": f"bytes={self.part.size()}-", **(held.condition() if held.url == self.url else {})}
         try:
-            return _attempt(url, part, policy, wanted) and whole
-        except PassingError as error:
-            failures = 1 if part.size() > best else failures + 1
-            best, whole = max(best, part.size()), False
-            if failures >= (min(policy.attempts, policy.offline_attempts) if error.offline else policy.attempts):
-                raise FetchError(f"{error}; {failures} attempts without a new byte") from None
-            policy.sleep(policy.wait(failures, error.wait))
+            response = session.get(self.url, headers=headers, stream=True, timeout=self.policy.timeout)
+        except requests.RequestException as error:
+            raise FetchError(cause(error)) from None
+        with response:
+            self._append(response, self._begin(response, held))
+
+    def _begin(self, response: requests.Response, held: Version | None) -> int | None:
+        """Continue the unfinished file or begin anew, as the answer demands. Returns the length of the whole file."""
+        status, headers = response.status_code, response.headers
+        if status not in (200, 206, 416):
+            raise FetchError(f"HTTP {status} {response.reason}")
+        if headers.get("Content-Type", "").startswith("text/html"):
+            raise FetchError("the server answers with a web page, not with the file")
+        span = _CONTENT_RANGE.match(headers.get("Content-Range", ""))
+        total = headers.get("Content-Length", "") if status == 200 else span[2] if span else ""
+        length = int(total) if total.isdecimal() else None
+        if length is not None and not self.lengths[0] <= length <= self.lengths[1]:
+            expected = " to ".join(f"{bound:,}" for bound in sorted(set(self.lengths)))
+            raise FetchError(f"the server offers {length:,} bytes, not {expected}")
+        version = Version(self.url, headers.get("ETag"), headers.get("Last-Modified"), length)
+        if status == 200:  # the first request, or the server ignores ranges, or the file has changed
+            self.part.restart(version)
+        elif not (held and span and int(span[1]) == self.part.size() and held.continued_by(version)):
+            self.part.discard()
+            raise Interruption(f"HTTP {status} with bytes that do not continue those that are here")
+        return length
+
+    def _append(self, response: requests.Response, length: int | None) -> None:
+        """Write the body as it was sent: nothing is decoded."""
+        have, path = self.part.size(), self.part.path
+        least, limit = self.lengths if length is None else (length, length)
+        hidden = None if self.policy.progress else True  # None: no bar where stderr is no terminal
+        bar = tqdm(desc=path.stem, total=length, initial=have, unit="B", unit_scale=True, leave=False, disable=hidden)
+        try:
+            with bar, path.open("ab") as out:
+                for block in response.raw.stream(_BLOCK, decode_content=False):
+                    out.write(block)
+                    bar.update(len(block))
+                    have += len(block)
+                    if have > limit:
+                        break
+        except urllib3.exceptions.HTTPError as error:
+            raise Interruption(f"stopped after {have:,} bytes ({cause(error)})") from None
+        except OSError as error:
+            raise PoseTopoError(f"{path}: cannot be written ({error.strerror})") from None
+        if have > limit:
+            self.part.discard()
+            raise FetchError(f"the server sends more than {limit:,} bytes")
+        if have < least:
+            raise Interruption(f"ended after {have:,} of {least:,} bytes")
 
 
-def _attempt(url: str, part: Partial, policy: Policy, wanted: Wanted) -> bool:
-    held = part.version()
-    if held and held.url != url and not wanted.hashed:
-        held = None  # without a hash, bytes of two servers are not joined
-    have = part.size() if held else 0
-    if held and have == held.length:
-        return True
-    try:
-        response = open_url(url, _range_headers(url, held, have) if held else {}, policy.timeout)
-    except RangeRefused as refusal:
-        if have and refusal.total == have:
-            return True  # complete, but the length had never been told
-        part.discard()
-        raise PassingError(str(refusal)) from None
-    with response:
-        version, start = _begin(url, response, part, held, wanted)
-        _copy(response, part, version.length, start, wanted, policy)
-    return version.length is not None
-
-
-def _range_headers(url: str, held: Version, have: int) -> dict[str, str]:
-    headers = {"Range": f"bytes={have}-"}
-    if held.url == url and held.condition:
-        headers["If-Range"] = held.condition
-    return headers
-
-
-def _begin(
-    url: str, response: HTTPResponse, part: Partial, held: Version | None, wanted: Wanted
-) -> tuple[Version, int]:
-    """Decide from the answer whether to append to what is held or to begin anew."""
-    encoding = response.headers.get("Content-Encoding", "identity")
-    # of a .gz some servers call its own compression an encoding; nothing here undoes it, so the file comes as it is
-    if encoding != "identity" and not (encoding in _GZIP and urlsplit(url).path.endswith((".gz", ".tgz"))):
-        raise FetchError("the server encodes the content though asked not to")
-    if response.headers.get_content_type() == "text/html" and response.headers.get("Content-Type"):
-        raise FetchError("the server answers with a web page, not the file")
-    if response.status not in (200, 206):
-        raise FetchError(f"HTTP {response.status}, which carries no file")
-    if response.status == 200:
-        length = response.headers.get("Content-Length") or ""
-        version = Version.of(url, response.headers, int(length) if length.isdecimal() else None)
-        wanted.refuse(version.length)
-        part.restart(version)  # whatever was held: the server ignored the range, or the content has changed
-        return version, 0
-    found = _CONTENT_RANGE.match(response.headers.get("Content-Range") or "")
-    if found and held and int(found[1]) == part.size():
-        version = Version.of(url, response.headers, int(found[3]) if found[3] != "*" else held.length)
-        wanted.refuse(version.length)
-        if held.joins(version, wanted.hashed):
-            return version, part.size()
-    part.discard()
-    raise PassingError("the server sent bytes that do not continue those held")
-
-
-def _copy(response: HTTPResponse, part: Partial, length: int | None, have: int, wanted: Wanted, policy: Policy) -> None:
-    """Append the body to the part, watching for stalls, for cuts and for more bytes than there may be."""
-    limit = wanted.high if length is None else length
-    window, arrived = policy.clock(), 0
-    try:
-        with _bar(part, length, have, policy.progress) as bar, part.path.open("ab") as stream:
-            while have <= limit and (block := _read(response)):
-                stream.write(block)
-                have += len(block)
-                arrived += len(block)
-                bar.update(len(block))
-                if policy.clock() - window > policy.timeout:
-                    if arrived < policy.slowest:
-                        raise PassingError(f"stalled: {arrived} bytes in {policy.timeout:g} s")
-                    window, arrived = policy.clock(), 0
-    except OSError as error:  # the network's own are PassingErrors by now: this is the disk's
-        raise PoseTopoError(f"{part.path}: cannot be written ({error.strerror})") from None
-    if have > limit:
-        part.discard()
-        raise FetchError(f"more than the {limit:,} bytes there should be")
-    if length is not None and have < length:
-        raise PassingError(f"cut after {have:,} of {length:,} bytes")
-
-
-def _read(response: HTTPResponse) -> bytes:
-    try:
-        return response.read1(_BLOCK)
-    except TimeoutError:
-        raise PassingError("stalled: no byte came in time") from None
-    except (OSError, HTTPException) as error:
-        raise PassingError(f"cut ({type(error).__name__})") from None
-
-
-def _bar(part: Partial, total: int | None, have: int, progress: bool) -> Any:
-    name = part.path.name.removesuffix(".part")
-    # None: silent where stderr is no terminal, such as in a log
-    silent = None if progress else True
-    return tqdm(desc=name, total=total, initial=have, unit="B", unit_scale=True, leave=False, disable=silent)
-
-
-# ---- Fetch one file from the first of several URLs whose bytes verify.
-
-_FILE_SUFFIXES = frozenset({".gz", ".tgz", ".tar", ".zip", ".h5", ".mat", ".pt", ".pth"})
-
-
-def urls_for(remote: Remote, mirror: str | None, sole: bool) -> list[str]:
-    """The URLs to try, in order: the mirror's first.
-
-    The mirror is a full URL when it ends in this file's name, or when only one file is asked for (`sole`)
-    and it looks like a file's; a full URL of another file says nothing here; else it is a base.
-
-    Raises:
-        UsageError: the mirror is not an http(s) URL.
-    """
-    if mirror is None:
-        return list(remote.urls)
-    if not is_http(mirror):
-        raise UsageError(f"--mirror {mirror}: not an http(s) URL")
-    parts = urlsplit(mirror)
-    last = PurePosixPath(parts.path).name
-    file_like = bool(parts.query) or PurePosixPath(last).suffix in _FILE_SUFFIXES
-    if last == remote.name or (sole and file_like):
-        first = [mirror]
-    elif file_like:
-        first = []
-    else:
-        first = [f"{mirror.rstrip('/')}/{remote.name}"]
-    return first + [url for url in remote.urls if url not in first]
+def cause(error: BaseException) -> str:
+    """The first of the errors that led to this one, in a few words: libraries wrap a failure several times."""
+    texts = []
+    seen: BaseException | None = error
+    while seen is not None:
+        texts.append(" ".join(str(seen).split()) or type(seen).__name__)
+        if isinstance(seen, OSError) and seen.strerror:
+            return seen.strerror
+        seen = seen.__cause__ or seen.__context__
+    return texts[-1][:200]
 
 
 def fetched_mismatch(path: Path, remote: Remote) -> str | None:
-    """Why `path` is not what `remote` serves (the archive, where it is one), or None when it is."""
+    """Why `path` is not the file that `remote` offers (an archive, if it is one), or None if it is."""
     try:
         wrong = mismatch(path, remote.checks)
         if wrong is None and remote.member is not None:
             wrong = zip_mismatch(path, remote.member, remote.member_checks)
         return wrong
-    except PoseTopoError as error:  # damaged or unsafe: as unfit as a wrong hash, and another URL may do
+    except PoseTopoError as error:  # a damaged archive is like a wrong hash: another URL may have a good one
         return f"is refused: {error}"
 
 
 def fetch_verified(remote: Remote, path: Path, urls: Sequence[str], policy: Policy) -> str:
-    """Bring the verified file to `path` and return the URL it came from.
+    """Bring the verified file to `path` from the first URL that has it. Returns that URL.
 
     Raises:
-        PoseTopoError: no URL gave it; the line says how to do it by hand.
+        PoseTopoError: no URL gave it. The line says how to fetch it by hand.
     """
     reasons = []
     for url in urls:
@@ -428,17 +277,15 @@ def fetch_verified(remote: Remote, path: Path, urls: Sequence[str], policy: Poli
 
 
 def _fetch_one(url: str, remote: Remote, path: Path, policy: Policy) -> None:
-    part = Partial(path)
-    wanted = Wanted(*remote.lengths, hashed=remote.checks.hashed or remote.member_checks.hashed)
-    whole = transfer(url, part, policy, wanted)
-    log.info(f"{remote.name}: all bytes are here; checking them")
-    wrong = fetched_mismatch(part.path, remote)
-    if wrong and not whole:  # joined from several answers, or cut unseen: only a fresh copy can tell
-        part.discard()
-        transfer(url, part, policy, wanted)
-        wrong = fetched_mismatch(part.path, remote)
+    transfer = Transfer(url, Partial(path), remote.lengths, policy)
+    resumed = transfer.run()
+    log.info(f"{remote.name}: received, checking it")
+    wrong = fetched_mismatch(transfer.part.path, remote)
+    if wrong and resumed:
+        transfer.part.discard()
+        transfer.run()
+        wrong = fetched_mismatch(transfer.part.path, remote)
     if wrong:
-        part.discard()
+        transfer.part.discard()
         raise FetchError(f"what came {wrong}")
-    set_aside(path)
-    part.publish(path)
+    transfer.part.publish(path)

@@ -1,6 +1,6 @@
-"""ImageNet weights of the ResNets: a verified file in the cache, or fetched, or one line. Never unverified.
+"""ImageNet weights of the backbones: verified wherever they are found, else fetched.
 
-torch.hub checks a file's hash only while downloading, so whatever is found in its folder is hashed here.
+torch.hub verifies a file only while it downloads it, so a file in its folder is verified here.
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import cache_folder, user_cache
 from pose_topo.core.log import log
 from pose_topo.download.catalog import WEIGHTS, Remote, mismatch
-from pose_topo.download.fetch import Done, Job, run
+from pose_topo.download.fetch import FetchResult, Job, run
 from pose_topo.download.transfer import Policy
 
 
 def hub_checkpoints() -> Path:
-    """Where torch.hub keeps checkpoints; torch is asked only if it is loaded already (it is slow to)."""
+    """The folder of torch.hub's checkpoints. Does not import torch, which is slow."""
     torch_hub = getattr(sys.modules.get("torch"), "hub", None)
     if torch_hub is not None:
         return Path(torch_hub.get_dir()) / "checkpoints"
     home = os.environ.get("TORCH_HOME")
-    base = Path(home).expanduser() if home else user_cache() / "torch"
-    return base / "hub" / "checkpoints"
+    return (Path(home).expanduser() if home else user_cache() / "torch") / "hub" / "checkpoints"
 
 
 def weights_remote(arch: str) -> Remote:
-    """The catalogue's entry of an architecture.
+    """The catalogue's entry of a backbone.
 
     Raises:
         UsageError: there is none of that name.
@@ -40,14 +39,14 @@ def weights_remote(arch: str) -> Remote:
 
 
 def weights_path(arch: str, cache: Path | None = None) -> Path | None:
-    """The verified weights on this machine (own cache, then torch.hub's), or None. Asks no network.
+    """The verified weights in the cache or in torch.hub's folder, or None. Asks no network.
 
     Raises:
-        UsageError: the architecture is unknown.
+        UsageError: the backbone is unknown.
     """
     remote = weights_remote(arch)
     for folder in (cache_folder(cache) / "weights", hub_checkpoints()):
-        with suppress(PoseTopoError):  # a file that cannot be read (someone else's cache) is not there
+        with suppress(PoseTopoError):  # a file that cannot be read, in somebody else's cache, counts as absent
             if mismatch(folder / remote.target, remote.checks) is None:
                 return folder / remote.target
     return None
@@ -61,17 +60,17 @@ def fetch_weights(
     source: Path | None = None,
     dry_run: bool = False,
     policy: Policy | None = None,
-) -> Done:
-    """The verified weights, fetched to `<cache>/weights/` unless they are on this machine already.
+) -> FetchResult:
+    """The verified weights, fetched to `<cache>/weights/` unless they are on this machine.
 
     Raises:
-        UsageError: the architecture is unknown, or the mirror or source makes no sense.
-        PoseTopoError: they cannot be fetched; the line names URL, target path and hash.
+        UsageError: the backbone is unknown, or the mirror or the source makes no sense.
+        PoseTopoError: they cannot be fetched. The line names the URL, the target path and the hash.
     """
     remote = weights_remote(arch)
-    there = weights_path(arch, cache)
-    if there is not None:
-        log.info(f"{there}: there and verified")
-        return Done(remote.name, there, "kept")
+    found = weights_path(arch, cache)
+    if found is not None:
+        log.info(f"{found}: there and verified")
+        return FetchResult(remote.name, found, "kept")
     job = Job(cache_folder(cache) / "weights", mirror, source, policy=policy or Policy())
     return run((remote,), job, dry_run=dry_run)[0]

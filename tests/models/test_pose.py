@@ -7,7 +7,7 @@ import torch
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file
-from pose_topo.download.fetch import Done
+from pose_topo.download.fetch import FetchResult
 from pose_topo.models.backbones import load_imagenet
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, trained_order
 from pose_topo.models.regularizers import spatial_loss
@@ -160,7 +160,9 @@ def test_weights_of_the_cache_name_where_they_are_published(tmp_path, monkeypatc
 
     path = tmp_path / "resnet18-f37072fd.pth"
     torch.save(torchvision.models.resnet18().state_dict(), path)
-    monkeypatch.setattr("pose_topo.models.backbones.fetch_weights", lambda *_, **__: Done("resnet18", path, "kept"))
+    monkeypatch.setattr(
+        "pose_topo.models.backbones.fetch_weights", lambda *_, **__: FetchResult("resnet18", path, "kept")
+    )
     config = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"))
     found = load_imagenet(build_model(config), config, None)
     assert found["source"].startswith("https://") and found["source"].endswith(path.name)
