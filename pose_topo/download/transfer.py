@@ -12,18 +12,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 from tqdm import tqdm
-from urllib3.util import Retry
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import write_json
 from pose_topo.core.log import log
 from pose_topo.download.archives import set_aside, zip_mismatch
 from pose_topo.download.catalog import Remote, mismatch
+
+if TYPE_CHECKING:
+    import requests  # slow to import, so each function that needs it imports it
 
 _BLOCK = 1 << 16
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)$")
@@ -55,6 +55,10 @@ class Policy:
 
 def _session(policy: Policy) -> requests.Session:
     """A session that opens http and https only, repeats, and honours the proxy variables of the environment."""
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
     repeats = policy.attempts - 1
     retry = Retry(
         connect=min(3, repeats),  # fewer: most likely there is no network
@@ -175,6 +179,8 @@ class Transfer:
                     time.sleep(self.policy.backoff * 2.0 ** (failures - 1))
 
     def _attempt(self, session: requests.Session) -> None:
+        import requests
+
         held, headers = self.part.version(), {}
         if held:
             if self.part.size() == held.length:
@@ -210,6 +216,8 @@ class Transfer:
 
     def _append(self, response: requests.Response, length: int | None) -> None:
         """Write the body as it was sent: nothing is decoded."""
+        from urllib3.exceptions import HTTPError
+
         have, path = self.part.size(), self.part.path
         least, limit = self.lengths if length is None else (length, length)
         hidden = None if self.policy.progress else True  # None: no bar where stderr is no terminal
@@ -222,7 +230,7 @@ class Transfer:
                     have += len(block)
                     if have > limit:
                         break
-        except urllib3.exceptions.HTTPError as error:
+        except HTTPError as error:
             raise Interruption(f"stopped after {have:,} bytes ({cause(error)})") from None
         except OSError as error:
             raise PoseTopoError(f"{path}: cannot be written ({error.strerror})") from None
