@@ -21,8 +21,8 @@ import torch
 from pose_topo.core.devices import seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import open_or_build
-from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
+from pose_topo.data.people import CropSettings
 from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.regularizers import spatial_loss
 from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
@@ -47,7 +47,7 @@ def rows(model: TopoModel, batch: Batch) -> list[str]:
     """A line a loss."""
     model.train()
     maps, features = model(batch.images, with_features=True)
-    heatmap = heatmap_loss(maps, batch.targets, batch.weights, DEMO.loss, DEMO.mask_unlabelled)
+    heatmap = heatmap_loss(maps, batch.targets, batch.mask, DEMO.loss, DEMO.mask_unlabelled)
     layer, every = lengths(model, heatmap)
     silent = int((features.amax((0, 2, 3)) <= 0).sum())
     lines = [

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from pose_topo.data.crops import CropSettings
-from pose_topo.data.splits import SIZES
+from pose_topo.data.people import CropSettings
+from pose_topo.data.splits import TOMPSON_SIZES
 from pose_topo.models.pose import build_model
 from pose_topo.study.config import Data as DataPaths
 from pose_topo.study.config import RunConfig, Topography
@@ -57,13 +57,13 @@ def people(data: Path, protocol: str) -> tuple[int, int]:
         return round(total * (1 - share)), round(total * share)
     if protocol == "paper":
         return round(PAPER_PEOPLE * (1 - share)), round(PAPER_PEOPLE * share)
-    return SIZES["train"][0], SIZES["val"][0]
+    return TOMPSON_SIZES["train"][0], TOMPSON_SIZES["val"][0]
 
 
 def cropped(data: Path, protocol: str) -> int:
     """Of how many people a crop is stored."""
     admitted = sum(people(data, protocol))
-    return ANNOTATED if admitted == sum(side[0] for side in SIZES.values()) else admitted
+    return ANNOTATED if admitted == sum(side[0] for side in TOMPSON_SIZES.values()) else admitted
 
 
 def parameters(arch: str) -> int:

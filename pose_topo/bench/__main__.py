@@ -28,8 +28,8 @@ from pose_topo.core import provenance
 from pose_topo.core.devices import pick_device, pick_precision
 from pose_topo.core.errors import PoseTopoError, one_line
 from pose_topo.core.log import log, show_messages
-from pose_topo.data.crops import CropSettings
 from pose_topo.data.dataset import present_people
+from pose_topo.data.people import CropSettings
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS
 

@@ -24,12 +24,12 @@ from pose_topo.bench.timing import milliseconds, side_by_side, utilisation
 from pose_topo.core import provenance
 from pose_topo.core.devices import autocast, pick_precision, prepare_device, seed_everything
 from pose_topo.data import geometry
-from pose_topo.data import splits as tompson
-from pose_topo.data.augmentation import SPREADS
+from pose_topo.data.augmentation import AUGMENTATION_RANGES
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
-from pose_topo.data.crop_store import CropStore, cores, open_or_build
-from pose_topo.data.crops import CropSettings, read_photograph
-from pose_topo.data.people import People, head_size
+from pose_topo.data.crop_store import cores, open_or_build
+from pose_topo.data.crops import read_photograph
+from pose_topo.data.people import CropSettings, CropStore, People, head_size
+from pose_topo.data.splits import TOMPSON_SIZES
 from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.prediction import predict
 from pose_topo.models.regularizers import spatial_loss
@@ -55,7 +55,7 @@ class PlainPeople(Dataset):
         return len(self.people)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        size, spread, people = self.recipe.input_size, SPREADS["standard"], self.people
+        size, spread, people = self.recipe.input_size, AUGMENTATION_RANGES["standard"], self.people
         photo = cv2.imread(str(self.img_dir / self.names[i]), cv2.IMREAD_COLOR_RGB)
         assert photo is not None
         scale = 1 + np.clip(spread.scale_sd * self.rng.standard_normal(), -spread.scale_limit, spread.scale_limit)
@@ -119,7 +119,7 @@ class PlainLoop:
 CPU = torch.device("cpu")
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}  # what most of MPII's photographs are
 SIZED = 600  # people, so that little of the time is the beginning and the end of a build
-MPII_CROWD = sum(people for people, _ in tompson.SIZES.values()) / sum(images for _, images in tompson.SIZES.values())
+MPII_CROWD = sum(people for people, _ in TOMPSON_SIZES.values()) / sum(images for _, images in TOMPSON_SIZES.values())
 
 
 def crops_cost(

@@ -22,10 +22,9 @@ from pose_topo.bench.timing import side_by_side, utilisation
 from pose_topo.core import provenance
 from pose_topo.core.devices import pick_device, pick_precision, prepare_device
 from pose_topo.data.batches import Batches
-from pose_topo.data.crop_store import CropStore, open_or_build
-from pose_topo.data.crops import CropSettings
+from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people
-from pose_topo.data.people import People
+from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS
 

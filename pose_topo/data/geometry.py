@@ -1,4 +1,4 @@
-"""Where a crop lies in its photograph: the affines between photograph, stored crop, network input and heatmap.
+"""Affines between photograph, stored crop, network input and heatmap.
 
 All matrices are (..., 2, 3) and act on 0-based pixel centres, (x, y).
 """
@@ -8,24 +8,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# OpenCV's warp computes source positions in 32-bit floats (version 5) or in steps of 2^-10 (version 4). With affines in
-# multiples of 2^-12 both give a crop and the slice of a larger one the same pixels, while no position needs more than
-# the 24 bits that such a float holds; beyond 4,096 px the step grows to keep within them.
+# OpenCV's warp computes source positions in 32-bit floats (version 5) or in steps of 2^-10 (version 4). If affines are
+# multiples of 2^-12, both versions give a crop the same pixels as the slice of a larger crop, as long as no position
+# needs more than the 24 bits of such a float. Beyond 4,096 px the step is larger, so that positions fit 24 bits.
 SNAP_BITS, FLOAT_BITS = 12, 24
 STORE_MARGIN = 1.75  # side of the stored crop / side of the test crop: room for rotation and scale (see docs/design.md)
 
 
 def stored_size(input_size: int) -> int:
-    """Side of the stored crop in pixels: 448 for an input of 256."""
+    """Return the side of the stored crop in pixels: 448 for an input of 256."""
     return int(input_size * STORE_MARGIN)
 
 
 def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray[np.float64]:
-    """Affines from the *stored* crop to the photograph, (P, 2, 3), snapped to multiples of 2^-12
-    (coarser where a crop reaches beyond 4,096 px of the photograph).
+    """Return affines (P, 2, 3) from the *stored* crop to the photograph.
 
-    The standard recipe's box (Xiao et al. 2018): the annotated centre moved down by 15*scale, side 200*1.25*scale, its
-    centre at input_size / 2 of the test crop; the stored crop continues the same pixel grid on every side.
+    The box is that of the standard recipe (Xiao et al. 2018): its centre is the annotated centre moved down by
+    15*scale, its side 200*1.25*scale. Its centre lies at input_size / 2 of the test crop, and the stored crop continues
+    the same pixel grid on every side. The numbers are rounded to multiples of 2^-12, coarser where a crop reaches
+    beyond 4,096 px of the photograph.
     """
     center, scale = np.asarray(center, float), np.asarray(scale, float)
     half = stored_size(input_size) / 2
@@ -40,13 +41,17 @@ def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray
 
 
 def _snap(reach: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Steps per pixel, a power of two: 2^12, less where positions up to `reach` pixels would not fit 24 bits."""
+    """Return steps per pixel: 2^12, or a smaller power of two if positions up to `reach` pixels do not fit 24 bits."""
     bits = FLOAT_BITS - np.ceil(np.log2(np.maximum(reach, 1.0)))
     return 2.0 ** np.minimum(SNAP_BITS, bits)
 
 
 def squeeze_to_photo(sizes: NDArray, input_size: int) -> NDArray[np.float64]:
-    """Affines from the squeezed photograph (input_size square) to the photograph; sizes (P, 2) as width, height."""
+    """Return affines from the squeezed photograph (a square of `input_size`) to the photograph.
+
+    Args:
+        sizes: (P, 2) widths and heights of the photographs.
+    """
     ratio = np.asarray(sizes, float) / input_size
     matrix = np.zeros((len(ratio), 2, 3))
     matrix[:, 0, 0], matrix[:, 1, 1] = ratio[:, 0], ratio[:, 1]
@@ -55,18 +60,18 @@ def squeeze_to_photo(sizes: NDArray, input_size: int) -> NDArray[np.float64]:
 
 
 def invert(matrix: NDArray) -> NDArray[np.float64]:
-    """Inverse affines."""
+    """Return the inverse affines."""
     linear = np.linalg.inv(matrix[..., :2])
     return np.concatenate([linear, -linear @ matrix[..., 2:]], axis=-1)
 
 
 def apply(matrix: NDArray, points: NDArray) -> NDArray[np.float64]:
-    """Map points (P, N, 2) by affines (P, 2, 3)."""
+    """Return points (P, N, 2) mapped by affines (P, 2, 3)."""
     return points @ np.swapaxes(matrix[..., :2], -1, -2) + matrix[..., None, :, 2]
 
 
 def translate_input(matrix: NDArray, offset: float) -> NDArray[np.float64]:
-    """The affine from a slice that starts at (offset, offset) of the crop that `matrix` maps."""
+    """Return the affines of a slice that starts at (offset, offset) of the crop that `matrix` maps."""
     moved = matrix.copy()
     moved[..., 2] += matrix[..., :2].sum(-1) * offset
     return moved

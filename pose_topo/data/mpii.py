@@ -1,7 +1,8 @@
-"""The MPII annotation file: `mpii_human_pose_v1_u12_1.mat` -> `People`.
+"""Read MPII's annotation file, `mpii_human_pose_v1_u12_1.mat`, into `People`.
 
-Its quirks are the file's own (hand-edited over years): structs where one element stands, arrays where several do, empty
-arrays where none does; numbers stored as uint8, chars or nothing. Each is undone here and nowhere else.
+The file was edited by hand over years. A field holds a struct if it has one element, an array of structs if it has
+several, and an empty array if it has none. Numbers are stored as uint8, as text, or not at all. This module resolves
+all of that, and turns the file's 1-based coordinates into 0-based ones.
 """
 
 from __future__ import annotations
@@ -9,23 +10,23 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.data.people import People
+from pose_topo.data.people import AnnotationCounts, People
 from pose_topo.study import joints
 
-FARTHEST = 20_000.0  # pixels; no photograph reaches there, so a coordinate beyond it is a broken entry
-SMALLEST = 2.0  # pixels a person is high; below, no crop can be cut
+FARTHEST = 20_000.0  # pixels; no photograph is as large, so a coordinate beyond it is a broken entry
+SMALLEST = 2.0  # height of a person in pixels; no crop can be cut of a smaller one
 
 
 @dataclass
-class Annotation:
-    """One annotated person, still 1-based."""
+class _Person:
+    """One annotated person, with the 1-based coordinates of the file."""
 
     points: np.ndarray  # (16, 2), NaN where absent
     visible: np.ndarray  # (16,) bool
@@ -34,59 +35,35 @@ class Annotation:
     head_box: np.ndarray  # (4,)
 
 
-@dataclass
-class Census:
-    """Every annorect counted: kept, or left out with a reason."""
-
-    images: int = 0
-    rects: int = 0
-    kept: int = 0
-    left_out: dict[str, int] = field(default_factory=dict)
-
-    def lines(self) -> list[str]:
-        """The table a person reads: the annorects are those left out and those kept."""
-        rows = [("images in the annotation file", self.images), ("annorects", self.rects)]
-        rows += [(f"left out: {reason}", count) for reason, count in sorted(self.left_out.items())]
-        rows += [("annotated people kept", self.kept)]
-        return [f"{count:>8,}  {label}" for label, count in rows]
-
-    def leave_out(self, reason: str, count: int) -> Census:
-        """The census after `count` of the people kept so far were left out for a further reason."""
-        if not count:
-            return self
-        more = {**self.left_out, reason: self.left_out.get(reason, 0) + count}
-        return replace(self, kept=self.kept - count, left_out=more)
-
-
 class _LeftOut(Exception):
-    """Why an annorect is no usable person."""
+    """The reason why an annorect is not a usable person."""
 
 
-def load_people(mat_path: str | Path) -> tuple[People, Census]:
-    """Read an annotation file.
+def load_people(mat_path: str | Path) -> tuple[People, AnnotationCounts]:
+    """Return the usable people of an annotation file, and the counts of all annorects.
 
     Raises:
         PoseTopoError: the file is missing, unreadable, not MATLAB 5, or holds no annotated person.
     """
     annolist = _annolist(Path(mat_path))
-    census = Census(images=len(annolist))
+    counts = AnnotationCounts(images=len(annolist))
     reasons: collections.Counter[str] = collections.Counter()
     names: list[str] = []
-    rows: list[tuple[int, int, int, int, Annotation]] = []
+    rows: list[tuple[int, int, int, int, _Person]] = []
     for index, entry in enumerate(annolist):
         rects = list(_structs(_get(entry, "annorect")))
-        census.rects += len(rects)
-        found = list(_people_of(rects, reasons))
-        name = _name(entry) if found else None
-        if found and name is None:
-            reasons["no usable image name"] += len(found)
-        elif found:
+        counts.rects += len(rects)
+        usable = list(_usable_people(rects, reasons))
+        name = _name(entry) if usable else None
+        if usable and name is None:
+            reasons["no usable image name"] += len(usable)
+        elif usable:
             names.append(str(name))
-            rows += [(len(names) - 1, index, person, len(rects), annotation) for person, annotation in found]
-    census.kept, census.left_out = len(rows), dict(reasons)
+            rows += [(len(names) - 1, index, number, len(rects), person) for number, person in usable]
+    counts.kept, counts.left_out = len(rows), dict(reasons)
     if not rows:
-        raise PoseTopoError(f"{mat_path}: no annotated person in {census.images:,} entries ({dict(reasons)})")
-    return _stack(names, rows), census
+        raise PoseTopoError(f"{mat_path}: no annotated person in {counts.images:,} entries ({dict(reasons)})")
+    return _stack(names, rows), counts
 
 
 def _annolist(path: Path) -> list[np.void]:
@@ -98,35 +75,38 @@ def _annolist(path: Path) -> list[np.void]:
             "`pose-topo download annotations`"
         )
     try:
-        # unsqueezed records: scipy reads them twice as fast as objects
+        # scipy reads unsqueezed records twice as fast as objects
         release = loadmat(path, variable_names=["RELEASE"])["RELEASE"]
     except KeyError:
         raise PoseTopoError(f"{path}: a MATLAB file without RELEASE, not MPII's annotation") from None
-    except Exception as error:  # scipy answers broken bytes with whatever its readers meet first
+    except Exception as error:  # scipy answers broken bytes with many kinds of errors
         what = " ".join(str(error).split())[:120]
         raise PoseTopoError(f"{path}: not readable as a MATLAB 5 file (truncated?): {what}; fetch it again") from None
     return list(_structs(_get(_only(release), "annolist")))
 
 
 def _structs(value: Any) -> Iterator[np.void]:
-    """The structs in a field: none for an empty array or anything else, one, or several."""
+    """Yield the structs in a field; none if it holds an empty array or anything else."""
     if isinstance(value, np.ndarray) and value.dtype.names:
         yield from value.ravel()
 
 
 def _only(value: Any) -> np.void | None:
-    """The struct in a field that holds exactly one: of several, none is the right one."""
-    found = list(_structs(value))
-    return found[0] if len(found) == 1 else None
+    """Return the struct in a field that holds exactly one, else None."""
+    structs = list(_structs(value))
+    return structs[0] if len(structs) == 1 else None
 
 
 def _get(struct: np.void | None, name: str) -> Any:
-    """A struct's field; None if the field, or the struct itself, is absent."""
-    return struct[name] if struct is not None and name in struct.dtype.names else None  # type: ignore[operator]
+    """Return a struct's field; None if the field, or the struct itself, is absent."""
+    return struct[name] if struct is not None and name in (struct.dtype.names or ()) else None
 
 
 def _number(value: Any) -> float | None:
-    """A field as a float (before any arithmetic: uint8 would wrap); None if empty, not a number, or not finite."""
+    """Return a field as a float, or None if it is empty, not a number, or not finite.
+
+    It is converted before any arithmetic, because uint8 would overflow.
+    """
     if not isinstance(value, np.ndarray) or value.size != 1 or value.dtype.kind not in "biufU":
         return None
     try:
@@ -137,8 +117,8 @@ def _number(value: Any) -> float | None:
 
 
 def _numbers(struct: np.void | None, *fields: str) -> list[float] | None:
-    values = [_number(_get(struct, name)) for name in fields]
-    return None if None in values else values  # type: ignore[return-value]
+    values = [value for name in fields if (value := _number(_get(struct, name))) is not None]
+    return values if len(values) == len(fields) else None
 
 
 def _name(entry: np.void) -> str | None:
@@ -148,15 +128,16 @@ def _name(entry: np.void) -> str | None:
     return name if plain else None
 
 
-def _people_of(rects: list[np.void], reasons: collections.Counter[str]) -> Iterator[tuple[int, Annotation]]:
-    for person, rect in enumerate(rects):
+def _usable_people(rects: list[np.void], reasons: collections.Counter[str]) -> Iterator[tuple[int, _Person]]:
+    """Yield number and content of each usable annorect, and count the `reasons` for the others."""
+    for number, rect in enumerate(rects):
         try:
-            yield person, _annotation(rect)
+            yield number, _person(rect)
         except _LeftOut as reason:
             reasons[str(reason)] += 1
 
 
-def _annotation(rect: np.void) -> Annotation:
+def _person(rect: np.void) -> _Person:
     points = list(_structs(_get(_only(_get(rect, "annopoints")), "point")))
     if not points:
         raise _LeftOut("no annopoints")
@@ -172,10 +153,11 @@ def _annotation(rect: np.void) -> Annotation:
     xy, visible = _points(points)
     if np.nanmax(np.abs(np.concatenate([xy.ravel(), center, head_box, [scale * 200]]))) > FARTHEST:
         raise _LeftOut(f"coordinates beyond {FARTHEST:,.0f} px")
-    return Annotation(xy, visible, np.array(center), scale, np.array(head_box))
+    return _Person(xy, visible, np.array(center), scale, np.array(head_box))
 
 
 def _points(points: list[np.void]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coordinates (16, 2), NaN where absent, and the visibility (16,)."""
     xy = np.full((joints.K, 2), np.nan)
     visible = np.zeros(joints.K, bool)
     seen: set[int] = set()
@@ -191,7 +173,7 @@ def _points(points: list[np.void]) -> tuple[np.ndarray, np.ndarray]:
         if where is None:
             continue  # a joint without coordinates is not labelled
         xy[k] = where
-        # empty or absent at neck and head top, which were derived from the head box: taken as seen
+        # the flag is empty or absent for neck and head top, which come from the head box; they count as visible
         flag = _number(_get(point, "is_visible"))
         visible[k] = flag is None or flag > 0
     if np.isnan(xy).all():
@@ -199,7 +181,7 @@ def _points(points: list[np.void]) -> tuple[np.ndarray, np.ndarray]:
     return xy, visible
 
 
-def _stack(names: list[str], rows: list[tuple[int, int, int, int, Annotation]]) -> People:
+def _stack(names: list[str], rows: list[tuple[int, int, int, int, _Person]]) -> People:
     people = [row[4] for row in rows]
     image, annolist_index, person, rects = (np.array([row[i] for row in rows], np.int64) for i in range(4))
     xy = np.stack([p.points for p in people])

@@ -19,8 +19,7 @@ from pose_topo.core.devices import autocast, pick_precision, seed_everything
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, read_json, sha256_file, write_json
 from pose_topo.data.batches import Batch, Batches
-from pose_topo.data.dataset import Dataset
-from pose_topo.data.people import People
+from pose_topo.data.people import Dataset, People
 from pose_topo.models.backbones import load_imagenet
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, head_weight, layer_weight, trained_order
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data

@@ -17,7 +17,8 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file
 from pose_topo.core.log import log
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
-from pose_topo.data.dataset import Dataset, prepare
+from pose_topo.data.dataset import prepare
+from pose_topo.data.people import Dataset
 from pose_topo.models.foreign import Foreign, convert, is_ordinary, listed
 from pose_topo.models.pose import SimpleBaseline, build_model
 from pose_topo.models.prediction import check_finite, heatmaps

@@ -17,9 +17,7 @@ from pose_topo.core.files import atomic_path, sha256_file, write_json
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crops import photo_sizes
-from pose_topo.data.dataset import Dataset
-from pose_topo.data.people import head_size
-from pose_topo.data.splits import Split
+from pose_topo.data.people import Dataset, Split, head_size
 from pose_topo.models.prediction import predict
 from pose_topo.rendering.folder import is_rendered
 from pose_topo.scoring.legacy import legacy_report

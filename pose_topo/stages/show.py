@@ -14,11 +14,9 @@ from pose_topo.core.devices import pick_precision
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
-from pose_topo.data.crop_store import CropStore, open_or_build
-from pose_topo.data.crops import CropSettings
-from pose_topo.data.dataset import divide
-from pose_topo.data.people import People, head_size
-from pose_topo.data.splits import Split
+from pose_topo.data.crop_store import open_or_build
+from pose_topo.data.dataset import select_and_split
+from pose_topo.data.people import CropSettings, CropStore, People, Split, head_size
 from pose_topo.models.prediction import predict
 from pose_topo.pictures import drawing as legends
 from pose_topo.pictures import drawing as plots
@@ -55,7 +53,7 @@ def show_sample(
     Raises:
         PoseTopoError: the data are missing or broken, or a photograph among the chosen is unreadable.
     """
-    people, halves = divide(data, recipe, seed=seed, cache=cache)
+    people, halves = select_and_split(data, recipe, seed=seed, cache=cache)
     rows = _rows(halves, split)
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
     shown = people.take(chosen)

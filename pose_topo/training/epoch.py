@@ -86,10 +86,10 @@ def _step(
 ) -> tuple[Tensor, Tensor | None]:
     with autocast(batch.images.device, precision):
         predicted, features = forward(batch.images, with_features=True)
-    heatmap = heatmap_loss(predicted, batch.targets, batch.weights, recipe.loss, recipe.mask_unlabelled)
+    heatmap = heatmap_loss(predicted, batch.targets, batch.mask, recipe.loss, recipe.mask_unlabelled)
     topo = None
     # several processes average their gradients: each one's share makes that the mean over the step's people
-    loss = heatmap if batch.share == 1 else batch.share * heatmap
+    loss = heatmap if batch.process_weight == 1 else batch.process_weight * heatmap
     if isinstance(model, TopoModel):
         with torch.set_grad_enabled(strength > 0):
             topo = model.topo_reg_loss(features)
@@ -139,7 +139,7 @@ def validate(
     losses, found, rows = [], [], []
     for batch in val.in_order(batch_size, process=team.rank, processes=team.size):
         maps = heatmaps(model, batch.images, flip_test=False, precision=precision)
-        loss = heatmap_loss(maps, batch.targets, batch.weights, recipe.loss, recipe.mask_unlabelled)
+        loss = heatmap_loss(maps, batch.targets, batch.mask, recipe.loss, recipe.mask_unlabelled)
         pixels, _ = decode(maps, recipe.decode, recipe.sigma)
         losses.append(loss.double() * len(batch.index))
         found.append(pixels.double())

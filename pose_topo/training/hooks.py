@@ -10,7 +10,7 @@ from typing import Any
 from pose_topo.core.files import write_text
 from pose_topo.core.log import log
 from pose_topo.data.batches import Batches
-from pose_topo.data.dataset import Dataset
+from pose_topo.data.people import Dataset
 from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight
 from pose_topo.models.prediction import heatmaps
 from pose_topo.pictures import drawing as plots

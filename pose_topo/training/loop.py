@@ -17,7 +17,7 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json, write_json
 from pose_topo.core.log import log
 from pose_topo.data.batches import Batches
-from pose_topo.data.dataset import Dataset
+from pose_topo.data.people import Dataset
 from pose_topo.models.pose import SimpleBaseline
 from pose_topo.study import runs
 from pose_topo.study.config import RunConfig, from_dict

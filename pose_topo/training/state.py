@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pose_topo.core.devices import seed_everything
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.batches import Batches
-from pose_topo.data.dataset import Dataset
+from pose_topo.data.people import Dataset
 from pose_topo.models.backbones import load_imagenet
 from pose_topo.models.pose import SimpleBaseline, build_model
 from pose_topo.study import runs

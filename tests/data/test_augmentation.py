@@ -1,4 +1,4 @@
-"""The recipe's distributions, and the affine of a draw."""
+"""The distributions of the recipe's augmentation, and its affines."""
 
 import math
 
@@ -6,28 +6,28 @@ import numpy as np
 import pytest
 
 from pose_topo.data import geometry
-from pose_topo.data.augmentation import Draws, draw_epoch, to_stored
+from pose_topo.data.augmentation import EpochAugmentation, draw_epoch, to_stored
 
 N = 100_000
 
 
 def share(p: float) -> float:
-    """Five standard deviations of a share over N draws."""
+    """Return five standard deviations of a share over N draws."""
     return 5 * math.sqrt(p * (1 - p) / N)
 
 
 def normal_tail(x: float) -> float:
-    """P(Z > x) of a standard normal."""
+    """Return P(Z > x) of a standard normal."""
     return 0.5 * math.erfc(x / math.sqrt(2))
 
 
 @pytest.fixture(scope="module")
-def draws() -> Draws:
+def draws() -> EpochAugmentation:
     return draw_epoch(N, seed=3, epoch=7, augment="standard")
 
 
-def test_scale_is_a_clipped_normal(draws: Draws) -> None:
-    """s * clip(1 + 0.25 N, 0.75, 1.25): one sd on either side, so that 15.87% lie on each limit."""
+def test_scale_is_a_clipped_normal(draws: EpochAugmentation) -> None:
+    """The factor is clip(1 + 0.25 N, 0.75, 1.25). The limits are one sd away, so 15.87% lie on each."""
     tail = normal_tail(1)
     assert abs((draws.scale == 0.75).mean() - tail) < share(tail)
     assert abs((draws.scale == 1.25).mean() - tail) < share(tail)
@@ -40,7 +40,7 @@ def test_scale_is_a_clipped_normal(draws: Draws) -> None:
     assert abs(draws.scale.std() / (0.25 * math.sqrt(variance)) - 1) < 0.01
 
 
-def test_rotation_is_a_clipped_normal_six_times_in_ten(draws: Draws) -> None:
+def test_rotation_is_a_clipped_normal_six_times_in_ten(draws: EpochAugmentation) -> None:
     turned = draws.rotation != 0
     assert abs(turned.mean() - 0.6) < share(0.6)
     tail = 0.6 * normal_tail(2)  # clipped at 60 degrees, two sd
@@ -52,7 +52,7 @@ def test_rotation_is_a_clipped_normal_six_times_in_ten(draws: Draws) -> None:
     assert abs(draws.rotation.mean()) < 5 * 30 / math.sqrt(N)
 
 
-def test_flip_is_a_coin_and_all_are_independent(draws: Draws) -> None:
+def test_half_are_flipped_and_all_draws_are_independent(draws: EpochAugmentation) -> None:
     assert abs(draws.flip.mean() - 0.5) < share(0.5)
     columns = [draws.scale, draws.rotation, np.abs(draws.rotation), draws.flip, draws.order]
     correlation = np.corrcoef(columns) - np.eye(5)
@@ -60,7 +60,7 @@ def test_flip_is_a_coin_and_all_are_independent(draws: Draws) -> None:
     assert np.array_equal(np.sort(draws.order), np.arange(N))
 
 
-def test_seed_and_epoch_name_the_draws() -> None:
+def test_draws_depend_on_seed_and_epoch() -> None:
     a, b = draw_epoch(50, 1, 2, "standard"), draw_epoch(50, 1, 2, "standard")
     for name in ("order", "scale", "rotation", "flip"):
         assert np.array_equal(getattr(a, name), getattr(b, name))
@@ -79,7 +79,7 @@ def test_without_augmentation_only_the_order_is_random() -> None:
 
 
 def test_affine_by_hand() -> None:
-    draws = Draws(
+    draws = EpochAugmentation(
         order=np.arange(4),
         scale=np.array([1.25, 1.0, 1.0, 0.75]),
         rotation=np.array([0.0, 90.0, 0.0, 90.0]),
@@ -87,7 +87,7 @@ def test_affine_by_hand() -> None:
     )
     matrix = to_stored(draws, np.arange(4), side=448, input_size=256)
     centre = geometry.apply(matrix, np.full((4, 1, 2), 128.0))
-    assert centre == pytest.approx(np.full((4, 1, 2), 224.0))  # the box centre stays
+    assert centre == pytest.approx(np.full((4, 1, 2), 224.0))  # the box centre is fixed
     right = geometry.apply(matrix, np.tile([[[138.0, 128.0]]], (4, 1, 1)))[:, 0] - 224  # ten pixels right of it
     assert right == pytest.approx(np.array([[12.5, 0], [0, 10], [-10, 0], [0, 7.5]]), abs=1e-9)
     down = geometry.apply(matrix, np.tile([[[128.0, 138.0]]], (4, 1, 1)))[:, 0] - 224
@@ -95,7 +95,7 @@ def test_affine_by_hand() -> None:
 
 
 def test_affine_is_that_of_the_public_code() -> None:
-    """Its way: mirror photograph, centre and joints, then a 3-point affine of the turned box; here in one matrix."""
+    """That code mirrors photograph, centre and joints, and then takes a 3-point affine of the rotated box."""
     rng = np.random.default_rng(0)
     width, size = 1000, 256
     draws = draw_epoch(200, 0, 1, "standard")
@@ -115,7 +115,7 @@ def test_affine_is_that_of_the_public_code() -> None:
 
 
 def public_affine(center: np.ndarray, scale: float, rotation: float, size: int) -> np.ndarray:
-    """Photograph -> input, from three point pairs (the public code of Xiao et al. 2018)."""
+    """Return the affine photograph -> input from three pairs of points (the public code of Xiao et al. 2018)."""
     angle = np.pi * rotation / 180
     up = np.array([np.sin(angle), -np.cos(angle)]) * scale * 200 / 2  # (0, -h/2) turned
     source = np.stack([center, center + up, center + up + [-up[1], up[0]]])

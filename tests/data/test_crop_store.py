@@ -1,7 +1,11 @@
-"""A store is whole or not there, and says what is wrong."""
+"""A store is complete or not there, a killed build is resumed, and damage is reported."""
 
 import os
+import random
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import namedtuple
@@ -14,10 +18,9 @@ from made_up_people import make_people, write_photographs
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.data import crop_store, geometry
-from pose_topo.data import crop_store as crop_build
-from pose_topo.data.crop_store import CropStore, open_or_build, open_store, store_key
-from pose_topo.data.crops import CropSettings, read_photograph, warp_person
-from pose_topo.data.people import People
+from pose_topo.data.crop_store import open_or_build, open_store, store_key
+from pose_topo.data.crops import read_photograph, warp_person
+from pose_topo.data.people import CropSettings, CropStore, People
 
 SMALL = CropSettings("person", 32)
 PEOPLE = make_people(240, width=96, height=64, per_image=2, scale=0.3)  # 120 photographs
@@ -42,7 +45,7 @@ def folder_of(cache: Path) -> Path:
     return manifest.parent
 
 
-def test_every_crop_is_its_persons(store: CropStore, photographs: Path) -> None:
+def test_every_crop_belongs_to_its_person(store: CropStore, photographs: Path) -> None:
     assert store.ok.all()
     assert store.crops.shape == (240, 56, 56, 3)
     affines = geometry.person_to_photo(PEOPLE.center, PEOPLE.scale, 32)
@@ -53,25 +56,27 @@ def test_every_crop_is_its_persons(store: CropStore, photographs: Path) -> None:
         assert np.array_equal(store.crops[row], warp_person(photo, affines[row], 56))
 
 
-def test_order_workers_and_place_do_not_matter(store: CropStore, photographs: Path, tmp_path: Path) -> None:
+def test_crops_do_not_depend_on_workers_and_folder(store: CropStore, photographs: Path, tmp_path: Path) -> None:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(2)
     try:
         again = build(photographs, tmp_path, workers=1)
-        assert cv2.getNumThreads() == 2  # as it was
+        assert cv2.getNumThreads() == 2  # unchanged
     finally:
         cv2.setNumThreads(threads)
     assert again.manifest == store.manifest
     assert np.array_equal(again.crops, store.crops)
 
 
-def test_second_time_nothing_is_built(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_built_once(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build(photographs, tmp_path)
     monkeypatch.setattr(crop_store, "build", None)
     assert build(photographs, tmp_path).ok.all()
 
 
-def test_key_sees_people_settings_and_photographs(photographs: Path, tmp_path: Path) -> None:
+def test_key_depends_on_people_settings_photographs_and_version(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copied = tmp_path / "copied"
     shutil.copytree(photographs, copied)
     keys = {
@@ -87,40 +92,42 @@ def test_key_sees_people_settings_and_photographs(photographs: Path, tmp_path: P
     changed.write_bytes(changed.read_bytes() + b"\0")
     os.utime(changed, (1, 1))  # of another size, at the same time
     keys.add(store_key(PEOPLE, copied, SMALL))
-    assert len(keys) == 7
+    monkeypatch.setattr(crop_store, "CROPS_VERSION", crop_store.CROPS_VERSION + 1)
+    keys.add(store_key(PEOPLE, copied, SMALL))
+    assert len(keys) == 8
 
 
-def test_squeezed(photographs: Path, tmp_path: Path) -> None:
+def test_squeezed_crops(photographs: Path, tmp_path: Path) -> None:
     squeezed = build(photographs, tmp_path, settings=CropSettings("squeeze", 32))
     assert squeezed.crops.shape == (240, 32, 32, 3)
     assert np.array_equal(squeezed.crops[0], squeezed.crops[1])  # two people of one photograph
     assert squeezed.to_photo[0].tolist() == [[3, 0, 1], [0, 2, 0.5]]
 
 
-def test_size_is_announced(photographs: Path, tmp_path: Path, said: list[str]) -> None:
+def test_size_is_logged(photographs: Path, tmp_path: Path, said: list[str]) -> None:
     build(photographs, tmp_path)
     assert said == [f"cropping 240 people to 56 x 56 px: 0.00 GB in {tmp_path / 'crops'}"]
 
 
-def test_full_disk_is_said_before_anything_is_built(
+def test_a_disk_that_is_too_small_is_reported_before_the_build(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(crop_build.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**6, 10**6))
+    monkeypatch.setattr(crop_store.shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**6, 10**6))
     with pytest.raises(PoseTopoError, match=r"need 0\.0 GB in .* \(0\.0 GB are free\): give --cache-dir"):
         build(photographs, tmp_path)
 
 
-def test_a_disk_that_fills_up_is_said(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_fills_up_is_reported(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(crop_build.os, "posix_fallocate", full)
+    monkeypatch.setattr(crop_store.os, "posix_fallocate", full)
     with pytest.raises(PoseTopoError, match=r"No space left on device.*--cache-dir"):
         build(photographs, tmp_path)
 
 
-def test_one_unreadable_among_many_is_named_and_skipped(photographs: Path, tmp_path: Path) -> None:
+def test_one_unreadable_photograph_is_skipped_and_named(photographs: Path, tmp_path: Path) -> None:
     broken = tmp_path / "photographs"
     shutil.copytree(photographs, broken)
     (broken / "00050.jpg").write_bytes((photographs / "00050.jpg").read_bytes()[:900])
@@ -130,7 +137,7 @@ def test_one_unreadable_among_many_is_named_and_skipped(photographs: Path, tmp_p
     assert not found.crops[100:102].any()
 
 
-def test_more_than_one_in_a_hundred_stops_and_can_be_mended(photographs: Path, tmp_path: Path, said: list[str]) -> None:
+def test_more_than_one_percent_unreadable_stops_the_build(photographs: Path, tmp_path: Path, said: list[str]) -> None:
     broken = tmp_path / "photographs"
     shutil.copytree(photographs, broken)
     stat = (broken / "00003.jpg").stat()
@@ -141,11 +148,11 @@ def test_more_than_one_in_a_hundred_stops_and_can_be_mended(photographs: Path, t
         build(broken, tmp_path)
     with pytest.raises(PoseTopoError, match="2 of 120"):
         build(broken, tmp_path)
-    assert any("4 of 240 crops are left" in line for line in said)  # what was readable is not done again
+    assert any("4 of 240 crops are left" in line for line in said)  # the readable ones are not cut again
 
 
 @pytest.mark.parametrize("damage", ["pixels", "cut", "index", "manifest", "other manifest", "crops gone"])
-def test_damaged_store_is_one_line(photographs: Path, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_store_is_reported_in_one_line(photographs: Path, tmp_path: Path, damage: str) -> None:
     build(photographs, tmp_path)
     folder = folder_of(tmp_path)
     crops = (folder / "crops.npy").read_bytes()
@@ -166,7 +173,7 @@ def test_damaged_store_is_one_line(photographs: Path, tmp_path: Path, damage: st
     assert "\n" not in str(caught.value)
 
 
-def test_interrupted_build_redoes_what_is_wrong(
+def test_a_resumed_build_cuts_damaged_crops_again(
     store: CropStore, photographs: Path, tmp_path: Path, said: list[str]
 ) -> None:
     build(photographs, tmp_path)
@@ -175,27 +182,28 @@ def test_interrupted_build_redoes_what_is_wrong(
     folder.rename(partial)
     (partial / "manifest.json").unlink()
     crops = np.lib.format.open_memmap(partial / "crops.npy", "r+")
-    crops[17] = 99  # as if a crash of the machine had lost it
+    crops[17] = 99  # as after a crash of the machine
     crops.flush()
-    mended = build(photographs, tmp_path)
+    resumed = build(photographs, tmp_path)
     assert any("1 of 240 crops are left" in line for line in said)
-    assert mended.manifest == store.manifest
-    assert np.array_equal(mended.crops, store.crops)
+    assert resumed.manifest == store.manifest
+    assert np.array_equal(resumed.crops, store.crops)
 
 
-def test_broken_partial_build_begins_anew(store: CropStore, photographs: Path, tmp_path: Path, said: list[str]) -> None:
+def test_a_damaged_partial_build_starts_again(
+    store: CropStore, photographs: Path, tmp_path: Path, said: list[str]
+) -> None:
     key = store_key(PEOPLE, photographs, SMALL)
     partial = tmp_path / "crops" / f"{key}.partial"
     partial.mkdir(parents=True)
     (partial / "index.npz").write_bytes(b"nonsense")
     assert build(photographs, tmp_path).manifest == store.manifest
-    assert any("beginning anew" in line for line in said)
+    assert any("building it again from the start" in line for line in said)
 
 
-def test_two_at_once(
+def test_the_second_of_two_builds_waits_for_the_first(
     store: CropStore, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
-    """The second waits for the first, and builds nothing."""
     builds: list[int] = []
     whole = crop_store.build
 
@@ -215,29 +223,90 @@ def test_two_at_once(
     assert open_store(folder_of(tmp_path)).manifest == store.manifest
 
 
-def test_no_thread_writes_on_after_an_interruption(
+def test_an_interrupted_build_leaves_no_thread(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By then the store's file is closed, and its number may be another file's."""
-    whole, closed, late = crop_build.CropWriter.write, crop_build.CropWriter.__exit__, []
-    is_closed = threading.Event()
+    """The threads have ended, and what they finished before is resumed."""
+    calls: list[int] = []
 
-    def slowly(self: crop_build.CropWriter, row: int, picture: np.ndarray) -> int:
-        time.sleep(0.002)
-        late.extend([row] if is_closed.is_set() else [])
-        return whole(self, row, picture)
+    def interrupted(self: object, partial: Path) -> None:
+        calls.append(1)
+        if len(calls) == 3:  # while photographs are cut
+            raise KeyboardInterrupt
+        save(self, partial)
 
-    def close(self: crop_build.CropWriter, *error: object) -> None:
-        is_closed.set()
-        closed(self, *error)
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(crop_build.CropWriter, "write", slowly)
-    monkeypatch.setattr(crop_build.CropWriter, "__exit__", close)
-    monkeypatch.setattr(crop_build.CropWriter, "wrote", interrupted)
+    save = crop_store._Index.save
+    monkeypatch.setattr(crop_store, "SAVE_EVERY", 5)
+    monkeypatch.setattr(crop_store._Index, "save", interrupted)
+    before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         build(photographs, tmp_path)
-    time.sleep(0.05)
-    assert is_closed.is_set() and late == []
+    assert threading.active_count() == before
+    (partial,) = tmp_path.glob("crops/*.partial")
+    with np.load(partial / "index.npz") as index:
+        assert 20 <= (index["state"] == crop_store.DONE).sum() < 240
+
+
+# ---- Kills at random moments: the next build completes, with the same bits as an undisturbed one.
+
+CROWD = make_people(300, width=320, height=240, per_image=2, scale=0.7)
+LARGER = CropSettings("person", 64)
+BUILD = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from pose_topo.data import crop_store, crops
+from pose_topo.data.crop_store import open_or_build
+from test_crop_store import CROWD, LARGER
+
+def slowly(path):  # so that it can be killed before it is done
+    time.sleep(0.01)
+    return crops.read_photograph(path)
+
+crop_store.read_photograph = slowly
+crop_store.SAVE_EVERY = 10
+print("ready", flush=True)
+open_or_build(CROWD, Path(sys.argv[2]), LARGER, Path(sys.argv[3]), workers=2, progress=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photographs(tmp_path_factory.mktemp("crowd"), CROWD, 320, 240)
+
+
+def kill_a_build(crowd: Path, cache: Path, after: float) -> None:
+    command = [sys.executable, "-c", BUILD, str(Path(__file__).parent), str(crowd), str(cache)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(after)
+        process.send_signal(signal.SIGKILL)
+
+
+def check_kills(crowd: Path, folder: Path, times: int, said: list[str]) -> None:
+    undisturbed = open_or_build(CROWD, crowd, LARGER, folder / "undisturbed", workers=2, progress=False)
+    rng = random.Random(times)
+    cache, interrupted = folder / "0", 0
+    for number in range(1, times + 1):
+        kill_a_build(crowd, cache, rng.uniform(0.0, 0.3))
+        stopped = bool(list(cache.glob("crops/*.partial")))
+        interrupted += stopped
+        if stopped and number % 3:
+            continue  # the next one goes on with this one's work, and is killed as well
+        found = open_or_build(CROWD, crowd, LARGER, cache, workers=2, progress=False)
+        assert found.manifest == undisturbed.manifest
+        assert found.crops.tobytes() == undisturbed.crops.tobytes()
+        assert found.to_photo.tobytes() == undisturbed.to_photo.tobytes()
+        cache = folder / str(number)
+    assert interrupted >= times // 2
+    assert any("going on with" in line and "300 of 300" not in line for line in said)
+
+
+def test_killed_three_times(crowd: Path, tmp_path: Path, said: list[str]) -> None:
+    check_kills(crowd, tmp_path, 3, said)
+
+
+@pytest.mark.slow
+def test_killed_twenty_times(crowd: Path, tmp_path: Path, said: list[str]) -> None:
+    check_kills(crowd, tmp_path, 20, said)

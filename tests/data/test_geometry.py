@@ -1,4 +1,4 @@
-"""Where a crop lies: affines worked out by hand, and pixels that do not depend on how a crop was cut."""
+"""Affines computed by hand, and crops whose pixels do not depend on how they were cut."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ from pose_topo.data.crops import warp_person
 
 
 def test_person_affine_by_hand() -> None:
-    # scale 256/250 at 256 px: one photograph pixel a crop pixel; the box centre is moved down by 15 * scale = 15.36
+    # scale 256/250 at 256 px: one photograph pixel per crop pixel; the box centre is moved down by 15 * scale = 15.36
     matrix = geometry.person_to_photo(np.array([[500.0, 300.0]]), np.array([1.024]), 256)
     assert matrix[0, 0].tolist() == [1, 0, 500 - 224]
     assert matrix[0, 1].tolist() == [0, 1, np.round((300 + 15.36 - 224) * 4096) / 4096]
@@ -38,7 +38,7 @@ def test_affines_invert_and_snapping_is_small(x: float, y: float, scale: float, 
     assert (
         np.abs(geometry.apply(geometry.invert(matrix), there) - corners).max() < 1e-9 * max(1, 1 / matrix[0, 0, 0]) ** 2
     )
-    # the step is 2^-12 of a photograph's pixel, at worst 2^-8 for boxes of 20,000 px: nowhere 1/1000 of a crop's side
+    # the step is 2^-12 photograph pixels, at worst 2^-8 for boxes of 20,000 px: less than 1/1000 of a crop's side
     exact = 250 * scale / size
     middle = np.array([x, y + 15 * scale])
     step = 2.0**-12 if np.abs(middle).max() + side * exact < 4096 else 2.0**-8
@@ -50,7 +50,7 @@ def test_affines_invert_and_snapping_is_small(x: float, y: float, scale: float, 
 
 @pytest.mark.parametrize("size", [96, 128, 256])
 def test_slice_is_the_direct_warp(size: int) -> None:
-    """The test crop warped straight from the photograph, and the slice of the stored one: the same bits."""
+    """The test crop that is warped from the photograph has the same bits as the slice of the stored crop."""
     people = make_people(50, width=1280, height=720, seed=size, scale=4.0)
     photo = picture(1, 1280, 720)
     affines = geometry.person_to_photo(people.center, people.scale, size)
@@ -69,8 +69,8 @@ def test_slice_is_the_direct_warp(size: int) -> None:
 
 
 @pytest.mark.parametrize("scale", [20.0, 60.0])
-def test_slice_of_a_huge_box(scale: float) -> None:
-    """Positions beyond 4,096 px, where 2^-12 is finer than a 32-bit float."""
+def test_slice_is_the_direct_warp_for_a_huge_box(scale: float) -> None:
+    """Beyond 4,096 px, 2^-12 is finer than the resolution of a 32-bit float."""
     photo = picture(2, 1600, 1200)
     rng = np.random.default_rng(0)
     for matrix in geometry.person_to_photo(rng.uniform(0, 1600, (10, 2)), scale * rng.uniform(0.5, 1.5, 10), 256):
@@ -86,7 +86,7 @@ def test_squeeze_maps_edges_to_edges() -> None:
 
 
 def test_squeeze_is_what_opencv_does() -> None:
-    """A bright column at x = 100 of 640 px ends where the affine says."""
+    """A bright column at x = 100 of 640 px lies where the affine says."""
     photo = np.zeros((480, 640, 3), np.uint8)
     photo[:, 100:105] = 255
     small = cv2.resize(photo, (256, 256), interpolation=cv2.INTER_LINEAR)[128, :, 0].astype(float)
@@ -96,7 +96,7 @@ def test_squeeze_is_what_opencv_does() -> None:
 
 
 def test_apply_and_invert_by_hand() -> None:
-    matrix = np.array([[[0.0, -2.0, 5.0], [2.0, 0.0, 7.0]]])  # a quarter turn, twice as large
+    matrix = np.array([[[0.0, -2.0, 5.0], [2.0, 0.0, 7.0]]])  # a quarter turn, enlarged twice
     assert geometry.apply(matrix, np.array([[[3.0, 4.0]]])).tolist() == [[[-3.0, 13.0]]]
     assert geometry.invert(matrix)[0] == pytest.approx(np.array([[0, 0.5, -3.5], [-0.5, 0, 2.5]]))
     many = np.repeat(matrix, 3, axis=0)

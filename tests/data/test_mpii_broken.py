@@ -1,4 +1,4 @@
-"""Whatever an annotation file holds, it is parsed or counted: no traceback, and no person that is silently wrong."""
+"""Broken annotation files: each person is parsed correctly or counted as left out, without a traceback."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ odd = st.sampled_from(ODD)
 
 
 def mostly(good: st.SearchStrategy, bad: st.SearchStrategy = odd, of: int = 25) -> st.SearchStrategy:
-    """`bad` about once in `of` times."""
+    """Draw from `bad` about once in `of` times."""
     return st.sampled_from([False] * (of - 1) + [True]).flatmap(lambda broken: bad if broken else good)
 
 
@@ -39,7 +39,7 @@ def struct(**fields: Any) -> st.SearchStrategy:
 
 
 def rows(items: st.SearchStrategy, most: int) -> st.SearchStrategy:
-    """None, one or several structs, as MATLAB keeps them."""
+    """No, one or several structs, as MATLAB stores them."""
     return st.lists(items, max_size=most).map(lambda found: as_struct_array(found) if found else EMPTY)
 
 
@@ -68,27 +68,27 @@ def mat(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("broken") / "a.mat"
 
 
-def test_parsed_or_counted(mat: Path) -> None:
+def test_random_files_are_parsed_or_counted(mat: Path) -> None:
     kept = []
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
     @given(images=st.lists(image, min_size=1, max_size=3))
     def check(images: list[dict]) -> None:
         savemat(mat, {"RELEASE": {"annolist": as_struct_array(images)}})
         try:
-            people, census = load_people(mat)
+            people, counts = load_people(mat)
         except PoseTopoError as error:
             assert "no annotated person" in str(error)
             return
         kept.append(len(people))
-        assert census.rects == census.kept + sum(census.left_out.values())
-        assert census.kept == len(people) > 0
+        assert counts.rects == counts.kept + sum(counts.left_out.values())
+        assert counts.kept == len(people) > 0
         check_sound(people)
         for row in range(len(people)):
             check_against_the_file(people, row, images)
 
     check()
-    assert sum(kept) > 20  # else nothing was tested
+    assert sum(kept) > 12  # else the test shows nothing
 
 
 PLACES = [
@@ -101,13 +101,13 @@ PLACES = [
 
 @pytest.mark.parametrize("place", PLACES, ids=".".join)
 def test_every_odd_value_in_every_place(mat: Path, place: list[str]) -> None:
-    """One field broken at a time, beside a whole person who must come through untouched."""
+    """One field of one person is broken at a time; the other person must be read unchanged."""
     for value in ODD:
         images = [as_structs(a_person(name)) for name in ("1.jpg", "2.jpg")]
         images[1] = as_structs(changed(a_person("2.jpg"), place, value))
         savemat(mat, {"RELEASE": {"annolist": as_struct_array(images)}})
-        people, census = load_people(mat)
-        assert census.rects == census.kept + sum(census.left_out.values()) and people.annolist_index[0] == 0
+        people, counts = load_people(mat)
+        assert counts.rects == counts.kept + sum(counts.left_out.values()) and people.annolist_index[0] == 0
         assert people.labelled[0].nonzero()[0].tolist() == [0, 9] and people.visible[0].sum() == 2
         check_sound(people)
         for row in range(len(people)):
@@ -115,14 +115,14 @@ def test_every_odd_value_in_every_place(mat: Path, place: list[str]) -> None:
 
 
 def a_person(name: str) -> dict:
-    """A whole entry with one annorect of two joints, as nested dicts."""
+    """Return a complete entry with one annorect of two joints, as nested dicts."""
     points = [{"x": 50.0 + k, "y": 60.0 + k, "id": k, "is_visible": "1"} for k in (0, 9)]
     rect = {"x1": 10, "y1": 20, "x2": 30.5, "y2": 50, "scale": 1.5, "objpos": {"x": 100, "y": np.uint8(200)}}
     return {"image": {"name": name}, "annorect": [{**rect, "annopoints": {"point": points}}]}
 
 
 def changed(entry: Any, place: list[str], value: Any) -> Any:
-    """The entry with one field (of the first of several structs) replaced or taken away."""
+    """Return the entry with one field (of the first struct, if there are several) replaced or removed."""
     if isinstance(entry, list):
         return [changed(entry[0], place, value), *entry[1:]]
     name, *rest = place
@@ -131,7 +131,7 @@ def changed(entry: Any, place: list[str], value: Any) -> Any:
 
 
 def as_structs(entry: Any) -> Any:
-    """Lists of dicts as MATLAB keeps them."""
+    """Convert lists of dicts to struct arrays, as MATLAB stores them."""
     if isinstance(entry, list):
         return as_struct_array([as_structs(one) for one in entry])
     return {key: as_structs(value) for key, value in entry.items()} if isinstance(entry, dict) else entry
@@ -150,7 +150,7 @@ def check_sound(people: People) -> None:
 
 
 def check_against_the_file(people: People, row: int, images: list[dict]) -> None:
-    """The person at `row` is the very rect that its numbers name, value by value."""
+    """Check every value of the person at `row` against the rect that its numbers name."""
     entry = images[people.annolist_index[row]]
     assert people.names[row] == entry["image"]["name"]
     assert people.rects_in_image[row] == entry["annorect"].shape[1]
@@ -166,7 +166,7 @@ def check_against_the_file(people: People, row: int, images: list[dict]) -> None
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(release=st.one_of(odd.filter(lambda v: v is not GONE), struct(annolist=odd), struct(annolist=struct(image=odd))))
-def test_anything_for_release(mat: Path, release: Any) -> None:
+def test_any_value_for_release(mat: Path, release: Any) -> None:
     savemat(mat, {"RELEASE": release})
     with pytest.raises(PoseTopoError, match="no annotated person"):
         load_people(mat)

@@ -1,3 +1,5 @@
+"""People as arrays."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -6,7 +8,7 @@ from made_up_people import make_people
 from pose_topo.data.people import head_size
 
 
-def test_take_keeps_the_rows_together() -> None:
+def test_take_selects_rows_of_all_arrays() -> None:
     people = make_people(6, per_image=2)
     chosen = people.take(np.array([4, 1]))
     assert chosen.names == ["00002.jpg", "00000.jpg"]
@@ -19,7 +21,7 @@ def test_head_size_by_hand() -> None:
     assert head_size(np.array([[10.0, 20.0, 13.0, 24.0], [13.0, 24.0, 10.0, 20.0]])).tolist() == [3.0, 3.0]  # 0.6 x 5
 
 
-def test_sha256_sees_every_field() -> None:
+def test_sha256_depends_on_every_field() -> None:
     people = make_people(4)
     same = make_people(4)
     assert people.sha256() == same.sha256()

@@ -1,4 +1,4 @@
-"""Split rules on people whose sides can be told by hand."""
+"""Split rules on people whose sides are known by hand."""
 
 from pathlib import Path
 
@@ -9,9 +9,8 @@ from made_up_people import make_people, rect
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.data import splits
-from pose_topo.data import splits as tompson
 from pose_topo.data.mpii import load_people
-from pose_topo.data.people import People
+from pose_topo.data.people import People, Split
 from pose_topo.data.splits import make_split, paper, random_by_image
 from pose_topo.rendering.annotation import ImageEntry, write_mpii_mat
 
@@ -43,15 +42,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def split_of(folder: Path, people: People, rule: str, **changes) -> splits.Split:
+def split_of(folder: Path, people: People, rule: str, **changes) -> Split:
     given = {"val_split": 0.5, "seed": 0, "mat_path": str(folder / "a.mat"), "split_file": None, **changes}
     return make_split(people, rule, **given)
 
 
-def sizes_of_the_made_up_file(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """As if the made-up file were the official one."""
+def pretend_official(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Make the file of `folder` pass for MPII's own."""
     monkeypatch.setattr(splits, "OFFICIAL_MAT_BLOB", splits.git_blob_sha1_file(folder / "a.mat"))
-    monkeypatch.setattr(tompson, "SIZES", {"train": (3, 2), "val": (2, 2)})
+    monkeypatch.setattr(splits, "TOMPSON_SIZES", {"train": (3, 2), "val": (2, 2)})
 
 
 def test_tompson_rule(folder: Path) -> None:
@@ -59,15 +58,15 @@ def test_tompson_rule(folder: Path) -> None:
     assert people.annolist_index.tolist() == [1, 2, 2, 3, 3, 4]
     split = split_of(folder, people, "tompson")
     assert split.val.tolist() == [2, 5]  # rect 2 of entry 2 (not the person before it), and entry 4
-    assert split.train.tolist() == [0, 3, 4]  # person 1: an image that holds a val person trains nobody
+    assert split.train.tolist() == [0, 3, 4]  # not person 1, who is in an image with a val person
     assert (split.rule, split.mismatch) == ("tompson", None)
 
 
-def test_tompson_where_the_val_person_was_left_out(folder: Path) -> None:
+def test_tompson_excludes_images_of_val_people_who_were_left_out(folder: Path) -> None:
     people, _ = load_people(folder / "a.mat")
     split = split_of(folder, people.take(np.array([0, 1, 3, 5])), "tompson")  # without the val person of entry 2
     assert split.val.tolist() == [3]
-    assert split.train.tolist() == [0, 2]  # row 1 shares the image with the absent one: still out
+    assert split.train.tolist() == [0, 2]  # row 1 is in the image of the val person who is absent
 
 
 @pytest.mark.parametrize("codes", [False, True])
@@ -80,9 +79,9 @@ def test_files_that_do_not_belong_together(folder: Path, codes: bool) -> None:
         split_of(folder, people, "tompson")
 
 
-def test_published_sizes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_must_be_the_published_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people, _ = load_people(folder / "a.mat")
-    sizes_of_the_made_up_file(monkeypatch, folder)
+    pretend_official(monkeypatch, folder)
     assert split_of(folder, people, "tompson").mismatch is None
     fewer = people.take(np.array([0, 2, 3, 5]))
     with pytest.raises(PoseTopoError, match=r"2 train people in 2 images instead of 3 in 2; .*accept-split-mismatch"):
@@ -90,25 +89,25 @@ def test_published_sizes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = split_of(folder, fewer, "tompson", accept_mismatch=True)
     assert accepted.mismatch == "2 train people in 2 images instead of 3 in 2"
     assert (accepted.train.tolist(), accepted.val.tolist()) == ([0, 2], [1, 3])
-    # a protocol that admits fewer is no mismatch
+    # a protocol that admits fewer people is no mismatch
     assert split_of(folder, fewer, "tompson", annotated=people).mismatch is None
 
 
-def test_official_sizes_are_the_published_ones() -> None:
-    assert tompson.SIZES == {"train": (22_246, 14_679), "val": (2_958, 2_729)}
+def test_published_sizes_and_official_file() -> None:
+    assert splits.TOMPSON_SIZES == {"train": (22_246, 14_679), "val": (2_958, 2_729)}
     assert splits.OFFICIAL_MAT_BLOB == "114563d045f8b537e978b3f63e03bc2b0f719e0b"
 
 
 def test_shared_images_are_a_mismatch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tompson, "SIZES", {"train": (2, 2), "val": (2, 2)})
+    monkeypatch.setattr(splits, "TOMPSON_SIZES", {"train": (2, 2), "val": (2, 2)})
     people = make_people(4, per_image=2)
-    assert tompson.mismatch(people, np.array([0, 2]), np.array([1, 3])) == "2 images on both sides"
+    assert splits.mismatch(people, np.array([0, 2]), np.array([1, 3])) == "2 images on both sides"
 
 
 def test_auto(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     people, _ = load_people(folder / "a.mat")
     assert split_of(folder, people, "auto").rule == "random"  # not the official annotation
-    sizes_of_the_made_up_file(monkeypatch, folder)
+    pretend_official(monkeypatch, folder)
     assert split_of(folder, people, "auto").rule == "tompson"
     (folder / "valid.h5").unlink()
     assert split_of(folder, people, "auto").rule == "random"
@@ -130,10 +129,10 @@ def test_random_is_seeded_and_by_image() -> None:
 def test_random_is_stable_when_others_are_left_out() -> None:
     people = make_people(600, per_image=3)
     held = set(np.array(people.names)[random_by_image(people, 0.1, 0).val])
-    # somebody of every image is left: nothing moves
+    # somebody of every image is left, so nothing changes
     fewer = people.take(people.person != 1)
     assert set(np.array(fewer.names)[random_by_image(fewer, 0.1, 0).val]) == held
-    # one image is gone: at most one other changes sides
+    # without one image, at most one other changes sides
     for gone in (0, 77, 199):
         fewer = people.take(people.image != gone)
         now = set(np.array(fewer.names)[random_by_image(fewer, 0.1, 0).val])
@@ -143,7 +142,7 @@ def test_random_is_stable_when_others_are_left_out() -> None:
     assert set(np.array(other.names)[random_by_image(other, 0.1, 0).val]) == held
 
 
-def test_random_holds_out_every_image_alike() -> None:
+def test_random_holds_out_every_image_equally_often() -> None:
     """Over 400 seeds each of 20 images is held out about 0.2 x 400 times (sd 8)."""
     people = make_people(20)
     times = np.zeros(20)
@@ -154,7 +153,7 @@ def test_random_holds_out_every_image_alike() -> None:
 
 
 @pytest.mark.parametrize(("images", "share", "held"), [(2, 0.01, 1), (2, 0.99, 1), (10, 0.1, 1), (10, 0.25, 2)])
-def test_random_leaves_both_sides_somebody(images: int, share: float, held: int) -> None:
+def test_random_leaves_no_side_empty(images: int, share: float, held: int) -> None:
     split = random_by_image(make_people(images), share, 0)
     assert (len(split.train), len(split.val)) == (images - held, held)
 
@@ -188,8 +187,8 @@ def test_from_a_list(folder: Path) -> None:
         split_of(folder, people, "file")
 
 
-def test_a_file_that_was_given_decides_what_auto_is(folder: Path) -> None:
-    people, _ = load_people(folder / "a.mat")  # not the official one, whose split auto would take from beside it
+def test_auto_with_a_split_file(folder: Path) -> None:
+    people, _ = load_people(folder / "a.mat")  # not MPII's own file, for which auto would take valid.h5 from its folder
     listed, moved = folder / "val.txt", folder / "another.h5"
     listed.write_text("3.jpg\n1.jpg\n")
     (folder / "valid.h5").rename(moved)

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo.data.crop_store import CropStore
-from pose_topo.data.crops import CropSettings
-from pose_topo.data.dataset import divide, prepare
-from pose_topo.data.people import head_size
+from pose_topo.data.dataset import prepare, select_and_split
+from pose_topo.data.people import CropSettings, CropStore, head_size
 from pose_topo.models.pose import build_model
 from pose_topo.pictures import sheets
 from pose_topo.pictures.sheets import CELL
@@ -44,7 +42,7 @@ def sample(data, out, **options) -> int:
 
 
 def test_a_sample_shows_each_person_of_the_split_once(small_data, tmp_path, cells):
-    people, split = divide(Data.at(small_data), TINY, seed=0)
+    people, split = select_and_split(Data.at(small_data), TINY, seed=0)
     assert sample(small_data, tmp_path / "all.png") == len(people)
     names = [f"{name} #{person}" for name, person in zip(people.names, people.person, strict=True)]
     assert [cell.lines[0] for cell in cells] == names
@@ -64,7 +62,7 @@ def test_the_same_seed_draws_the_same_sheet(small_data, tmp_path, cells):
 
 
 def test_labelled_and_hidden_joints_are_counted(small_data, tmp_path, cells):
-    people, _ = divide(Data.at(small_data), TINY, seed=0)
+    people, _ = select_and_split(Data.at(small_data), TINY, seed=0)
     sample(small_data, tmp_path / "all.png")
     for cell, labelled, visible in zip(cells, people.labelled, people.visible, strict=True):
         words = cell.lines[1].replace(",", "").split()
@@ -117,7 +115,7 @@ def test_the_worst_of_a_checkpoint_are_those_of_its_evaluation(small_data, tmp_p
     evaluate_checkpoint(tmp_path / "last.pt", tmp_path, **how)
     shown = show.show_worst(tmp_path / "last.pt", Data.at(small_data), tmp_path / "w.png", split="val", count=2, **how)
     found, truth = read_predictions(tmp_path / "predictions.h5"), read_ground_truth(tmp_path / "predictions.h5")
-    people, halves = divide(Data.at(small_data), TINY, seed=0)
+    people, halves = select_and_split(Data.at(small_data), TINY, seed=0)
     expected = []
     for i, row in enumerate(halves.val):
         errors = [

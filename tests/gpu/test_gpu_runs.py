@@ -15,7 +15,8 @@ from pose_topo.core import provenance
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
 from pose_topo.data.batches import Batches
-from pose_topo.data.dataset import Dataset, prepare
+from pose_topo.data.dataset import prepare
+from pose_topo.data.people import Dataset
 from pose_topo.stages.analyze import Extras, analyze_checkpoint
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.study import runs

@@ -10,7 +10,8 @@ import torch
 
 from pose_topo.core.devices import prepare_device, seed_everything
 from pose_topo.data.batches import Batch, Batches
-from pose_topo.data.dataset import Dataset, prepare
+from pose_topo.data.dataset import prepare
+from pose_topo.data.people import Dataset
 from pose_topo.models.pose import build_model
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import STANDARD

@@ -66,7 +66,7 @@ def test_gradients_of_the_first_step_are_those_of_one_process(together, alone):
     loss = 0.5 * model.topo_reg_loss()
     for batch in micro:
         loss = loss + len(batch.index) / people * heatmap_loss(
-            model(batch.images), batch.targets, batch.weights, config.recipe.loss, config.recipe.mask_unlabelled
+            model(batch.images), batch.targets, batch.mask, config.recipe.loss, config.recipe.mask_unlabelled
         )
     loss.backward()
     found, _ = together
@@ -126,7 +126,7 @@ def test_the_loss_over_an_epoch_is_that_of_one_process(together, alone):
         loss = 0.5 * model.topo_reg_loss()
         for batch in micro:
             own = heatmap_loss(
-                model(batch.images), batch.targets, batch.weights, config.recipe.loss, config.recipe.mask_unlabelled
+                model(batch.images), batch.targets, batch.mask, config.recipe.loss, config.recipe.mask_unlabelled
             )
             loss = loss + len(batch.index) / here * own
             total, people = total + own.item() * len(batch.index), people + len(batch.index)
