@@ -128,7 +128,7 @@ FIGURES := schematic training_curves parcellation strength_maps neighbour_correl
 TABLES  := table_pckh table_metrics table_topography table_losses
 DRAWN   := $(FIGURES:%=%.caption.md) $(TABLES:%=%.caption.md)
 # what all figures are drawn with; what claims are judged with; what the report is made with
-LIBRARY := $(wildcard paper_figures/lib/*.py)
+LIBRARY := $(wildcard paper_figures/lib/*.py paper_figures/figures/*.py paper_figures/tables/*.py)
 JUDGING := $(wildcard paper_figures/claims/*)
 LAYOUT  := $(wildcard paper_figures/report/*)
 # newer code evaluates and analyzes again; it never trains again
@@ -219,21 +219,17 @@ $1/.runs: FORCE | $(READY)
 
 $(DRAWN:%=$1/%): $1/.runs $(LIBRARY) $(call files_of,$2 $3)
 
-$1/%.caption.md: paper_figures/figures/%.py
+$(DRAWN:%=$1/%): $1/%.caption.md:
 	@echo "== draw: $1/$$* (seconds)"
-	@$(PAPER).figures.$$* --results @$1/.runs --out $1 --if-there
-
-$1/table_%.caption.md: paper_figures/tables/%.py
-	@echo "== draw: $1/table_$$* (seconds)"
-	@$(PAPER).tables.$$* --results @$1/.runs --out $1 --if-there $$(if $$(filter topography,$$*),$(addprefix --reference ,$3))
+	@$(PAPER) $$* --results @$1/.runs --out $1 --if-there $(addprefix --reference ,$3)
 
 $1/group/group.json: $1/.runs pose_topo/stages/group.py $(call files_of,$2)
 	@echo "== group: $1 (seconds)"
 	@$(CLI) analyze --group $$$$(cat $1/.runs) --out $$(@D)
 
-$1/table_seeds.caption.md: $1/group/group.json paper_figures/tables/seeds.py $(LIBRARY)
+$1/table_seeds.caption.md: $1/group/group.json $(LIBRARY)
 	@echo "== draw: $1/table_seeds (seconds)"
-	@$(PAPER).tables.seeds --group $$< --out $1 --if-there
+	@$(PAPER) table_seeds --group $$< --out $1 --if-there
 endef
 
 # whether runs can be compared over seeds: a control and another arm with two seeds in common

@@ -1,44 +1,95 @@
-"""Every figure and table of some results, in one go: `python -m paper_figures --results DIR [DIR ...] --out DIR`.
+"""Draw figures and tables of the paper from result files.
 
-What the results do not hold gets a caption that says so; the figures that Make draws one by one are the same.
+`python -m paper_figures --results DIR [DIR ...] --out DIR` draws all of them, and `python -m paper_figures NAME ...`
+those that are named. Nothing is trained, scored or measured.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import ast
+import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from paper_figures import FIGURES, GROUP_TABLES, TABLES
-from paper_figures.lib import command
+HERE = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Return the names of all figures and tables, in the order of the paper.
+
+    They are read from the source of the scripts, because importing the scripts imports matplotlib, which is slow.
+    """
+    found = []
+    for path in (*HERE.glob("figures/*.py"), *HERE.glob("tables/*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+                given = {k.arg: k.value.value for k in node.value.keywords if isinstance(k.value, ast.Constant)}
+                if {"name", "place"} <= given.keys():
+                    found.append((given["place"], given["name"]))
+    return [name for _, name in sorted(found)]
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The results, and what tables take beside them."""
-    parser = argparse.ArgumentParser(prog="python -m paper_figures", description=__doc__)
+    """Parse the command line."""
+    from paper_figures.lib import command
+
+    parser = argparse.ArgumentParser(prog="python -m paper_figures", description=__doc__, fromfile_prefix_chars="@")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures and tables to draw [default: all]")
     command.add_results(parser)
-    command.add_reference(parser)
-    parser.add_argument("--group", type=Path, metavar="FILE", help="group.json of these results")
-    return parser.parse_args(argv)
-
-
-def module(name: str) -> str:
-    """The script of a figure or table."""
-    part = f"tables.{name.removeprefix('table_')}" if name.startswith("table_") else f"figures.{name}"
-    return f"paper_figures.{part}"
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files are written")
+    parser.add_argument("--group", type=Path, metavar="FILE", help="group.json of the results, for table_seeds")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="results folders of reference runs that table_topography shows beside the others",
+    )
+    parser.add_argument(
+        "--if-there",
+        action="store_true",
+        help="where the results hold nothing to show, write a caption that says so, and exit with 0 "
+        "[always, where no NAME is given]",
+    )
+    parser.add_argument("--list", action="store_true", help="print the names of all figures and tables, and exit")
+    return parser.parse_intermixed_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw everything. The worst exit code."""
+    """Draw what the command line asks for. Returns the worst exit code."""
+    if list(sys.argv[1:] if argv is None else argv) == ["--list"]:
+        print(*names(), sep="\n")
+        return 0
+    from paper_figures.lib import command
+    from pose_topo.core.errors import UsageError
+
     given = options(argv)
-    where = ["--out", str(given.out), "--if-there"]
-    results = ["--results", *map(str, given.results)]
-    reference = ["--reference", *map(str, given.reference)] if given.reference else []
-    calls = [(name, results) for name in FIGURES]
-    calls += [(name, [*results, *reference]) for name in TABLES]
-    calls += [(name, ["--group", str(given.group)]) for name in GROUP_TABLES if given.group]
-    return max(importlib.import_module(module(name)).main([*what, *where]) for name, what in calls)
+    inputs = command.Inputs(given.results, given.reference, given.group)
+
+    def draw() -> int:
+        exhibits = command.selected(given.names) if given.names else list(command.exhibits().values())
+        if not given.names and given.group is None:
+            exhibits = [exhibit for exhibit in exhibits if not isinstance(exhibit, command.GroupTable)]
+        if any(isinstance(exhibit, command.RunsExhibit) for exhibit in exhibits):
+            if not given.results:
+                raise UsageError("--results: give at least one results folder")
+            _ = inputs.runs  # report results that cannot be read once, not for each figure
+        if given.group is None and any(isinstance(exhibit, command.GroupTable) for exhibit in exhibits):
+            raise UsageError("--group: give the group.json that `pose-topo analyze --group` wrote")
+        return max(one(exhibit) for exhibit in exhibits)
+
+    def one(exhibit: command.Exhibit) -> int:
+        try:
+            return exhibit.write(inputs, given.out, if_there=given.if_there or not given.names)
+        except Exception:  # a bug in one script must not cost the other figures
+            traceback.print_exc()
+            return 1
+
+    return command.guarded("paper_figures", draw)
 
 
 if __name__ == "__main__":

@@ -1,126 +1,38 @@
-"""docs/benchmarks.md's tables, from the JSON that `make bench` and `python -m pose_topo.bench.sweep` wrote there."""
+"""Write the generated sections of the README and the docs: `python -m paper_figures.docs`.
+
+A page holds `<!-- made: NAME -->` and `<!-- /made -->`, and the function of that name in `SECTIONS` writes what stands
+between them. The numbers come from the reference results and from the recorded benchmarks (docs/benchmarks/*.json). A
+test fails while a page differs from the files.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_figures.claims.judging import REFERENCE, Results, judge_all, load_reference
-from paper_figures.claims.model import load_study
-from paper_figures.lib import captions, command
+from paper_figures.claims.check import Results, judge, load_reference
+from paper_figures.claims.model import REFERENCE, load_study
+from paper_figures.lib import captions
+from paper_figures.lib.command import GroupTable, exhibits, guarded
 from paper_figures.lib.results import Run, by_arm, load
-from paper_figures.lib.tables import Column, Row, Table, grid, to_markdown
-from paper_figures.tables import losses as table_losses
+from paper_figures.lib.tables import Column, Row, Table, TextTable, as_text, to_markdown
+from paper_figures.tables.topography import build_losses, caption_losses, share_of_best
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json, write_text
 
-RECORDED = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
-
-
-def machine(content: dict[str, Any]) -> str:
-    """One line: what it ran on."""
-    known = content["machine"]
-    parts = [known["device"], *(f"{key} {known[key]}" for key in ("driver", "cuda", "torch", "python") if known[key])]
-    commit = [f"commit {known['commit'][:7]}"] if known.get("commit") else []
-    return ", ".join([*parts, f"{known['threads']} CPU threads", known["precision"], *commit])
+ROOT = Path(__file__).resolve().parent.parent
+RECORDED = ROOT / "docs" / "benchmarks"
+PAGES = ("README.md", "docs/regularizers.md", "docs/benchmarks.md")
+_SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
 
 
 def _pipe(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return to_markdown(TextTable(tuple(head), tuple(map(tuple, rows))))
 
 
-def steps(name: str) -> str:
-    """Training steps by backbone and batch size: docs/benchmarks/<name>.json."""
-    content = read_json(RECORDED / f"{name}.json")
-    head = ["network", "batch", "images/s", "the network alone", "share of it", "GPU busy", "peak GPU memory"]
-    rows = [
-        [
-            f"{row['arch']}, {row['input']} px",
-            str(row["batch"]),
-            f"{row['images_per_s']:,.0f}",
-            f"{row['images_per_s_ceiling']:,.0f}",
-            f"{row['full_over_ceiling']:.2f}",
-            f"{row['gpu_utilisation_percent']:.0f}%" if "gpu_utilisation_percent" in row else "–",
-            f"{row['peak_memory_mb'].get('cuda', 0) / 1e3:.1f} GB",
-        ]
-        for row in content["rows"]
-    ]
-    return f"{_pipe(head, rows)}\n{machine(content)}.\n"
-
-
-def against_time(run: Run) -> str:
-    """Validation PCKh by seconds of training, from a run's metrics.csv."""
-    metrics, spent, rows = run.metrics, 0.0, []
-    for place, epoch in enumerate(metrics["epoch"]):
-        spent += metrics["seconds"][place]
-        rows.append([f"{epoch:.0f}", f"{spent:.0f}", f"{metrics['val_pckh'][place]:.1f}"])
-    return _pipe(["epoch", "seconds", "PCKh@0.5"], rows)
-
-
-def _short(value: float) -> str:
-    """Three digits, and no exponent."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-DATA = {  # key of the JSON -> what a reader calls it
-    "decode_ms_per_person": "decoding the JPEGs, ms a person",
-    "crop_build_over_decode": "building the crop store, decoding included, one worker: times the decoding",
-    "people_per_photograph": "people a photograph",
-    "720p_crop_build_over_decode": "the same, photographs of 1280 x 720, all cores",
-    "1080p_crop_build_over_decode": "the same, photographs of 1920 x 1080, all cores",
-    "720p_people_per_photograph": "people a photograph there, as in MPII",
-    "batch_standard_ms_per_person": "a batch with the standard augmentation, ms a person",
-    "batch_standard_one_thread_ms_per_person": "the same on one thread",
-    "images_per_s_model_only": "training, the network alone on a batch that is there (the ceiling), images/s",
-    "images_per_s_full": "the whole loop, images/s",
-    "full_over_ceiling": "the whole loop, share of the ceiling",
-    "images_per_s_plain": "plain loop (per-image OpenCV samples, fp32, contiguous, `loss.item()` a step), images/s",
-    "full_over_plain": "the whole loop, times as fast as the plain one",
-    "compiled_over_model_only": "the network alone under `torch.compile`, times as fast",
-    "evaluation_people": "evaluation with flip test, people",
-    "evaluation_images_per_s": "images/s",
-    "evaluation_over_model_only": "share of the two forward passes alone",
-    "peak_rss_mb": "peak memory of the process, MB",
-}
-
-
-def bench(*names: str) -> str:
-    """One column a recorded `make bench`: docs/benchmarks/<name>.json."""
-    contents = [read_json(RECORDED / f"{name}.json") for name in names]
-    settings = [content["setting"] for content in contents]
-    titles = [f"{s['protocol']}: {s['arch']}, {s['input']} px, batch {s['batch']}" for s in settings]
-    losses = sorted({key for content in contents for key in content if key.startswith("loss_")})
-    keys = DATA | {key: f"spatial loss `{key[5:-3]}` and its gradient, ms" for key in losses}
-    rows = [
-        [title, *(_short(content[key]) if key in content else "–" for content in contents)]
-        for key, title in keys.items()
-        if any(key in content for content in contents)
-    ]
-    return f"{_pipe(['', *titles], rows)}\n{machine(contents[0])}; {settings[0]['people']} rendered people.\n"
-
-
-def losses(name: str) -> str:
-    """What each spatial loss costs a step: docs/benchmarks/<name>.json."""
-    content = read_json(RECORDED / f"{name}.json")
-    cost = {key[5:-3]: value for key, value in content.items() if key.startswith("loss_")}
-    step = content["step_full_ms"]
-    rows = [
-        [f"`{loss}`", f"{ms:.1f}", f"{ms / step:.1%}"] for loss, ms in sorted(cost.items(), key=lambda item: item[1])
-    ]
-    return f"{_pipe(['', 'ms', 'of the step of the demo'], rows)}\n{machine(content)}.\n"
-
-
-# ---- The numbers in README and docs, from the committed reference results: `python -m paper_figures.docs`.
-#
-# A page holds `<!-- made: NAME -->` and `<!-- /made -->`; the function of that name in `SECTIONS` writes what stands
-# between. A test fails while a page says other than the files.
-
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/regularizers.md", "docs/benchmarks.md")
-_SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
+# ---- reference results
 
 MEASURES: tuple[tuple[str, str, Column], ...] = (  # file, key, column
     ("evaluation", "pckh.0.5.mean", Column("pckh", "PCKh@0.5", 1)),
@@ -137,11 +49,11 @@ MEASURES: tuple[tuple[str, str, Column], ...] = (  # file, key, column
     ("analysis", "topo_lr_mult", Column("m", "learning-rate multiplier of the layer", None)),
     ("analysis", "lambda", Column("l", "lambda", None)),
 )
-SHARE = Column("share", "as a share of the control's best I", 2)
+SHARE = Column("share", "as a share of the control's best I", 2)  # follows the normalised I
 
 
 def reference(profile: str) -> list[Run]:
-    """The committed runs of a profile.
+    """Return the reference runs of a profile.
 
     Raises:
         PoseTopoError: there are none.
@@ -153,9 +65,9 @@ def reference(profile: str) -> list[Run]:
 
 
 def results(profile: str) -> str:
-    """Measures downwards, arms across, and what they are of."""
+    """Return a table of measures by arm, and a note on the runs."""
     runs = reference(profile)
-    share = table_losses.share_of_best(runs)
+    share = share_of_best(runs)
     rows = [
         Row(
             arm,
@@ -166,67 +78,173 @@ def results(profile: str) -> str:
     ]
     columns = [c for *_, c in MEASURES]
     place = 1 + next(i for i, c in enumerate(columns) if c.key == "I_n")
-    table = to_markdown(grid(Table((*columns[:place], SHARE, *columns[place:]), tuple(rows), transposed=True)))
+    table = Table((*columns[:place], SHARE, *columns[place:]), tuple(rows), transposed=True)
     people = captions.count(runs, "evaluation", "people")
     expected = captions.fixed(float(runs[0].value("analysis", "moran.expected")), 4)
     note = f"Mean ± standard deviation over seeds; {people} held-out people; E[I] = {expected}."
-    return f"{table}\n{note} {captions.about(runs)}\n"
-
-
-def alone() -> Run:
-    """The reference run that had its GPU for itself."""
-    return next(run for run in reference("synthetic") if (run.arm, run.seed) == ("baseline", 0))
+    return f"{to_markdown(as_text(table))}\n{note} {captions.about(runs)}\n"
 
 
 def sweep() -> str:
-    """The table of the losses, and its caption."""
+    """Return the table of the losses with its caption."""
     runs = reference("sweep")
-    return f"{to_markdown(grid(table_losses.build(runs)))}\n{table_losses.caption(runs)}\n"
+    return f"{to_markdown(as_text(build_losses(runs)))}\n{caption_losses(runs)}\n"
 
 
 def verdicts() -> str:
-    """How the claims that need no new run come out on the reference results."""
+    """Return the verdicts on the claims that the reference results can support by themselves."""
     study = load_study()
     committed = load_reference(study)
-    judged = judge_all(study, Results([], committed, itself=True))
+    judged = judge(study, Results([], committed, judge_reference=True))
     lines = ["| claim | on the reference runs |", "|---|---|"]
     lines += [
-        f"| {one.claim.profile.id}: {one.claim.statement} | **{one.verdict}** |"
-        for one in judged
-        if one.claim.kind == "order" and committed.get(one.claim.profile.id)
+        f"| {result.claim.profile.id}: {result.claim.statement} | **{result.verdict}** |"
+        for result in judged
+        if result.claim.kind == "order" and committed.get(result.claim.profile.id)
     ]
     return "\n".join(lines) + "\n"
 
 
+def time() -> str:
+    """Return validation PCKh by seconds of training, of the reference run that had its GPU to itself."""
+    metrics = next(run for run in reference("synthetic") if (run.arm, run.seed) == ("baseline", 0)).metrics
+    rows, spent = [], 0.0
+    for epoch, seconds, pckh in zip(metrics["epoch"], metrics["seconds"], metrics["val_pckh"], strict=True):
+        spent += seconds
+        rows.append([f"{epoch:.0f}", f"{spent:.0f}", f"{pckh:.1f}"])
+    return _pipe(["epoch", "seconds", "PCKh@0.5"], rows)
+
+
+def figures() -> str:
+    """Return the list of figures and tables with the commands that draw them."""
+    lines = ["| what | command |", "|---|---|"]
+    for name, exhibit in exhibits().items():
+        given = "--group out/group/group.json --out my_figures" if isinstance(exhibit, GroupTable) else "$R"
+        lines.append(f"| {exhibit.about} | `python -m paper_figures {name} {given}` |")
+    return "\n".join(lines) + "\n"
+
+
+# ---- recorded benchmarks
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """Return the content of docs/benchmarks/<name>.json."""
+    return read_json(RECORDED / f"{name}.json")
+
+
+def machine(content: Mapping[str, Any]) -> str:
+    """Return the machine of a benchmark in one line."""
+    known = content["machine"]
+    parts = [known["device"], *(f"{key} {known[key]}" for key in ("driver", "cuda", "torch", "python") if known[key])]
+    commit = [f"commit {known['commit'][:7]}"] if known.get("commit") else []
+    return ", ".join([*parts, f"{known['threads']} CPU threads", known["precision"], *commit])
+
+
+def steps() -> str:
+    """Return training steps by backbone and batch size."""
+    content = recorded("h200-steps")
+    head = ["network", "batch", "images/s", "the network alone", "share of it", "GPU busy", "peak GPU memory"]
+    rows = [
+        [
+            f"{row['arch']}, {row['input']} px",
+            str(row["batch"]),
+            f"{row['images_per_s']:,.0f}",
+            f"{row['images_per_s_ceiling']:,.0f}",
+            f"{row['full_over_ceiling']:.2f}",
+            f"{row['gpu_utilisation_percent']:.0f}%" if "gpu_utilisation_percent" in row else "–",
+            f"{row['peak_memory_mb'].get('cuda', 0) / 1e3:.1f} GB",
+        ]
+        for row in content["rows"]
+    ]
+    return f"{_pipe(head, rows)}\n{machine(content)}.\n"
+
+
+BENCH = {  # key in the JSON file -> title for readers
+    "decode_ms_per_person": "decoding the JPEG files, ms per person",
+    "crop_build_over_decode": "building the crop store (one worker), relative to the decoding that it includes",
+    "people_per_photograph": "people per photograph",
+    "720p_crop_build_over_decode": "the same, photographs of 1280 x 720, all cores",
+    "1080p_crop_build_over_decode": "the same, photographs of 1920 x 1080, all cores",
+    "720p_people_per_photograph": "people per photograph there, as in MPII",
+    "batch_standard_ms_per_person": "a batch with the standard augmentation, ms per person",
+    "batch_standard_one_thread_ms_per_person": "the same on one thread",
+    "images_per_s_model_only": "training, the network alone on a fixed batch (the ceiling), images/s",
+    "images_per_s_full": "the whole training loop, images/s",
+    "full_over_ceiling": "the whole training loop, share of the ceiling",
+    "images_per_s_plain": "plain loop (OpenCV per image, fp32, contiguous, `loss.item()` at every step), images/s",
+    "full_over_plain": "the whole training loop, speed relative to the plain loop",
+    "compiled_over_model_only": "the network alone under `torch.compile`, relative speed",
+    "evaluation_people": "evaluation with flip test, people",
+    "evaluation_images_per_s": "evaluation with flip test, images/s",
+    "evaluation_over_model_only": "evaluation, share of the speed of its two forward passes",
+    "peak_rss_mb": "peak memory of the process, MB",
+}
+
+
+def bench() -> str:
+    """Return one column per recorded `make bench`."""
+    contents = [recorded(name) for name in ("epyc-2-cores-demo", "epyc-2-cores-standard")]
+    settings = [content["setting"] for content in contents]
+    titles = [f"{s['protocol']}: {s['arch']}, {s['input']} px, batch {s['batch']}" for s in settings]
+    losses = sorted({key for content in contents for key in content if key.startswith("loss_")})
+    keys = BENCH | {key: f"spatial loss `{key[5:-3]}` and its gradient, ms" for key in losses}
+    rows = [
+        [title, *(_short(content[key]) if key in content else "–" for content in contents)]
+        for key, title in keys.items()
+        if any(key in content for content in contents)
+    ]
+    return f"{_pipe(['', *titles], rows)}\n{machine(contents[0])}; {settings[0]['people']} rendered people.\n"
+
+
+def _short(value: float) -> str:
+    """Return a number with three digits and without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def losses() -> str:
+    """Return what each spatial loss costs in a training step."""
+    content = recorded("epyc-2-cores-demo")
+    cost = {key[5:-3]: value for key, value in content.items() if key.startswith("loss_")}
+    step = content["step_full_ms"]
+    rows = [
+        [f"`{loss}`", f"{ms:.1f}", f"{ms / step:.1%}"] for loss, ms in sorted(cost.items(), key=lambda item: item[1])
+    ]
+    return f"{_pipe(['', 'ms', 'of the step of the demo'], rows)}\n{machine(content)}.\n"
+
+
+# ---- pages
+
 SECTIONS: dict[str, Callable[[], str]] = {
+    "figures": figures,
     "demo": lambda: results("demo"),
     "synthetic": lambda: results("synthetic"),
     "sweep": sweep,
     "verdicts": verdicts,
-    "steps": lambda: steps("h200-steps"),
-    "time": lambda: against_time(alone()),
-    "losses": lambda: losses("epyc-2-cores-demo"),
-    "bench": lambda: bench("epyc-2-cores-demo", "epyc-2-cores-standard"),
+    "limitations": lambda: load_study().limitations(),
+    "steps": steps,
+    "time": time,
+    "losses": losses,
+    "bench": bench,
 }
 
 
 def filled(text: str) -> str:
-    """A page with all its sections made anew.
+    """Return a page with all its sections written again.
 
     Raises:
-        PoseTopoError: a section nobody knows.
+        PoseTopoError: a section has an unknown name.
     """
 
-    def make(match: re.Match[str]) -> str:
+    def section(match: re.Match[str]) -> str:
         if match[2] not in SECTIONS:
-            raise PoseTopoError(f"no section {match[2]!r}: one of {', '.join(SECTIONS)}")
+            raise PoseTopoError(f"no section {match[2]!r}: give one of {', '.join(SECTIONS)}")
         return f"{match[1]}{SECTIONS[match[2]]()}{match[4]}"
 
-    return _SECTION.sub(make, text)
+    return _SECTION.sub(section, text)
 
 
 def main() -> int:
-    """The command. Returns the exit code."""
+    """Write the sections of all pages. Returns the exit code."""
 
     def action() -> int:
         for page in PAGES:
@@ -237,7 +255,7 @@ def main() -> int:
                 print(f"written: {page}")
         return 0
 
-    return command.guarded("readme", action)
+    return guarded("docs", action)
 
 
 if __name__ == "__main__":

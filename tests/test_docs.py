@@ -1,4 +1,4 @@
-"""Every command that README and docs show is run, unless its block says that it needs `mpii`, `gpu` or `docker`."""
+"""All commands in the README and the docs run, except those of blocks that need `mpii`, `gpu` or `docker`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_figures import docs as readme
+from paper_figures import docs
 from pose_topo import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ ASSIGNMENT = re.compile(r"^\w+=")
 
 
 def blocks(page: str) -> list[tuple[str, str | None, list[str]]]:
-    """(language, what it needs, lines) of every fenced block; a line continued by a backslash is one."""
+    """Return (language, what it needs, lines) of every fenced block. Lines continued by a backslash are joined."""
     text = (ROOT / page).read_text(encoding="utf-8")
     return [
         (language, needs, [line.strip() for line in body.replace("\\\n", " ").splitlines() if line.strip()])
@@ -30,14 +30,14 @@ def blocks(page: str) -> list[tuple[str, str | None, list[str]]]:
 
 
 def commands(page: str) -> list[str]:
-    """The lines to be run, in order: of the blocks that need nothing, and of README's table of figures."""
+    """Return the lines to run: of the blocks that need nothing, and of the list of figures in the README."""
     found = [line for language, needs, lines in blocks(page) if language == "bash" and not needs for line in lines]
-    table = re.findall(r"\| `(python -m paper_figures\.\S+ [^`]*)` \|", (ROOT / page).read_text(encoding="utf-8"))
+    table = re.findall(r"\| `(python -m paper_figures [^`]*)` \|", (ROOT / page).read_text(encoding="utf-8"))
     return [*found, *table]
 
 
 def words(line: str, before: list[str]) -> list[str]:
-    """A line as the shell reads it: without its comment, with variables and wildcards."""
+    """Return the words of a line as the shell reads it, with variables and wildcards, without the comment."""
     script = "\n".join([*before, f"set -- {line}", "printf '%s\\0' \"$@\""])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     return done.stdout.split("\0")[:-1]
@@ -47,19 +47,20 @@ def run(command: list[str]) -> None:
     program, *rest = command
     if program.endswith("pose-topo"):
         assert not cli.app(rest, standalone_mode=False)
-    elif program.endswith("python") and rest[0] == "-m" and rest[1].startswith("paper_figures."):
-        assert importlib.import_module(rest[1]).main(rest[2:]) == 0
+    elif program.endswith("python") and rest[0] == "-m" and rest[1].startswith("paper_figures"):
+        name = "paper_figures.__main__" if rest[1] == "paper_figures" else rest[1]
+        assert importlib.import_module(name).main(rest[2:]) == 0
     elif program.endswith("python") and rest[:2] == ["-m", "pytest"]:
-        pass  # this
+        pass  # these are the tests
     elif program == "make":
         subprocess.run(["make", "-n", "-C", str(ROOT), *rest], check=True, capture_output=True)
     else:
-        raise AssertionError(f"{command}: nobody knows how to run this here")
+        raise AssertionError(f"{command}: this test cannot run it")
 
 
 @pytest.fixture(scope="module")
 def world(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the pages assume it: data, a trained run (a very small one), results, photographs."""
+    """A folder as the pages assume it: data, a very short training, results and photographs."""
     root = tmp_path_factory.mktemp("world")
     (root / "data").mkdir()
     (root / "data" / "synthetic-2400").symlink_to(small_data)
@@ -90,14 +91,14 @@ def test_every_command_runs(page: str, world: Path, monkeypatch: pytest.MonkeyPa
             run(command)
 
 
-def test_what_a_block_needs_is_one_of_few_things() -> None:
+def test_blocks_need_known_things_only() -> None:
     assert {needs for page in PAGES for _, needs, _ in blocks(page)} - {""} <= NEEDS
 
 
-def test_commands_that_need_mpii_stop_for_want_of_it_alone(
+def test_commands_that_need_mpii_fail_only_because_it_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """So their options are right: a bad one would be refused first, with 2."""
+    """A wrong option would be an error before that, with exit code 2."""
     monkeypatch.chdir(tmp_path)
     lines = [line for language, needs, body in blocks("README.md") if needs == "mpii" for line in body]
     given = [words(line, []) for line in lines if "pose-topo " in line]
@@ -110,23 +111,13 @@ def test_commands_that_need_mpii_stop_for_want_of_it_alone(
         assert left.value.code == 0 if rest[0] == "download" else (left.value.code == 1 and "mpii not found" in said)
 
 
-@pytest.mark.parametrize("page", readme.PAGES)
-def test_the_numbers_of_a_page_are_those_of_the_files(page: str) -> None:
+@pytest.mark.parametrize("page", docs.PAGES)
+def test_the_generated_sections_are_up_to_date(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert readme.filled(text) == text, "python -m paper_figures.docs"
+    assert docs.filled(text) == text, "python -m paper_figures.docs"
 
 
-def test_every_figure_and_table_stands_in_the_readme() -> None:
-    from paper_figures import FIGURES, GROUP_TABLES, TABLES
-    from paper_figures.__main__ import module
-
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [
-        name for name in (*FIGURES, *TABLES, *GROUP_TABLES) if f"`{module(name).replace('.', '/')}.py`" not in text
-    ] == []
-
-
-def test_links_between_the_pages_lead_somewhere() -> None:
+def test_links_between_the_pages_exist() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text(encoding="utf-8")):
             assert ((ROOT / page).parent / target).exists(), f"{page}: {target}"

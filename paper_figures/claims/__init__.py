@@ -1,1 +1,1 @@
-"""The claims and how they are judged."""
+"""The claims of the artifact, and how they are judged."""

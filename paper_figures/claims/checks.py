@@ -1,6 +1,8 @@
-"""Numbers of the result files worked out again from the arrays that lie beside them, by other means than the stages'.
+"""The three kinds of checks that a claim is made of: each compares a statistic of runs with a required range.
 
-Whoever edits a number, or measures with another version than drew the maps, is found without any training.
+order     one number is above another by a margin (paired by seed), or not farther from it than that
+interval  the mean of new seeds lies where the reference seeds predict it
+equal     a number that needs no training is the same again, here and in the reference results
 """
 
 from __future__ import annotations
@@ -16,49 +18,15 @@ from scipy.stats import t as student
 
 from paper_figures.lib.results import Run
 
-
-def mean_moran(run: Run) -> float | None:
-    """Mean Moran's I of the joints' strength maps: queen neighbours, binary, bounded grid.
-
-    I = (C / S0) * sum_ij w_ij z_i z_j / sum_i z_i^2 (Moran 1950), here by shifting the map onto its neighbours.
-    """
-    if not run.has("maps"):
-        return None
-    maps = run.maps["strength"]  # (K, h, w)
-    z = maps - maps.mean((1, 2), keepdims=True)
-    height, width = z.shape[1:]
-    products, pairs = np.zeros(len(z)), 0
-    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):  # each pair of neighbours once
-        here = z[:, : height - down, max(0, -right) : width - max(0, right)]
-        there = z[:, down:, max(0, right) : width + min(0, right)]
-        products += (here * there).sum((1, 2))
-        pairs += here[0].size
-    squares = (z**2).sum((1, 2))
-    varies = squares > 0  # a map without variance has no I
-    return float((height * width / pairs * products[varies] / squares[varies]).mean()) if varies.any() else None
-
-
-def curve_area(run: Run) -> float | None:
-    """AUC as the mean of the PCKh curve's neighbouring points, %."""
-    curve = run.value("evaluation", "curve")
-    score, at = np.array(curve["mean"]), np.array(curve["thresholds"])
-    return float(((score[1:] + score[:-1]) / 2 * np.diff(at)).sum() / (at[-1] - at[0]))
-
-
-RECOMPUTED: dict[str, Callable[[Run], float | None]] = {"mean_moran": mean_moran, "curve_area": curve_area}
-
-
-# ---- What a check measures, the range it must lie in, and what was found.
-
 Verdict = Literal["supported", "contradicted", "not run"]
-Runs = Mapping[str, Run]  # by a name that tells them apart
-Values = dict[str, float]  # by seed, or by run
+Runs = Mapping[str, Run]  # by unique names
+Values = dict[str, float]  # by seed, or by the name of the run
 EVERY_ARM = "*"
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number in a result file of every run of an arm."""
+    """A number that a result file of each run of an arm holds."""
 
     arm: str
     file: str
@@ -66,7 +34,7 @@ class Quantity:
     title: str
 
     def of(self, runs: Runs) -> Values:
-        """The quantity by seed (of every arm: by run), of the runs that have it."""
+        """Return the quantity of the runs that have it: by seed, or by run where the quantity is of every arm."""
         mine = {name: run for name, run in runs.items() if self.arm in (run.arm, EVERY_ARM) and self.file in run.json}
         return {
             name if self.arm == EVERY_ARM else str(run.seed): value
@@ -80,7 +48,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Range:
-    """Where a statistic must lie; a `strict` bound itself is outside."""
+    """The range in which a statistic must lie. With `strict`, the bounds are not part of it."""
 
     low: float | None = None
     high: float | None = None
@@ -98,68 +66,81 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A check's outcome: the statistic by seed here and in the reference, and the range that was wanted."""
+class CheckResult:
+    """The result of a check: the statistic by seed, here and in the reference, and the required range."""
 
     verdict: Verdict
     statistic: str
-    wanted: Range | None  # None: without a reference there is none
+    wanted: Range | None  # None where there are too few reference runs to predict one
     here: Values
     reference: Values
     reason: str = ""
 
 
-# ---- What a claim compares: a statistic of every run and the range its values must lie in. Three kinds of it.
-#
-# order     A above B by a margin (paired by seed), or no farther from it; B may be a fixed number
-# interval  the mean of new seeds lies where the reference seeds predict it
-# equal     deterministic post-processing gives the same number again, here and on the reference
-
-FEWEST_SEEDS = 3  # of the reference: with two, t has one degree of freedom and the interval holds nearly everything
-
-
 class Check(Protocol):
-    """One comparison. A new kind is one more such class, and its line in `KINDS`."""
+    """One comparison. A new kind is one more such class, with its entry in `KINDS`."""
 
     def quantities(self) -> tuple[Quantity, ...]:
-        """What must be measured."""
+        """Return the quantities that the check compares."""
         ...
 
-    def judge(self, here: Runs, reference: Runs) -> Finding:
-        """Judge the runs `here`; `reference` holds the committed runs of the same profile."""
+    def judge(self, here: Runs, reference: Runs) -> CheckResult:
+        """Judge the runs `here`. `reference` holds the reference runs of the same profile."""
         ...
+
+
+def _all_or_mean(wanted: Range, values: Values, every: bool) -> bool:
+    return all(map(wanted.holds, values.values())) if every else wanted.holds(fmean(values.values()))
+
+
+def _missing(quantities: Sequence[Quantity], runs: Runs) -> str:
+    """Return why there is nothing to compare."""
+    if not runs:
+        return "no such run here"
+    if arms := dict.fromkeys(q.arm for q in quantities if all(q.arm not in (r.arm, EVERY_ARM) for r in runs.values())):
+        return f"no run of {' and '.join(arms)} here"
+    if missing := dict.fromkeys(str(quantity) for quantity in quantities if not quantity.of(runs)):
+        return f"no {' and no '.join(missing)}"
+    return "no seed has both"
+
+
+def _with(result: CheckResult, verdict: Verdict, reason: str) -> CheckResult:
+    return replace(result, verdict=verdict, reason=reason)
+
+
+# ---- order
 
 
 @dataclass(frozen=True)
 class Order:
-    """`greater` above `than`, by a margin, or with `within` no farther from it than that, either way.
+    """`greater` is above `than` by at least `by`, or, with `within`, differs from it by at most that.
 
-    Over seeds means decide; with `every_seed` each seed must hold.
+    The mean over seeds decides, or with `every_seed` each seed.
     """
 
     greater: Quantity | float
     than: Quantity | float
-    by: float | None = None  # None: above at all
+    by: float | None = None  # None: by any amount
     within: float | None = None
     every_seed: bool = False
 
     def __post_init__(self) -> None:
         if not self.quantities() or (self.by is not None and self.within is not None):
-            raise TypeError("an order needs a quantity on one side at least, and by or within or neither")
+            raise TypeError("an order needs a quantity on at least one side, and not both of by and within")
 
     def quantities(self) -> tuple[Quantity, ...]:
         return tuple(side for side in (self.greater, self.than) if isinstance(side, Quantity))
 
-    def judge(self, here: Runs, reference: Runs) -> Finding:
+    def judge(self, here: Runs, reference: Runs) -> CheckResult:
         mine, theirs = self._statistic(here), self._statistic(reference)
-        said = Finding("not run", self._title(), self._wanted(), mine, theirs)
+        said = CheckResult("not run", self._title(), self._wanted(), mine, theirs)
         if not mine:
             return _with(said, "not run", _missing(self.quantities(), here))
         good = _all_or_mean(self._wanted(), mine, self.every_seed)
         return _with(said, "supported" if good else "contradicted", "each seed must hold" if self.every_seed else "")
 
     def _statistic(self, runs: Runs) -> Values:
-        """The quantity, or the difference of both in the seeds that both have."""
+        """Return the quantity, or the difference of the two in the seeds that both have."""
         columns = [quantity.of(runs) for quantity in self.quantities()]
         if len(columns) == 1:
             return columns[0]
@@ -189,18 +170,23 @@ class Order:
         return f"{first} − {second}"
 
 
+# ---- interval
+
+FEWEST_SEEDS = 3  # of the reference: with two, t has one degree of freedom, and the interval holds almost everything
+
+
 @dataclass(frozen=True)
 class Interval:
-    """The mean of m new seeds lies in the prediction interval of n reference seeds:
+    """The mean of m new seeds lies in the prediction interval of n reference seeds.
 
         mean ± t(n - 1) * s * sqrt(1 / m + 1 / n)
 
-    with s their standard deviation. A fixed ±0.5 points would reject 7% of honest reruns and pass a true loss of 0.5
-    every other time; this interval holds `level` % of honest reruns whatever their spread is.
+    with s their standard deviation. The interval holds `level` % of correct reruns, whatever their spread is. A fixed
+    interval of ±0.5 points would reject 7% of correct reruns, and accept a true loss of 0.5 points half of the time.
 
-    With `pool` the seeds of all its quantities tell s together, about each one's own mean, and t has as many degrees of
-    freedom as they have in sum: from three seeds alone the interval would hold nearly everything. It takes the spread
-    to be the same for all of them.
+    With `pool`, s is estimated from the seeds of all quantities in the pool, each about its own mean, and t has the sum
+    of their degrees of freedom. This assumes the same spread for all of them. It is meant for quantities with three
+    seeds each, from which alone the interval would hold almost everything.
     """
 
     quantity: Quantity
@@ -210,11 +196,11 @@ class Interval:
     def quantities(self) -> tuple[Quantity, ...]:
         return (self.quantity,)
 
-    def judge(self, here: Runs, reference: Runs) -> Finding:
+    def judge(self, here: Runs, reference: Runs) -> CheckResult:
         seeds = self.quantity.of(reference)
         committed = {run.folder.resolve() for run in reference.values()}
         mine = self.quantity.of({name: run for name, run in here.items() if run.folder.resolve() not in committed})
-        said = Finding("not run", str(self.quantity), None, mine, seeds)
+        said = CheckResult("not run", str(self.quantity), None, mine, seeds)
         if len(seeds) < FEWEST_SEEDS:
             return _with(said, "not run", f"the reference has {len(seeds)} of at least {FEWEST_SEEDS} seeds")
         if not mine:
@@ -224,19 +210,74 @@ class Interval:
         groups = [list(quantity.of(reference).values()) for quantity in self.pool] or [list(seeds.values())]
         wanted = prediction_interval(list(seeds.values()), len(mine), self.level, *pooled_spread(groups))
         good = _all_or_mean(wanted, mine, every=False)
-        finding = Finding("supported" if good else "contradicted", said.statistic, wanted, mine, seeds)
+        finding = CheckResult("supported" if good else "contradicted", said.statistic, wanted, mine, seeds)
         if all(seeds.get(seed) == value for seed, value in mine.items()):
-            return _with(finding, finding.verdict, f"repeats the reference's seed {', '.join(mine)} to the last digit")
+            return _with(finding, finding.verdict, f"repeats seed {', '.join(mine)} of the reference to the last digit")
         return _with(
             finding,
             finding.verdict,
-            f"{self.level:.4g}% of honest reruns with {len(mine)} seed{'s' * (len(mine) > 1)} lie there",
+            f"{self.level:.4g}% of correct reruns with {len(mine)} seed{'s' * (len(mine) > 1)} lie in this range",
         )
+
+
+def prediction_interval(reference: Sequence[float], new: int, level: float, spread: float, freedom: int) -> Range:
+    """Return where the mean of `new` seeds lies in `level` % of the cases, given the `reference` seeds (Student's t).
+
+    `spread` is their standard deviation, estimated with `freedom` degrees of freedom.
+    """
+    quantile = float(student.ppf(0.5 + level / 200, freedom))
+    half = quantile * spread * math.sqrt(1 / new + 1 / len(reference))
+    return Range(fmean(reference) - half, fmean(reference) + half)
+
+
+def pooled_spread(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """Return the standard deviation of the values about the means of their groups, and its degrees of freedom."""
+    freedom = sum(len(group) - 1 for group in groups if group)
+    squares = sum((value - fmean(group)) ** 2 for group in groups if group for value in group)
+    return math.sqrt(squares / freedom), freedom
+
+
+# ---- equal
+
+
+def mean_moran(run: Run) -> float | None:
+    """Return Moran's I averaged over the |head weight| maps of the joints: queen neighbours, binary, bounded grid.
+
+    I = (C / S0) * sum_ij w_ij z_i z_j / sum_i z_i^2 (Moran 1950). Maps are shifted onto their neighbours here, while
+    pose_topo multiplies with a matrix of neighbour weights. None where the run has no maps, or no map varies.
+    """
+    if not run.has("maps"):
+        return None
+    maps = run.maps["strength"]  # (K, h, w)
+    z = maps - maps.mean((1, 2), keepdims=True)
+    height, width = z.shape[1:]
+    products, pairs = np.zeros(len(z)), 0
+    for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):  # so that each pair of neighbours counts once
+        here = z[:, : height - down, max(0, -right) : width - max(0, right)]
+        there = z[:, down:, max(0, right) : width + min(0, right)]
+        products += (here * there).sum((1, 2))
+        pairs += here[0].size
+    squares = (z**2).sum((1, 2))
+    varies = squares > 0  # a map without variance has no I
+    return float((height * width / pairs * products[varies] / squares[varies]).mean()) if varies.any() else None
+
+
+def curve_area(run: Run) -> float | None:
+    """Return the AUC (%) by the trapezoidal rule over the PCKh curve."""
+    curve = run.value("evaluation", "curve")
+    score, at = np.array(curve["mean"]), np.array(curve["thresholds"])
+    return float(((score[1:] + score[:-1]) / 2 * np.diff(at)).sum() / (at[-1] - at[0]))
+
+
+RECOMPUTED: dict[str, Callable[[Run], float | None]] = {"mean_moran": mean_moran, "curve_area": curve_area}
 
 
 @dataclass(frozen=True)
 class Equal:
-    """A number that needs no training is `value`, or what is worked out again from the arrays beside it."""
+    """A number equals `value`, or what `recomputed` computes from the arrays beside it; neither needs training.
+
+    Recomputing detects an edited number, and a number that was measured with another version than the arrays.
+    """
 
     quantity: Quantity
     within: float
@@ -252,12 +293,12 @@ class Equal:
     def quantities(self) -> tuple[Quantity, ...]:
         return (self.quantity,)
 
-    def judge(self, here: Runs, reference: Runs) -> Finding:
+    def judge(self, here: Runs, reference: Runs) -> CheckResult:
         mine, theirs = self._statistic(here), self._statistic(reference)
         centre = self.value or 0.0
         wanted = Range(centre - self.within, centre + self.within)
-        title = f"{self.quantity}, recomputed − said" if self.recomputed else str(self.quantity)
-        said = Finding("not run", title, wanted, mine, theirs)
+        title = f"{self.quantity}, recomputed − stated" if self.recomputed else str(self.quantity)
+        said = CheckResult("not run", title, wanted, mine, theirs)
         if not (mine or theirs):
             return _with(said, "not run", _missing(self.quantities(), here))
         good = all(wanted.holds(value) for value in (*mine.values(), *theirs.values()))
@@ -266,7 +307,7 @@ class Equal:
         return _with(said, "supported" if good else "contradicted", "every run must hold" if self.recomputed else "")
 
     def _bare(self, runs: Runs) -> list[str]:
-        """The runs that have the number, but not what it is worked out of."""
+        """Return the runs that have the number, but not the arrays that it is computed from."""
         if self.recomputed is None:
             return []
         return [name for name in self.quantity.of(runs) if RECOMPUTED[self.recomputed](runs[name]) is None]
@@ -275,48 +316,8 @@ class Equal:
         found = self.quantity.of(runs)
         if self.recomputed is None:
             return found
-        name, again = self.recomputed, {}
-        for run_name, value in found.items():
-            worked_out = RECOMPUTED[name](runs[run_name])
-            if worked_out is not None:
-                again[run_name] = worked_out - value
-        return again
+        again = {name: RECOMPUTED[self.recomputed](runs[name]) for name in found}
+        return {name: value - found[name] for name, value in again.items() if value is not None}
 
 
 KINDS: dict[str, type] = {"order": Order, "interval": Interval, "equal": Equal}
-
-
-def prediction_interval(reference: Sequence[float], new: int, level: float, spread: float, freedom: int) -> Range:
-    """Where the mean of `new` seeds lies in `level` % of the cases, after `reference` seeds (Student's t).
-
-    `spread` is their standard deviation, known with `freedom` degrees of freedom.
-    """
-    quantile = float(student.ppf(0.5 + level / 200, freedom))
-    half = quantile * spread * math.sqrt(1 / new + 1 / len(reference))
-    return Range(fmean(reference) - half, fmean(reference) + half)
-
-
-def pooled_spread(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """The standard deviation of values about the means of their groups, and its degrees of freedom."""
-    freedom = sum(len(group) - 1 for group in groups if group)
-    squares = sum((value - fmean(group)) ** 2 for group in groups if group for value in group)
-    return math.sqrt(squares / freedom), freedom
-
-
-def _all_or_mean(wanted: Range, values: Values, every: bool) -> bool:
-    return all(map(wanted.holds, values.values())) if every else wanted.holds(fmean(values.values()))
-
-
-def _missing(quantities: Sequence[Quantity], runs: Runs) -> str:
-    """Why there is nothing to compare."""
-    if not runs:
-        return "no such run here"
-    if arms := dict.fromkeys(q.arm for q in quantities if all(q.arm not in (r.arm, EVERY_ARM) for r in runs.values())):
-        return f"no run of {' and '.join(arms)} here"
-    if missing := dict.fromkeys(str(quantity) for quantity in quantities if not quantity.of(runs)):
-        return f"no {' and no '.join(missing)}"
-    return "no seed has both"
-
-
-def _with(finding: Finding, verdict: Verdict, reason: str) -> Finding:
-    return replace(finding, verdict=verdict, reason=reason)

@@ -1,27 +1,28 @@
-"""Claims, and the profiles they are about, as typed values; claims.toml says what the fields mean."""
+"""The content of claims.toml as typed values: claims, the profiles they are about, and what is not claimed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from paper_figures.claims.checks import KINDS, Check, Quantity
-from paper_figures.claims.limits import Limits, parse_limits
+from paper_figures.claims.checks import KINDS, Check, Interval, Quantity
 from paper_figures.lib.results import Run
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import read_toml
+from pose_topo.core.files import read_json, read_toml
 from pose_topo.scoring.published import same_people
 
 CLAIMS = Path(__file__).with_name("claims.toml")
-BROKEN = (ValueError, TypeError, KeyError, AttributeError)  # what a wrong entry raises
-SIDES = ("greater", "than", "quantity")
+REFERENCE = Path(__file__).parent.parent / "reference"
+WRONG_ENTRY = (ValueError, TypeError, KeyError, AttributeError)  # what a wrong entry of the file raises
+SIDES = ("greater", "than", "quantity")  # fields of a check that may be a quantity
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Which runs claims are about. What is None is not asked: the profile `every` takes all runs."""
+    """Which runs claims are about. A field that is None allows any value: the profile `every` takes all runs."""
 
     id: str
     about: str
@@ -30,24 +31,21 @@ class Profile:
     protocol: str | None = None
     arch: str | None = None
     disk: str | None = None  # measured; no result file holds it
-    published_people: bool = False  # MPII's own, of the published split
+    published_people: bool = False  # the people of MPII's published validation split
 
     def holds(self, run: Run) -> bool:
-        """Whether a run is one of this profile, with nothing set otherwise than its arm says."""
+        """Return whether a run belongs to this profile, with all other settings as its arm says."""
         wanted = ((self.data, run.data), (self.protocol, run.protocol), (self.arch, run.arch))
-        if self.published_people and not _of_published_people(run):
-            return False
-        return run.as_protocol and all(asked in (None, found) for asked, found in wanted)
-
-
-def _of_published_people(run: Run) -> bool:
-    evaluation = run.json.get("evaluation", {})
-    return not evaluation.get("rendered", True) and same_people(evaluation.get("settings"))
+        if self.published_people:
+            evaluation = run.json.get("evaluation", {})
+            if evaluation.get("rendered", True) or not same_people(evaluation.get("settings")):
+                return False
+        return run.as_protocol and all(value in (None, found) for value, found in wanted)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is claimed of a profile, and the checks, all of one kind, that must all hold."""
+    """A statement about a profile, and the checks, all of one kind, which must all hold."""
 
     id: str
     statement: str
@@ -57,63 +55,102 @@ class Claim:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The arms it compares."""
+        """The arms that the claim compares."""
         return tuple(dict.fromkeys(q.arm for check in self.checks for q in check.quantities()))
 
 
 @dataclass(frozen=True)
+class NeverRun:
+    """Something that was never run, and how committed reference results would show that it was."""
+
+    what: str
+    profile: str | None = None  # results of this profile
+    provenance: Mapping[str, str] = field(default_factory=dict)  # a session whose fields match these patterns
+
+    def contradicted(self, reference: Path, sessions: Sequence[Mapping[str, Any]]) -> bool:
+        """Return whether the reference results or their sessions show that it was run."""
+        if self.profile and any((reference / self.profile).glob("*/evaluation.json")):
+            return True
+        return bool(self.provenance) and any(
+            all(fnmatch.fnmatchcase(str(session.get(key)), like) for key, like in self.provenance.items())
+            for session in sessions
+        )
+
+
+@dataclass(frozen=True)
 class Study:
-    """A whole claims file."""
+    """The content of a claims file."""
 
     profiles: dict[str, Profile]
     claims: tuple[Claim, ...]
-    level: float  # %, of interval claims
-    limits: Limits = field(default_factory=Limits)
+    level: float  # of interval claims, %
+    not_supported: tuple[str, ...] = ()
+    never_run: tuple[NeverRun, ...] = ()
+
+    def limitations(self) -> str:
+        """Return what is not supported and what was never run, as Markdown."""
+        lines = ["This artifact does not support, whatever its numbers are:", ""]
+        lines += [f"- {what}" for what in self.not_supported]
+        lines += ["", "The project has never run:", ""]
+        lines += [f"- {entry.what}" for entry in self.never_run]
+        return "\n".join(lines) + "\n"
+
+    def outdated(self, reference: Path = REFERENCE) -> list[str]:
+        """Return the entries of `never_run` that the committed reference results contradict.
+
+        Raises:
+            PoseTopoError: a committed provenance.json is not readable.
+        """
+        files = sorted(reference.glob("*/*/provenance.json"))
+        sessions = [session for path in files for session in read_json(path)["sessions"]]
+        return [entry.what for entry in self.never_run if entry.contradicted(reference, sessions)]
 
 
 def load_study(path: Path = CLAIMS) -> Study:
     """Read a claims file.
 
     Raises:
-        PoseTopoError: it is missing, not TOML, or holds a field or kind that does not exist.
+        PoseTopoError: the file is missing, is not TOML, or holds a field or kind that does not exist.
     """
     content = read_toml(path)
     try:
-        profiles = {name: _plain(Profile, {"id": name, **entry}) for name, entry in content["profile"].items()}
-        known = {"titles": content["title"], "level": float(content["level"]), "profiles": profiles}
-        claims = tuple(claim for entry in content["claim"] for claim in _claims(entry, **known))
-        order = list(profiles)
-        claims = tuple(sorted(claims, key=lambda claim: order.index(claim.profile.id)))
-        limits = parse_limits(content, profiles)
-    except BROKEN as error:
+        profiles = {name: _from_entry(Profile, {"id": name, **entry}) for name, entry in content["profile"].items()}
+        level = float(content["level"])
+        claims = [claim for entry in content["claim"] for claim in _claims(entry, content["title"], level, profiles)]
+        never_run = tuple(NeverRun(**entry) for entry in content.get("never_run", ()))
+        if unknown := {entry.profile for entry in never_run} - {None, *profiles}:
+            raise ValueError(f"never_run: no profile {', '.join(sorted(map(str, unknown)))}")
+        not_supported = tuple(entry["what"] for entry in content.get("not_supported", ()))
+    except WRONG_ENTRY as error:
         raise PoseTopoError(f"{path}: not a claims file ({type(error).__name__}: {error})") from None
     if len({(claim.id, claim.profile.id) for claim in claims}) < len(claims):
-        raise PoseTopoError(f"{path}: two claims of a profile have the same id")
-    return Study(profiles, claims, known["level"], limits)
+        raise PoseTopoError(f"{path}: two claims of one profile have the same id")
+    order = list(profiles)
+    claims = tuple(sorted(claims, key=lambda claim: order.index(claim.profile.id)))
+    return Study(profiles, claims, level, not_supported, never_run)
 
 
 def _claims(
     entry: dict[str, Any], titles: Mapping[str, str], level: float, profiles: dict[str, Profile]
 ) -> list[Claim]:
-    """The claim, of each of its profiles."""
+    """Return the claim for each of its profiles."""
     if unknown := set(entry) - {"id", "statement", "kind", "profiles", "check", "pooled"}:
         raise ValueError(f"claim {entry['id']}: unknown {', '.join(sorted(unknown))}")
     if not entry["check"] or not entry["profiles"]:
         raise ValueError(f"claim {entry['id']}: no check or no profile")
-    # a claim of several intervals holds `level` % of honest reruns as a whole (Bonferroni)
+    # all intervals of a claim together hold `level` % of correct reruns (Bonferroni)
     each = 100 - (100 - level) / len(entry["check"])
-    checks = tuple(_check(entry["kind"], dict(check), titles, each) for check in entry["check"])
+    checks = [_check(entry["kind"], dict(check), titles, each) for check in entry["check"]]
     if entry.get("pooled"):
-        pool = tuple(check.quantity for check in checks)  # type: ignore[attr-defined]
-        checks = tuple(replace(check, pool=pool) for check in checks)  # type: ignore[type-var]
-    made = [Claim(entry["id"], entry["statement"], entry["kind"], profiles[name], checks) for name in entry["profiles"]]
-    return [_known_arms(claim) for claim in made]
-
-
-def _known_arms(claim: Claim) -> Claim:
-    if not all(arm for arm in claim.arms):
-        raise ValueError(f"claim {claim.id}: a quantity without an arm")
-    return claim
+        intervals = [check for check in checks if isinstance(check, Interval)]
+        pool = tuple(check.quantity for check in intervals)
+        checks = [replace(check, pool=pool) for check in intervals]
+    if not all(q.arm for check in checks for q in check.quantities()):
+        raise ValueError(f"claim {entry['id']}: a quantity without an arm")
+    return [
+        Claim(entry["id"], entry["statement"], entry["kind"], profiles[name], tuple(checks))
+        for name in entry["profiles"]
+    ]
 
 
 def _check(kind: str, entry: dict[str, Any], titles: Mapping[str, str], level: float) -> Check:
@@ -124,11 +161,11 @@ def _check(kind: str, entry: dict[str, Any], titles: Mapping[str, str], level: f
             entry[side] = Quantity(**entry[side], title=titles[entry[side]["key"]])
     if kind == "interval":
         entry["level"] = level
-    return _plain(KINDS[kind], entry)
+    return _from_entry(KINDS[kind], entry)
 
 
-def _plain(kind: type, entry: dict[str, Any]) -> Any:
-    """A dataclass from a table of its fields."""
+def _from_entry(kind: type, entry: dict[str, Any]) -> Any:
+    """Return a dataclass made from a TOML table of its fields."""
     if unknown := set(entry) - {f.name for f in fields(kind)}:
         raise ValueError(f"unknown {', '.join(sorted(unknown))}")
     return kind(**entry)

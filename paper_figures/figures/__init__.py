@@ -1,1 +1,1 @@
-"""One script per figure."""
+"""The figures of the paper: each script defines some `PaperFigure`."""

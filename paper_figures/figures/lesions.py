@@ -1,4 +1,4 @@
-"""Lesions: what silencing discs of the grid costs the joint that lives there, and the others (analysis.json)."""
+"""Lesions: what silencing a disc of the grid costs the joint that owns the disc, and the others (analysis.json)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from paper_figures.lib import captions, command, style
+from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
+from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.style import letter
+from paper_figures.lib.style import BAND, letter
 from pose_topo.core.errors import PoseTopoError
 
-NAME = "lesions"
 NULL = {"color": "0.35", "linewidth": 0.9}
-BAND = {"color": "0.82", "linewidth": 0}
-SPREAD = 2  # standard deviations of the permuted grids, either side
-DAMAGE = {"own": ("o", (0, (4, 1.2))), "other": ("s", (0, (1, 1)))}  # marker, and dashes of its null
+DEVIATIONS = 2  # half the width of the band, in standard deviations of the permuted grids
+DAMAGE = {"own": ("o", (0, (4, 1.2))), "other": ("s", (0, (1, 1)))}  # marker, and dashes of the permuted grids
 
 
 def draw(runs: list[Run]) -> Figure:
-    """A column an arm: damage to the own joint and to the others above, specificity below."""
+    """Draw one column per arm: damage to the own joint and to the others above, specificity below."""
     arms = by_arm(runs)
     figure = style.new_figure(style.panels_width(len(arms)), 3.9)
     axes = figure.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)
@@ -38,7 +37,7 @@ def draw(runs: list[Run]) -> Figure:
     axes[0, 0].set_ylim(bottom=min(0.0, axes[0, 0].get_ylim()[0]))
     axes[0, 0].set_ylabel("loss of PCKh@0.5\n(points)")
     axes[1, 0].set_ylabel("specificity\n(points)")
-    ncols = min(3, max(1, len(arms) - 1))  # what the figure's width holds
+    ncols = min(3, max(1, len(arms) - 1))  # as many as the width of the figure holds
     figure.legend(handles=_handles(), loc="outside upper center", ncols=ncols, columnspacing=1.4)
     return figure
 
@@ -55,7 +54,7 @@ def _damage(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> N
 
 def _specificity(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> None:
     mean, sd = _stack(group, "null_mean"), _stack(group, "null_sd")
-    axes.fill_between(radii, (mean - SPREAD * sd).min(axis=0), (mean + SPREAD * sd).max(axis=0), **BAND)
+    axes.fill_between(radii, (mean - DEVIATIONS * sd).min(axis=0), (mean + DEVIATIONS * sd).max(axis=0), **BAND)
     look, values = arm_style(arm), _stack(group, "specificity")
     axes.axhline(0, color="0.6", linewidth=0.5)
     axes.plot(radii, values.mean(axis=0), color=look.color, linestyle=look.dashes, marker=look.marker)
@@ -74,7 +73,7 @@ def _radii(group: Sequence[Run]) -> list[float]:
 
 
 def _stack(group: Sequence[Run], key: str) -> np.ndarray:
-    """(seeds, radii); NaN for null."""
+    """Return an array (seeds, radii), NaN for null."""
     return np.array([[entry[key] for entry in _entries(run)] for run in group], dtype=float)
 
 
@@ -85,29 +84,29 @@ def _handles() -> list[Line2D | Patch]:
         Line2D([], [], linestyle=own_null, label="the same, permuted grids", **NULL),
         Line2D([], [], color="0.2", marker=other, markerfacecolor="white", label="the other joints"),
         Line2D([], [], linestyle=other_null, label="the same, permuted grids", **NULL),
-        Patch(label=f"specificity, permuted grids: mean ± {SPREAD} sd", **BAND),
+        Patch(label=f"specificity, permuted grids: mean ± {DEVIATIONS} sd", **BAND),
     ]
 
 
 def caption(runs: list[Run]) -> str:
-    """What is silenced, the null, and specificity and p at each radius."""
-    found = "; ".join(f"{arm} {_said(group)}" for arm, group in by_arm(runs).items())
+    """Say what is silenced and what it is compared with, and give specificity and p at each radius."""
+    found = "; ".join(f"{arm} {_specificity_text(group)}" for arm, group in by_arm(runs).items())
     radii = ", ".join(f"{entry['radius']:g} ({entry['channels']:.0f} channels)" for entry in _entries(runs[0]))
     return (
         f"Discs of the grid are silenced at {captions.same(runs, 'analysis', 'lesions.centres')} places, with radius "
-        f"{radii}. Top: loss of PCKh@0.5 of {captions.count(runs, 'analysis', 'lesions.people')} held-out people, of "
-        "the joint that most channels of the disc serve and, on average, of the others. Bottom: specificity, the "
-        "former less the latter, where each joint's mean loss over all lesions is taken off first. Null: the same "
-        f"discs on {captions.same(runs, 'analysis', 'lesions.permuted_grids')} grids with the channels permuted "
-        f"(grey: the widest of the seeds). Specificity, and p (one-sided, the largest of the seeds; at best "
-        f"{captions.same(runs, 'analysis', 'lesions.smallest_p')}), by radius: {found}. "
-        "Points are means over seeds, bars their range. Silencing is outside what the head was trained on, for the "
-        f"null too.{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"{radii}. Top: loss of PCKh@0.5 over {captions.count(runs, 'analysis', 'lesions.people')} held-out people, "
+        "for the joint that owns the disc (most of its channels serve it) and, on average, for the others. Bottom: "
+        "specificity, the difference of the two after the mean loss of each joint over all lesions was subtracted. "
+        f"Null: the same discs on {captions.same(runs, 'analysis', 'lesions.permuted_grids')} grids with permuted "
+        "channels (grey: the widest band of the seeds). Specificity and p (one-sided, the largest of the seeds; the "
+        f"smallest possible is {captions.same(runs, 'analysis', 'lesions.smallest_p')}) by radius: {found}. "
+        "Points are means over seeds and bars their range. The head was never trained with silenced channels; this "
+        f"also holds for the null.{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
-def _said(group: Sequence[Run]) -> str:
-    """ "0.4 (0.3 to 0.5), p 0.050; ..." for one arm."""
+def _specificity_text(group: Sequence[Run]) -> str:
+    """Return "0.4 (0.3 to 0.5) p 0.05, ..." for the radii of one arm."""
     values, tests = _stack(group, "specificity"), _stack(group, "p")
     return ", ".join(
         f"{captions.spread(column, 1)} p {captions.spread([tests[:, place].max()], 2)}"
@@ -115,10 +114,12 @@ def _said(group: Sequence[Run]) -> str:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return command.figure(NAME, __doc__, ("lesions",), draw, caption, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+LESIONS = PaperFigure(
+    name="lesions",
+    place=120,
+    title="Lesions of the grid",
+    about="what lesions of the grid cost, and which joint",
+    needs=("lesions",),
+    draw=draw,
+    caption=caption,
+)

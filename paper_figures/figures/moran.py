@@ -1,4 +1,4 @@
-"""Moran's I of every joint's |head weight| map, by arm, with the permutation band and E[I] (analysis.json)."""
+"""Moran's I of the |head weight| map of each joint, by arm, with the permutation band and E[I] (analysis.json)."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from paper_figures.lib import captions, command, style
+from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
+from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.style import REFERENCE, reference_handle
+from paper_figures.lib.style import CHANCE, chance_handle
 from pose_topo.study import joints
 
-NAME = "moran"
-LEVEL = 0.05  # q below it: a filled marker
-BAND = {"color": "0.88", "linewidth": 0}
-KEYS = [*(("per_joint." + joints.NAMES[k] + ".") for k in style.JOINT_ORDER)]
+LEVEL = 0.05  # markers are filled where q is below it
+BAND = {"color": "0.88", "linewidth": 0}  # lighter than style.BAND: arms are drawn on it
+KEYS = [f"per_joint.{joints.NAMES[k]}." for k in style.JOINT_ORDER]
 
 
 def draw(runs: list[Run]) -> Figure:
-    """Joints along the x axis, a point a seed, a bar across for the mean; the mean over joints last."""
+    """Draw joints along the x axis, one point per seed, a bar at their mean; the mean over joints comes last."""
     figure = style.new_figure(style.TWO_COLUMNS, 2.7)
     axes = figure.subplots()
     low, high = _band(runs)
     if low is not None and high is not None:
         axes.axhspan(low, high, zorder=0, **BAND)
-    axes.axhline(_expected(runs), zorder=1, **REFERENCE)
+    axes.axhline(_expected(runs), zorder=1, **CHANCE)
     arms = by_arm(runs)
-    reach = min(0.09 * (len(arms) - 1), 0.36)  # half the room that the arms of one joint take
+    reach = min(0.09 * (len(arms) - 1), 0.36)  # half the width that the arms of one joint take
     offsets = np.linspace(-reach, reach, len(arms))
     places = [*range(len(KEYS)), len(KEYS) + 0.6]
     for offset, (arm, group) in zip(offsets, arms.items(), strict=True):
@@ -54,7 +54,7 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def _points(axes: Axes, x: float, arm: str, points: list[tuple[float | None, float | None]]) -> None:
-    """The seeds' values at one place, filled where significant, and a bar at their mean."""
+    """Draw the values of the seeds at one place, filled where they are significant, and a bar at their mean."""
     look = arm_style(arm)
     known = [(value, q) for value, q in points if value is not None]
     size = 3.6 if len(known) < 4 else 2.8
@@ -75,7 +75,7 @@ def _handles(arms: list[str]) -> list[Line2D | Patch]:
         *(dot(look.color, look.marker, look.color, arm) for arm, look in looks),
         dot("0.3", "o", "0.3", f"q < {LEVEL:g}"),
         dot("0.3", "o", "white", f"q ≥ {LEVEL:g}"),
-        reference_handle("E[I]"),
+        chance_handle("E[I]"),
         Patch(label="95% under permutation", **BAND),
     ]
 
@@ -85,35 +85,37 @@ def _expected(runs: Sequence[Run]) -> float:
 
 
 def _band(runs: Sequence[Run]) -> tuple[float | None, float | None]:
-    """The widest band of the runs."""
+    """Return the widest band of the runs."""
     lows = [v for run in runs if (v := run.number("analysis", "moran.null_low")) is not None]
     highs = [v for run in runs if (v := run.number("analysis", "moran.null_high")) is not None]
     return min(lows, default=None), max(highs, default=None)
 
 
 def caption(runs: list[Run]) -> str:
-    """What is shown, the weights' name, the test, and the means."""
+    """Say what is shown and how it was tested, and give the means."""
     low, high = _band(runs)
     band = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "none"
     return (
         f"Moran's I of the |head weight| maps ({captions.same(runs, 'analysis', 'moran.weights')} weights), "
-        "per joint and averaged over joints; a point a seed, a bar at their mean. "
-        f"Line: E[I] = {_expected(runs):.4f}; grey: the middle 95% of single-map I "
-        f"when channels are permuted ({band}, the widest of the runs). Filled: q < {LEVEL:g} "
-        f"(one-sided, {captions.same(runs, 'analysis', 'moran.permutations')} permutations of channels shared by all "
-        "joints, Benjamini-Hochberg over the joints; for the mean, p of the mean). Mean I: "
-        f"{captions.per_arm(runs, 'analysis', 'moran.mean_I', 3)}; p of the mean, the largest "
+        "for each joint and averaged over joints. There is one point per seed and a bar at their mean. "
+        f"Line: E[I] = {_expected(runs):.4f}. Grey: the middle 95% of the I of single maps "
+        f"when the channels are permuted ({band}, the widest band of the runs). Filled markers: q < {LEVEL:g} "
+        f"(one-sided test, {captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels that "
+        "all joints share, Benjamini-Hochberg over the joints; for the mean, its p). Mean I: "
+        f"{captions.per_arm(runs, 'analysis', 'moran.mean_I', 3)}. p of the mean I, the largest "
         f"of the seeds: {captions.largest(runs, 'analysis', 'moran.p_mean', 4)}. "
-        "A p within one network says that its grid is not random; a claim about the method has the seed "
-        "as its unit. |w| mixes tuning with a channel's gain."
+        "A p value within one network says that its grid is not random. A statement about the method needs several "
+        "seeds. |w| mixes the tuning of a channel with its gain."
         f"{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return command.figure(NAME, __doc__, ("analysis",), draw, caption, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+MORAN = PaperFigure(
+    name="moran",
+    place=70,
+    title="Moran's I of each joint",
+    about="Moran's I of each joint, with the permutation band",
+    needs=("analysis",),
+    draw=draw,
+    caption=caption,
+)

@@ -1,8 +1,7 @@
-"""Overlays: predicted and true skeletons of the same held-out people, a row an arm (examples.npz)."""
+"""Overlays: predicted and annotated skeletons of the same held-out people, one row per arm (examples.npz)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,24 +11,24 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from paper_figures.lib import captions, command, style
-from paper_figures.lib.results import Run, first_of_each
+from paper_figures.lib import captions, style
+from paper_figures.lib.command import PaperFigure
+from paper_figures.lib.results import Run, one_run_per_arm
 from paper_figures.lib.style import bare
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.study import joints
 
-NAME = "overlays"
-TRUE: dict[str, Any] = {  # with a rim, to show on white clothes and on white paper
+TRUE: dict[str, Any] = {  # with a rim, so that it is seen on white clothes and on white paper
     "color": "white",
     "linewidth": 0.6,
     "path_effects": [withStroke(linewidth=1.2, foreground="0.25")],
 }
-PEOPLE = 6  # columns: more would be too small on a page
+PEOPLE = 6  # columns; more would be too small on a page
 
 
 def draw(runs: list[Run]) -> Figure:
-    """A row an arm, a column a person."""
-    shown = _comparable(first_of_each(runs))
+    """Draw one row per arm and one column per person."""
+    shown = _comparable(one_run_per_arm(runs))
     columns = min(PEOPLE, len(shown[0].examples["crops"]))
     side = (style.TWO_COLUMNS - 0.25) / PEOPLE
     figure = style.new_figure(side * columns + 0.25, side * len(shown) + 0.3)
@@ -44,7 +43,7 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def _overlay(axes: Axes, run: Run, person: int) -> None:
-    """One crop; limbs whose two joints are labelled, hence scored."""
+    """Draw one crop, with the limbs of which both joints are annotated and therefore scored."""
     crop, labelled = run.examples["crops"][person], run.examples["labelled"][person]
     axes.imshow(crop, interpolation="antialiased")
     bare(axes)
@@ -58,7 +57,7 @@ def _overlay(axes: Axes, run: Run, person: int) -> None:
 
 
 def _limb(axes: Axes, ends: NDArray[np.float64], side: str, width: float) -> None:
-    """A limb with a dark rim, so that it shows on any photograph."""
+    """Draw a limb with a dark rim, so that it is seen on any photograph."""
     axes.plot(*ends.T, color="black", linewidth=width + 0.8, alpha=0.55, solid_capstyle="round")
     axes.plot(
         *ends.T, color=style.SIDES[side], linewidth=width, linestyle=style.SIDE_DASHES[side], dash_capstyle="butt"
@@ -85,36 +84,38 @@ def _handles() -> list[Line2D]:
 
 
 def _comparable(shown: list[Run]) -> list[Run]:
-    """All arms must show the same people."""
+    """Check that all arms show the same people, and return the runs."""
     first = shown[0].examples["crops"]
     for run in shown[1:]:
         if not np.array_equal(first, run.examples["crops"]):
             raise PoseTopoError(
-                f"{shown[0].folder} and {run.folder} hold examples of other people: give arms of one seed"
+                f"{shown[0].folder} and {run.folder} hold examples of different people: give arms of one seed"
             )
     return shown
 
 
 def caption(runs: list[Run]) -> str:
-    """What is shown and whose scores they have."""
-    shown = first_of_each(runs)
+    """Say what is shown, and give the scores of the networks."""
+    shown = one_run_per_arm(runs)
     people = min(PEOPLE, len(shown[0].examples["crops"]))
     scored = [run for run in shown if "evaluation" in run.json]
     scores = captions.per_arm(scored, "evaluation", "pckh.0.5.mean", 1)
     return (
-        f"{people} held-out people, spread evenly over the held-out set and the same in every row; "
-        "not chosen by result. Thick: predicted (orange, unbroken: the person's right; blue, dashed: the left; "
-        "rose: the middle). Thin white: annotated, covered by the prediction where they agree. "
+        f"{people} held-out people, the same in every row. They are spread evenly over the held-out people and not "
+        "chosen by their results. Thick lines: predicted (orange and solid: right side of the body; blue and dashed: "
+        "left; rose: middle). Thin white lines: annotated, hidden below the prediction where the two agree. "
         "Limbs of which a joint is not annotated are not scored and not drawn. "
         f"Networks of {captions.seeds_of(shown)}; their PCKh@0.5 over "
         f"{captions.count(scored, 'evaluation', 'people')} held-out people: {scores}. {captions.about(shown)}"
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return command.figure(NAME, __doc__, ("examples",), draw, caption, argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+OVERLAYS = PaperFigure(
+    name="overlays",
+    place=40,
+    title="Predictions",
+    about="held-out people with predicted joints",
+    needs=("examples",),
+    draw=draw,
+    caption=caption,
+)

@@ -1,4 +1,7 @@
-"""What the schematic is drawn with: slabs, sheets, pictures and arrows on axes whose unit is an inch."""
+"""The schematic: both networks, the grid of channels and the spatial loss (analysis.json, evaluation.json).
+
+The axes cover the whole figure and their unit is an inch.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +14,24 @@ from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
 
-from paper_figures.lib import command, style
+from paper_figures.lib import style
 from paper_figures.lib.arms import arm_style
+from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run
 from pose_topo.study import joints
 from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE, Backbone
 from pose_topo.study.config import DECONV_CHANNELS, TOPO_LOSSES
 from pose_topo.study.lattice import Lattice
 
-DARK = "#4D4D4D"
+HEIGHT = 3.0  # inches
+ROWS = {"baseline": 2.35, "topo": 0.78}  # y of the middle of each network
+UNDER = 0.46  # from the middle down to the text
+ZOOM = 1.66  # the longer side of the grid
+DARK, GREY, BLUE, GREEN, NEAR = "#4D4D4D", "#D9D9D9", "#A9C7E8", "#BFE3D0", "#F6B98F"
 SMALL = 6.5  # points
+FORMULAS = {"weight-similarity": r"$\lambda\,\frac{1}{|E|}\sum_{(i,j)\in E}\,\Vert w_i-w_j\Vert^2$"}
 Place = tuple[float, float]
-PERSON: Mapping[int, Place] = {  # joints of somebody who waves, in a unit square: of the picture alone
+PERSON: Mapping[int, Place] = {  # joints of the stick figure, who waves, in a unit square
     **{joints.HEAD_TOP: (0.5, 0.92), joints.UPPER_NECK: (0.5, 0.76), joints.THORAX: (0.5, 0.7)},
     **{joints.R_SHOULDER: (0.38, 0.69), joints.R_ELBOW: (0.27, 0.56), joints.R_WRIST: (0.3, 0.4)},
     **{joints.L_SHOULDER: (0.62, 0.69), joints.L_ELBOW: (0.75, 0.76), joints.L_WRIST: (0.82, 0.92)},
@@ -33,7 +42,7 @@ PERSON: Mapping[int, Place] = {  # joints of somebody who waves, in a unit squar
 
 
 def person(axes: Axes, left: float, y: float, side: float) -> None:
-    """A stick figure on a light picture."""
+    """Draw a stick figure on a light image."""
     axes.add_patch(Rectangle((left, y - side / 2), side, side, facecolor="#F2F2F2", edgecolor=DARK, linewidth=0.6))
     at = {k: (left + side * px, y + side * (py - 0.5)) for k, (px, py) in PERSON.items()}
     for first, second in joints.LIMBS:
@@ -43,7 +52,7 @@ def person(axes: Axes, left: float, y: float, side: float) -> None:
 
 
 def heatmap(axes: Axes, left: float, y: float, side: float, peak: Place, order: int) -> None:
-    """A heatmap with its peak at a place of the unit square; a larger `order` lies in front."""
+    """Draw a heatmap with its peak at a place of the unit square. A larger `order` lies in front."""
     rows, columns = np.mgrid[0:24, 0:24] / 23
     blob = np.exp(-((columns - peak[0]) ** 2 + (1 - rows - peak[1]) ** 2) / (2 * 0.08**2))
     low, high = y - side / 2, y + side / 2
@@ -53,7 +62,7 @@ def heatmap(axes: Axes, left: float, y: float, side: float, peak: Place, order: 
 
 
 def slab(axes: Axes, left: float, y: float, high: float, thick: float, color: str) -> None:
-    """Feature maps, or a layer: its height for their side, its thickness for their number."""
+    """Draw feature maps or a layer as a slab: its height stands for their size, its thickness for their number."""
     low, top = y - high / 2, y + high / 2
     back = np.array([0.11, 0.073]) * high  # from the front to the back, to the upper right
     front = np.array([(left, low), (left + thick, low), (left + thick, top), (left, top)])
@@ -64,7 +73,7 @@ def slab(axes: Axes, left: float, y: float, high: float, thick: float, color: st
 
 
 def sheet(axes: Axes, left: float, y: float, size: Place, cells: tuple[int, int], color: str) -> None:
-    """A grid of channels (rows, columns), turned away at the right; `size` is its width and height."""
+    """Draw a grid of `cells` (rows, columns) of channels in perspective; `size` is its width and height."""
     width, high = size
     shift = np.array([width, 0.5 * width])  # of the right edge
     bottom = np.array([left, y - high / 2 - 0.25 * width])
@@ -79,30 +88,22 @@ def sheet(axes: Axes, left: float, y: float, size: Place, cells: tuple[int, int]
 
 
 def arrow(axes: Axes, start: float, stop: float, y: float) -> None:
-    """A short arrow to the right."""
+    """Draw a short arrow to the right."""
     look = {"arrowstyle": "-|>", "mutation_scale": 5, "color": DARK, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
     axes.add_patch(FancyArrowPatch((start, y), (stop, y), **look))
 
 
 def note(axes: Axes, x: float, y: float, *lines: str) -> None:
-    """Small lines of text, from `y` downwards."""
+    """Write small lines of text, from `y` downwards."""
     axes.text(x, y, "\n".join(lines), ha="center", va="top", fontsize=SMALL, linespacing=1.25)
 
 
-# ---- The two networks and the channels' grid: what is trained, in one picture (analysis.json, evaluation.json).
-
-NAME = "schematic"
-HEIGHT = 3.0  # inches, as everything below
-ROWS = {"baseline": 2.35, "topo": 0.78}  # the middle of each network
-UNDER = 0.46  # from there down to the text
-GREY, BLUE, GREEN, NEAR = "#D9D9D9", "#A9C7E8", "#BFE3D0", "#F6B98F"
-ZOOM = 1.66  # the longer side of the grid
-FORMULAS = {"weight-similarity": r"$\lambda\,\frac{1}{|E|}\sum_{(i,j)\in E}\,\Vert w_i-w_j\Vert^2$"}  # the study's
+# ---- the networks
 
 
 @dataclass(frozen=True)
 class Network:
-    """What the picture says of the networks; `side` is None where no evaluation names the input's size."""
+    """The numbers in the schematic. `side` is None where no evaluation gives the size of the input."""
 
     arch: str
     lattice: Lattice
@@ -114,13 +115,13 @@ class Network:
         return BACKBONES[self.arch]
 
     def size(self, stride: int, channels: int) -> str:
-        """Maps behind so much stride: "32 × 32 × 256", or "S/4 × S/4 × 256"."""
+        """Return the size of feature maps at a stride: "32 × 32 × 256", or "S/4 × S/4 × 256"."""
         side = str(self.side // stride) if self.side else "S" if stride == 1 else f"S/{stride}"
         return f"{side} × {side} × {channels}"
 
 
 def network(runs: Sequence[Run]) -> Network:
-    """That of the arm `topo`, else of the first run."""
+    """Return the numbers of the arm `topo`, or else of the first run."""
     run = next((run for run in runs if run.arm == "topo"), runs[0])
     grid = (run.value("analysis", f"grid.{key}") for key in ("height", "width", "neighbours", "torus"))
     side = run.value("evaluation", "settings.input_size") if run.has("evaluation") else None
@@ -128,7 +129,7 @@ def network(runs: Sequence[Run]) -> Network:
 
 
 def draw(runs: list[Run]) -> Figure:
-    """The baseline above, the topographic network below, the grid at the right."""
+    """Draw the baseline above, the topographic network below, and the grid at the right."""
     figure = style.new_figure(style.TWO_COLUMNS, HEIGHT, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     net = network(runs)
@@ -144,7 +145,7 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def _trunk(axes: Axes, net: Network, y: float) -> float:
-    """Picture, backbone and deconvolutions; their right end."""
+    """Draw input, backbone and deconvolutions. Returns their right end."""
     person(axes, 0.1, y, 0.62)
     note(axes, 0.41, y - UNDER, "picture", net.size(1, 3))
     arrow(axes, 0.77, 0.92, y)
@@ -161,7 +162,7 @@ def _trunk(axes: Axes, net: Network, y: float) -> float:
 
 
 def _grid_layer(axes: Axes, net: Network, x: float, y: float) -> float:
-    """The topographic layer; its right end."""
+    """Draw the topographic layer. Returns its right end."""
     arrow(axes, x, x + 0.14, y)
     lattice = net.lattice
     sheet(axes, x + 0.3, y, (0.42, 0.62), (lattice.height, lattice.width), arm_style("topo").color)
@@ -171,7 +172,7 @@ def _grid_layer(axes: Axes, net: Network, x: float, y: float) -> float:
 
 
 def _head(axes: Axes, net: Network, x: float, y: float) -> None:
-    """The head and some of its heatmaps."""
+    """Draw the head and some of its heatmaps."""
     arrow(axes, x, x + 0.14, y)
     slab(axes, x + 0.22, y, 0.72, 0.05, GREEN)
     note(axes, x + 0.26, y + 0.62, "head, 1 × 1")
@@ -182,7 +183,7 @@ def _head(axes: Axes, net: Network, x: float, y: float) -> None:
 
 
 def _grid(axes: Axes, net: Network) -> None:
-    """The grid itself: a channel, its neighbours, the loss between them."""
+    """Draw the grid with a channel and its neighbours, and the loss between them."""
     lattice, color = net.lattice, arm_style("topo").color
     cell = ZOOM / max(lattice.height, lattice.width)
     left, top = style.TWO_COLUMNS - 0.1 - (ZOOM + cell * lattice.width) / 2, HEIGHT - 0.24
@@ -205,25 +206,29 @@ def _grid(axes: Axes, net: Network) -> None:
 
 
 def caption(runs: list[Run]) -> str:
-    """The numbers of the picture in words."""
+    """Describe the networks in words."""
     net = network(runs)
     lattice = net.lattice
     size = f"{net.side} x {net.side} px" if net.side else "S x S px"
     return (
-        f"The networks. a: the baseline: {net.backbone.title}, {net.backbone.deconvolutions} deconvolutions to "
-        f"{DECONV_CHANNELS} channels, and a 1 x 1 convolution, the head, to one heatmap for each of {joints.K} joints; "
-        f"a picture has {size}. b: the topographic network has another 1 x 1 convolution before the head, whose "
-        f"{lattice.channels} channels lie on a {lattice.height} x {lattice.width} grid. c: that grid ({lattice.name}), "
-        f"a channel and its neighbours; E are all {len(lattice.edges())} pairs of neighbours. The spatial loss "
-        f"({net.loss}) makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike; the control is b "
-        "with λ = 0. Sizes: height x width x channels."
+        f"The networks. a: the baseline has {net.backbone.title}, {net.backbone.deconvolutions} deconvolutions to "
+        f"{DECONV_CHANNELS} channels, and a 1 x 1 convolution (the head) to one heatmap for each of {joints.K} joints. The input has "
+        f"{size}. b: the topographic network has another 1 x 1 convolution before the head; its {lattice.channels} "
+        f"channels lie on a {lattice.height} x {lattice.width} grid. c: this grid ({lattice.name}), with a channel and "
+        f"its neighbours; E is the set of all {len(lattice.edges())} pairs of neighbours. The spatial loss "
+        f"({net.loss}) makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike. The control is network b "
+        "with λ = 0. "
+        "Sizes: height x width x channels."
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return command.figure(NAME, __doc__, ("grid",), draw, caption, argv, every_arm=True)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+SCHEMATIC = PaperFigure(
+    name="schematic",
+    place=10,
+    title="The network and its grid",
+    about="the networks and the grid",
+    needs=("grid",),
+    draw=draw,
+    caption=caption,
+    every_arm=True,
+)

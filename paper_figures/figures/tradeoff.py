@@ -1,4 +1,4 @@
-"""Short texts beside points, where they cover neither points nor each other."""
+"""The trade-off: PCKh@0.5 against Moran's I over losses and lambdas, and which layers collapsed (result files)."""
 
 from __future__ import annotations
 
@@ -12,68 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from paper_figures.lib import captions, command, style
+from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style, family
+from paper_figures.lib.command import NothingToShowError, PaperFigure
 from paper_figures.lib.results import Run, by_arm
 from paper_figures.lib.style import letter
 from pose_topo.core.errors import PoseTopoError
 
-SIZE = 5.5  # points
-_GAPS = (4.5, 8.0, 12.0)  # from the point to the text, in points
-_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
-_WIDE, _HIGH = 0.64, 0.85  # of a letter, in its size
-_DARKER = 0.5  # light colours must be legible as text
-_MARKER = 3.0  # half a marker, in points
-
-
-def place_labels(
-    axes: Axes, labels: Sequence[tuple[float, float, str, str]], occupied: Sequence[tuple[float, float]]
-) -> None:
-    """Write each (x, y, text, colour) beside its place, at the first of 24 offsets that covers least.
-
-    Args:
-        labels, occupied: in data units; no text should cover a place that is occupied.
-    """
-    if not labels:
-        return
-    scale = 72.0 / axes.figure.dpi  # display units -> points
-    marks = axes.transData.transform(occupied) * scale
-    frame = axes.get_window_extent().get_points() * scale
-    taken: list[NDArray[np.float64]] = []
-    for x, y, text, color in labels:
-        point = axes.transData.transform((x, y)) * scale
-        half = np.array([_WIDE * len(text), _HIGH]) * SIZE / 2
-        offsets = [np.array(side) * (half + gap - _MARKER / 2) for gap in _GAPS for side in _SIDES]
-        best = min(offsets, key=lambda offset: _cost(point + offset, half, marks, taken, frame))
-        taken.append(np.stack([point + best - half, point + best + half]))
-        style = {
-            "fontsize": SIZE,
-            "ha": "center",
-            "va": "center",
-            "color": tuple(_DARKER * c for c in to_rgb(color)),
-            "zorder": 6,
-        }
-        axes.annotate(text, (x, y), xytext=tuple(best), textcoords="offset points", **style)
-
-
-def _cost(
-    centre: NDArray[np.float64],
-    half: NDArray[np.float64],
-    marks: NDArray[np.float64],
-    taken: Sequence[NDArray[np.float64]],
-    frame: NDArray[np.float64],
-) -> float:
-    """How much a text of this half size covers: marks, other texts (which weigh more), the frame's outside."""
-    low, high = centre - half, centre + half
-    covered = (np.abs(marks - centre) < half + _MARKER).all(axis=1).sum()
-    shared = [np.clip(np.minimum(high, box[1]) - np.maximum(low, box[0]), 0, None).prod() for box in taken]
-    outside = (low < frame[0]).any() or (high > frame[1]).any()
-    return float(covered + 4 * sum(area > 0 for area in shared) + 10 * outside)
-
-
-# ---- The trade-off: PCKh@0.5 against Moran's I over losses and lambdas, and which layers collapsed (result files).
-
-NAME = "tradeoff"
 MORAN, NORMALISED = ("analysis", "moran.mean_I"), ("analysis", "moran_measures.normalised.mean_I")
 PCKH, DIRECTIONS = ("evaluation", "pckh.0.5.mean"), ("analysis", "health.participation_ratio")
 PANELS = (  # x, y and their labels
@@ -82,13 +27,13 @@ PANELS = (  # x, y and their labels
     (MORAN, DIRECTIONS, "Collapse", "Moran's I of |head weight|", "participation ratio of the layer"),
 )
 
-STEP = 5.0  # points of PCKh
-COMPRESSION = 10
+STEP = 5.0  # points of PCKh: the margin below the control, and the unit of the ticks
+COMPRESSION = 10  # of the axis below its floor
 
 
 @dataclass(frozen=True)
 class Point:
-    """The seeds of one arm in one panel: (seeds,) values of x and y."""
+    """One arm in one panel: the values (seeds,) of x and y."""
 
     arm: str
     weight: float
@@ -101,10 +46,10 @@ class Point:
 
 
 def draw(runs: list[Run]) -> Figure:
-    """Three panels and a legend; one colour and marker a loss, its points joined by ascending lambda."""
+    """Draw three panels and a legend. Each loss has a colour and a marker; a line joins its points by lambda."""
     mapped = with_grid(runs)
     figure = style.new_figure(style.TWO_COLUMNS, 5.0)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]  # it is constrained: new_figure
     axes, drawn = figure.subplots(2, 2).ravel(), []
     for which, (x, y, title, x_label, y_label) in enumerate(PANELS):
         points = [point for group in by_arm(mapped).values() if (point := _point(group, x, y)) is not None]
@@ -123,7 +68,7 @@ def draw(runs: list[Run]) -> Figure:
         drawn.append(points)
     axes[3].axis("off")
     axes[3].legend(handles=_handles(runs, mapped), loc="center left", title="number at a point: λ", alignment="left")
-    figure.draw_without_rendering()  # labels are placed where the layout has put the points
+    figure.draw_without_rendering()  # labels need the positions of the points in the final layout
     for place, points in zip(axes, drawn, strict=False):
         labelled = [(*point.mean, f"{point.weight:g}", arm_style(point.arm).color) for point in points if point.weight]
         place_labels(place, labelled, _occupied(points))
@@ -131,21 +76,21 @@ def draw(runs: list[Run]) -> Figure:
 
 
 def with_grid(runs: Sequence[Run]) -> list[Run]:
-    """The runs with a topographic layer.
+    """Return the runs with a topographic layer.
 
     Raises:
         NothingToShowError: there is none.
     """
     mapped = [run for run in runs if run.has("grid")]
     if not mapped:
-        raise command.NothingToShowError("no run has a topographic layer", [run.folder for run in runs])
+        raise NothingToShowError("no run has a topographic layer", [run.folder for run in runs])
     return mapped
 
 
 def floor_of(runs: Sequence[Run]) -> float | None:
-    """PCKh below which the axis is compressed: at least 5 points under the control, where an arm is well below that.
+    """Return the PCKh below which the axis is compressed, or None where no arm is far below the control.
 
-    Networks that lose the task would else press all others into one line.
+    Without it, networks that fail at the task would press all others into one line.
     """
     scores = [
         [v for run in group if (v := run.number(*PCKH)) is not None] for group in by_arm(with_grid(runs)).values()
@@ -158,7 +103,7 @@ def floor_of(runs: Sequence[Run]) -> float | None:
 
 
 def _compress_below(axes: Axes, floor: float) -> None:
-    """Give what lies below `floor` a tenth of its room, and show where that begins."""
+    """Compress the axis below `floor`, and mark where the compression begins."""
 
     def squeezed(y: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(y < floor, floor + (y - floor) / COMPRESSION, y)
@@ -186,7 +131,7 @@ def _compress_below(axes: Axes, floor: float) -> None:
 
 
 def _point(group: Sequence[Run], x: tuple[str, str], y: tuple[str, str]) -> Point | None:
-    """An arm's seeds that have both numbers; None where none has."""
+    """Return the seeds of an arm that have both numbers, or None where no seed has."""
     weights = {run.number("analysis", "lambda") or 0.0 for run in group}
     if len(weights) > 1:
         raise PoseTopoError(f"the seeds of {group[0].arm} have different lambdas ({sorted(weights)})")
@@ -196,7 +141,7 @@ def _point(group: Sequence[Run], x: tuple[str, str], y: tuple[str, str]) -> Poin
 
 
 def _series(axes: Axes, points: list[Point]) -> None:
-    """One loss: a marker at the mean of each lambda, bars over the range of the seeds."""
+    """Draw one loss: a marker at the mean of each lambda, and bars over the range of the seeds."""
     points = sorted(points, key=lambda point: point.weight)
     look = arm_style(points[0].arm)
     axes.plot(*np.transpose([point.mean for point in points]), color=look.color, linewidth=0.7, alpha=0.6, zorder=2)
@@ -208,7 +153,7 @@ def _series(axes: Axes, points: list[Point]) -> None:
 
 
 def _level(axes: Axes, baselines: Sequence[Run]) -> None:
-    """A line at the PCKh of the baseline, whose grid means nothing."""
+    """Draw a line at the PCKh of the baseline, which has no I to show because its grid is arbitrary."""
     values = [v for run in baselines if (v := run.number(*PCKH)) is not None]
     if values:
         look = arm_style("baseline")
@@ -216,7 +161,7 @@ def _level(axes: Axes, baselines: Sequence[Run]) -> None:
 
 
 def _occupied(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Where no label should stand: points and the ends of their bars."""
+    """Return the places that no label should cover: points, and the ends of their bars."""
     return [
         place
         for point in points
@@ -226,7 +171,7 @@ def _occupied(points: Sequence[Point]) -> list[tuple[float, float]]:
 
 
 def _handles(runs: Sequence[Run], mapped: Sequence[Run]) -> list[Line2D]:
-    """A line a loss; the baseline's level."""
+    """Return the legend entries: one per loss, and the level of the baseline."""
     handles = []
     for name in dict.fromkeys(family(run.arm) for run in mapped):
         loss = next(run.value("analysis", "topo_loss") for run in mapped if family(run.arm) == name)
@@ -246,8 +191,64 @@ def _handles(runs: Sequence[Run], mapped: Sequence[Run]) -> list[Line2D]:
     return handles
 
 
+# ---- labels beside points
+
+SIZE = 5.5  # points
+_GAPS = (4.5, 8.0, 12.0)  # from the point to the text, in points
+_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+_WIDE, _HIGH = 0.64, 0.85  # of a letter, relative to its size
+_DARKER = 0.5  # so that light colours are legible as text
+_MARKER = 3.0  # half a marker, in points
+
+
+def place_labels(
+    axes: Axes, labels: Sequence[tuple[float, float, str, str]], occupied: Sequence[tuple[float, float]]
+) -> None:
+    """Write each text beside its point, at the first of 24 offsets that covers least.
+
+    Args:
+        labels: (x, y, text, colour) in data units.
+        occupied: places (x, y) in data units that no text should cover.
+    """
+    if not labels:
+        return
+    scale = 72.0 / axes.figure.dpi  # display units -> points
+    marks = axes.transData.transform(occupied) * scale
+    frame = axes.get_window_extent().get_points() * scale
+    taken: list[NDArray[np.float64]] = []
+    for x, y, text, color in labels:
+        point = axes.transData.transform((x, y)) * scale
+        half = np.array([_WIDE * len(text), _HIGH]) * SIZE / 2
+        offsets = [np.array(side) * (half + gap - _MARKER / 2) for gap in _GAPS for side in _SIDES]
+        best = min(offsets, key=lambda offset: _cost(point + offset, half, marks, taken, frame))
+        taken.append(np.stack([point + best - half, point + best + half]))
+        look = {
+            "fontsize": SIZE,
+            "ha": "center",
+            "va": "center",
+            "color": tuple(_DARKER * c for c in to_rgb(color)),
+            "zorder": 6,
+        }
+        axes.annotate(text, (x, y), xytext=tuple(best), textcoords="offset points", **look)
+
+
+def _cost(
+    centre: NDArray[np.float64],
+    half: NDArray[np.float64],
+    marks: NDArray[np.float64],
+    taken: Sequence[NDArray[np.float64]],
+    frame: NDArray[np.float64],
+) -> float:
+    """Return how much a text of this half size covers: marks, texts (which weigh more), the outside."""
+    low, high = centre - half, centre + half
+    covered = (np.abs(marks - centre) < half + _MARKER).all(axis=1).sum()
+    shared = [np.clip(np.minimum(high, box[1]) - np.maximum(low, box[0]), 0, None).prod() for box in taken]
+    outside = (low < frame[0]).any() or (high > frame[1]).any()
+    return float(covered + 4 * sum(area > 0 for area in shared) + 10 * outside)
+
+
 def caption(runs: list[Run]) -> str:
-    """What is shown; the anchor and the study's arm in numbers."""
+    """Say what is shown, and give the numbers of the control and of the study's arm."""
     mapped = with_grid(runs)
     arms = by_arm(mapped)
     counts = sorted({len(group) for group in arms.values()})
@@ -255,13 +256,13 @@ def caption(runs: list[Run]) -> str:
     losses = {run.value("analysis", "topo_loss") for run in mapped if run.number("analysis", "lambda")}
     weights = {run.number("analysis", "lambda") for run in mapped} - {0}
     return (
-        f"What topography costs: {len(losses)} spatial loss{'es' if len(losses) != 1 else ''} at "
+        f"Accuracy and topography under {len(losses)} spatial loss{'es' if len(losses) != 1 else ''} at "
         f"{len(weights)} weight{'s' if len(weights) != 1 else ''} λ ({len(arms)} arms, "
         f"{' or '.join(map(str, counts))} seed{'s' if counts != [1] else ''} each). a: PCKh@0.5 of held-out people "
-        "against Moran's I of the joints' |head weight| maps, averaged over joints; b: the same with each channel's "
-        "gain divided out, since |w| mixes gain and tuning; c: how many directions the layer's weights use, on a log "
-        "scale: near 1 a high I is a collapsed layer. Points are means over seeds, bars their range, lines join the "
-        "λ of one loss; the control (λ = 0) is the anchor"
+        "against Moran's I of the |head weight| maps, averaged over joints. b: the same, with the gain of each channel "
+        "divided out, because |w| mixes gain and tuning. c: the participation ratio (how many directions the weights "
+        "of the layer use) on a log scale; near 1 the layer has collapsed, however high its I. Points are means over "
+        "seeds and bars their range; lines join the λ of one loss. The control (λ = 0) is the point of comparison"
         f"{'' if 'control' in arms else ' and is missing here'}. {_scale(runs)}"
         f"Mean I: {captions.per_arm(anchors, *MORAN, 3)}; normalised: {captions.per_arm(anchors, *NORMALISED, 3)}; "
         f"PCKh@0.5: {captions.per_arm(anchors, *PCKH, 1)}; participation ratio: "
@@ -274,10 +275,13 @@ def _scale(runs: Sequence[Run]) -> str:
     return "" if floor is None else f"Below a PCKh of {floor:g} the axis is compressed {COMPRESSION} times. "
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return command.figure(NAME, __doc__, ("analysis", "evaluation"), draw, caption, argv, every_arm=True)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+TRADEOFF = PaperFigure(
+    name="tradeoff",
+    place=130,
+    title="Accuracy against topography",
+    about="PCKh against Moran's I, over lambda and losses",
+    needs=("analysis", "evaluation"),
+    draw=draw,
+    caption=caption,
+    every_arm=True,
+)

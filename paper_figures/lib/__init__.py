@@ -1,1 +1,1 @@
-"""What the figures and tables share."""
+"""Code that figures, tables, claims and the report share."""

@@ -1,4 +1,4 @@
-"""Pieces of captions: which runs, how many, under what; all read from the result files."""
+"""Parts of captions, filled in from the result files, and the rounding of numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NO_VALUE = "–"
 
 
 def about(runs: Sequence[Run]) -> str:
-    """The sentence every caption ends with: protocol, backbone, data, seeds, deviations."""
+    """Return the sentences that end every caption: protocol, backbone, data, seeds and deviations."""
     first = runs[0]
     data = next((run.data for run in runs if run.data), None)
     text = f"Protocol {first.protocol}, {first.arch}{f', data {data}' if data else ''}. Seeds: {seeds_by_arm(runs)}."
@@ -19,11 +19,11 @@ def about(runs: Sequence[Run]) -> str:
     return text + (f" Deviations: {'; '.join(deviations)}." if deviations else " No deviations.")
 
 
-NAMED = 6  # arms that a caption lists; of more it gives the number
+NAMED = 6  # a caption lists up to so many arms; of more it gives the number
 
 
 def seeds_by_arm(runs: Iterable[Run]) -> str:
-    """Which seeds each arm has, arms with the same ones together: "0 to 5 (baseline, control, topo); 0 (topo-m1)"."""
+    """Return the seeds of each arm, as in "0 to 5 (baseline, control, topo); 0 (topo-m1)"."""
     groups: dict[str, list[str]] = {}
     for arm, group in by_arm(runs).items():
         groups.setdefault(listed([run.seed for run in group]), []).append(arm)
@@ -34,22 +34,22 @@ def seeds_by_arm(runs: Iterable[Run]) -> str:
 
 
 def listed(numbers: Sequence[int]) -> str:
-    """Ascending whole numbers in few words: "0, 1", "0 to 5", "0, 2, 5"."""
+    """Return ascending whole numbers as a short text: "0, 1", "0 to 5" or "0, 2, 5"."""
     if len(numbers) > 2 and list(numbers) == [*range(numbers[0], numbers[-1] + 1)]:
         return f"{numbers[0]} to {numbers[-1]}"
     return ", ".join(map(str, numbers))
 
 
 def arms_note(shown: Sequence[Run], found: Sequence[Run]) -> str:
-    """What the names of arms do not say, and that there are more arms; nothing where there is nothing to say."""
+    """Return a note on permuted arms and on arms that are not shown; empty where there are neither."""
     permuted = by_arm(run for run in shown if run.json.get("analysis", {}).get("permuted"))
-    text = f" For {', '.join(permuted)} the loss saw the channels at other places of the grid." if permuted else ""
+    text = f" In {', '.join(permuted)} the loss saw the channels at permuted places of the grid." if permuted else ""
     some, every = len(by_arm(shown)), len(by_arm(found))
-    return text + (f" Shown are {some} of {every} arms; table_losses has the sweep." if some < every else "")
+    return text + (f" {some} of {every} arms are shown; table_losses has all." if some < every else "")
 
 
 def count(runs: Iterable[Run], file: str, key: str) -> str:
-    """A whole number that runs may differ in (splits depend on the seed): "617", or "598 to 617"."""
+    """Return a whole number in which runs may differ (splits depend on the seed): "617", or "598 to 617"."""
     values = [int(value) for run in runs if file in run.json and (value := run.number(file, key)) is not None]
     if not values:
         return "an unknown number of"
@@ -57,13 +57,13 @@ def count(runs: Iterable[Run], file: str, key: str) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """A number with so many decimals; a zero has no sign. The one place that rounds."""
+    """Return a number rounded to so many decimals; zero has no sign. All rounding of results happens here."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
 def spread(values: Iterable[float | None], digits: int) -> str:
-    """A mean over seeds with its range: "0.424", or "0.424 (0.410 to 0.438)". None and NaN are no value."""
+    """Return a mean over seeds with its range: "0.424", or "0.424 (0.410 to 0.438)". None and NaN are left out."""
     known = [value for value in values if value is not None and not math.isnan(value)]
     if not known:
         return NO_VALUE
@@ -72,35 +72,35 @@ def spread(values: Iterable[float | None], digits: int) -> str:
 
 
 def largest(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
-    """The largest of the seeds of every arm: what to say of p values, of which a mean says nothing."""
+    """Return the largest value over the seeds of each arm, for p values, whose mean has no meaning."""
     tops = {arm: [run.number(file, key) for run in group] for arm, group in by_arm(runs).items()}
     known = {arm: max((v for v in values if v is not None), default=None) for arm, values in tops.items()}
     return ", ".join(f"{arm} {NO_VALUE if v is None else fixed(v, digits)}" for arm, v in known.items())
 
 
 def seeds_of(shown: Sequence[Run]) -> str:
-    """Which seeds a figure with one run an arm shows: "seed 1", or "seeds control 1, topo 2"."""
+    """Return the seeds of a figure with one run per arm: "seed 1", or "seeds control 1, topo 2"."""
     if len({run.seed for run in shown}) == 1:
         return f"seed {shown[0].seed}"
     return "seeds " + ", ".join(f"{run.arm} {run.seed}" for run in shown)
 
 
 def per_arm(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
-    """A measure of every arm: "control -0.003, topo 0.424 (0.410 to 0.438)"."""
+    """Return a measure of each arm, as in "control -0.003, topo 0.424 (0.410 to 0.438)"."""
     return ", ".join(
         f"{arm} {spread((run.number(file, key) for run in group), digits)}" for arm, group in by_arm(runs).items()
     )
 
 
 def same(runs: Iterable[Run], file: str, key: str) -> str:
-    """A setting of all runs; where they differ, all its values."""
+    """Return a setting of the runs; where they differ, all its values."""
     return " / ".join(dict.fromkeys(str(run.value(file, key)) for run in runs))
 
 
-SEED_NOTE = "Lines are means over seeds, bands their range; a point stands where every seed has a value."
-BASELINE_NOTE = "The baseline's grid is arbitrary (its channels laid out row by row): a reference, not a map."
+SEED_NOTE = "Lines are means over seeds and bands their range; points where a seed has no value are left out."
+BASELINE_NOTE = "The grid of the baseline is arbitrary: its channels are laid out row by row, for comparison only."
 
 
 def baseline_note(runs: Iterable[Run]) -> str:
-    """`BASELINE_NOTE` where a baseline is shown, else nothing."""
+    """Return `BASELINE_NOTE` where a baseline is shown, else an empty text."""
     return f" {BASELINE_NOTE}" if any(run.json.get("analysis", {}).get("model") == "baseline" for run in runs) else ""

@@ -1,84 +1,201 @@
-"""The command line that all scripts share: `python -m paper_figures.<name> --results DIR [DIR ...] --out DIR`."""
+"""How a script declares its figure or table, and how that is drawn from results folders.
+
+A script in `figures/` or `tables/` defines a module-level `PaperFigure`, `PaperTable` or `GroupTable`. This is the only
+place that names it: the report, the README and Make take names, titles and order from there (`exhibits`).
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import pkgutil
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
-from paper_figures.lib import captions, style
+from paper_figures.lib import captions, tables
 from paper_figures.lib.arms import REFERENCE
-from paper_figures.lib.results import FILES, WITHIN, Run, load, main_arms, one_study
-from paper_figures.lib.tables import Table, write_table
-from pose_topo.core.errors import PoseTopoError
+from paper_figures.lib.results import FILES, WITHIN, Run, check_comparable, load, main_arms, read_document
+from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import write_text
+from pose_topo.core.log import show_messages
+from pose_topo.core.schemas import GROUP
 
-CAPTION = ".caption.md"  # every script writes it, and writes it last
-FIGURE_FILES, TABLE_FILES = (".pdf", ".png"), (".csv", ".md", ".tex")
+if TYPE_CHECKING:  # matplotlib takes a second to import, and claims and report do without it
+    from matplotlib.figure import Figure
+
+CAPTION = ".caption.md"  # written last, so a figure or table that has it is complete
+SUFFIXES = (".pdf", ".png", *tables.SUFFIXES)
 
 
 class NothingToShowError(PoseTopoError):
-    """No results folder holds what a figure or table needs: `reason`, and where it was looked for."""
+    """No results folder holds what a figure or table needs.
+
+    `reason` holds no path, so that a caption is the same wherever the results lie.
+    """
 
     def __init__(self, reason: str, folders: Sequence[Path]) -> None:
         more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
         super().__init__(f"{reason} (looked in {', '.join(map(str, folders[:3]))}{more})")
-        self.reason = reason  # without paths: captions are the same wherever the results lie
+        self.reason = reason
 
 
-def parser(name: str, description: str | None, *, needed: bool = True) -> argparse.ArgumentParser:
-    """The options every script has; results may be missing where they are not `needed`."""
-    made = argparse.ArgumentParser(
-        prog=f"python -m paper_figures.{name}",
-        description=description,
-        fromfile_prefix_chars="@",  # --results @FILE: the folders that it lists, one a line
-    )
-    add_results(made, needed=needed)
-    return made
+@dataclass(frozen=True)
+class Inputs:
+    """What figures and tables are made from."""
+
+    results: Sequence[Path] = ()  # results folders
+    reference: Sequence[Path] = ()  # results folders of reference runs
+    group: Path | None = None  # group.json of the results
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        return load(self.results)
+
+    def usable(self, needs: Sequence[str]) -> list[Run]:
+        """Return the runs that hold all of `needs`.
+
+        Raises:
+            NothingToShowError: there is none.
+            PoseTopoError: the runs cannot be compared.
+        """
+        runs = [run for run in self.runs if run.has(*needs)]
+        if not runs:
+            wanted = " and ".join((FILES | WITHIN)[part] for part in needs)
+            if not {"evaluation", "analysis", *WITHIN} & set(needs):
+                wanted += ", with the evaluation.json or analysis.json that names the run"
+            raise NothingToShowError(f"no results folder holds {wanted}", self.results)
+        check_comparable(runs)
+        return runs
 
 
-def add_results(options: argparse.ArgumentParser, *, needed: bool = True) -> None:
-    """Where from and where to."""
-    options.add_argument(
-        "--results",
-        type=Path,
-        nargs="+" if needed else "*",
-        required=needed,
-        default=[],
-        metavar="DIR",
-        help="results folders, one a run; @FILE lists them",
-    )
-    options.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the output goes")
+@dataclass(frozen=True, kw_only=True)
+class Exhibit(ABC):
+    """A figure or table of the paper."""
+
+    name: str  # of its files
+    place: int  # in the paper: exhibits are sorted by it
+    title: str  # heading in the report
+    about: str  # what it shows, in the README
+
+    @abstractmethod
+    def make(self, inputs: Inputs, out: Path) -> str:
+        """Write everything but the caption to the folder `out`, and return the caption."""
+
+    def write(self, inputs: Inputs, out: Path, *, if_there: bool = False) -> int:
+        """Write the files of this exhibit to `out`, the caption last. Returns the exit code.
+
+        With `if_there`, results that hold nothing to show are no error: the caption states the reason, and files of an
+        earlier call are removed.
+        """
+
+        def action() -> int:
+            try:
+                caption = self.make(inputs, out)
+            except NothingToShowError as error:
+                if not if_there:
+                    raise
+                caption = f"Not shown: {error.reason}."
+                for suffix in SUFFIXES:
+                    (out / f"{self.name}{suffix}").unlink(missing_ok=True)
+            write_text(out / f"{self.name}{CAPTION}", caption + "\n")
+            return 0
+
+        return guarded(self.name, action)
 
 
-def add_reference(options: argparse.ArgumentParser) -> None:
-    """The option of tables for runs of the project's own."""
-    options.add_argument(
-        "--reference",
-        type=Path,
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="results folders of reference runs",
-    )
+@dataclass(frozen=True, kw_only=True)
+class RunsExhibit(Exhibit):
+    """An exhibit of runs. Where there are many arms it shows the main ones (`arms.chosen`), unless `every_arm`."""
+
+    needs: Sequence[str]  # keys of results.FILES and results.WITHIN
+    caption: Callable[[list[Run]], str]
+    every_arm: bool = False
 
 
-def add_if_there(options: argparse.ArgumentParser) -> None:
-    """The option of figures and tables for results that may hold too little."""
-    options.add_argument(
-        "--if-there",
-        action="store_true",
-        help="where the results hold nothing to show, write only a caption that says so, and exit with 0",
-    )
+@dataclass(frozen=True, kw_only=True)
+class PaperFigure(RunsExhibit):
+    """A figure: `<name>.pdf` and `.png`."""
+
+    draw: Callable[[list[Run]], Figure]
+
+    def make(self, inputs: Inputs, out: Path) -> str:
+        from paper_figures.lib import style
+
+        found = inputs.usable(self.needs)
+        runs = found if self.every_arm else main_arms(found)
+        with style.applied():
+            style.save(self.draw(runs), out, self.name)
+        return self.caption(runs) + captions.arms_note(runs, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperTable(RunsExhibit):
+    """A table: `<name>.csv`, `.md`, `.tex` and `.json`. With `takes_reference` it also shows the reference runs."""
+
+    build: Callable[[list[Run]], tables.Table]
+    takes_reference: bool = False
+
+    def make(self, inputs: Inputs, out: Path) -> str:
+        found = inputs.usable(self.needs)
+        beside = load(inputs.reference) if self.takes_reference else []
+        beside = [replace(run, arm=run.arm + REFERENCE) for run in beside if run.has(*self.needs)]
+        runs, beside = (found, beside) if self.every_arm else (main_arms(found), main_arms(beside))
+        table = self.build(runs + beside)
+        tables.write_table(tables.to_csv(table), tables.as_text(table), out, self.name)
+        note = f" Marked{REFERENCE}: a reference run of the project, not made with the others." if beside else ""
+        return self.caption(runs) + note + captions.arms_note(runs, found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTable(Exhibit):
+    """A table of group.json, the comparison of arms over seeds."""
+
+    to_csv: Callable[[dict[str, Any]], str]
+    as_text: Callable[[dict[str, Any]], tables.TextTable]
+    caption: Callable[[dict[str, Any]], str]
+
+    def make(self, inputs: Inputs, out: Path) -> str:
+        if inputs.group is None or not inputs.group.is_file():
+            folders = [] if inputs.group is None else [inputs.group]
+            raise NothingToShowError("there is no comparison of arms over seeds (pose-topo analyze --group)", folders)
+        group = read_document(inputs.group, "group", GROUP)
+        tables.write_table(self.to_csv(group), self.as_text(group), out, self.name)
+        return self.caption(group)
+
+
+@cache
+def exhibits() -> dict[str, Exhibit]:
+    """Return all figures and tables by name, in the order of the paper."""
+    from paper_figures import figures
+    from paper_figures import tables as table_scripts
+
+    found: list[Exhibit] = []
+    for package in (figures, table_scripts):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            values = vars(importlib.import_module(module.name)).values()
+            found += [value for value in values if isinstance(value, Exhibit)]
+    return {exhibit.name: exhibit for exhibit in sorted(found, key=lambda exhibit: exhibit.place)}
+
+
+def selected(names: Sequence[str]) -> list[Exhibit]:
+    """Return the exhibits of these names.
+
+    Raises:
+        UsageError: there is no figure or table of a name.
+    """
+    if unknown := [name for name in names if name not in exhibits()]:
+        raise UsageError(f"no figure or table {', '.join(unknown)}: give one of {', '.join(exhibits())}")
+    return [exhibits()[name] for name in names]
 
 
 def guarded(name: str, action: Callable[[], int]) -> int:
-    """Run `action`; an error that the user can mend becomes one line and an exit code."""
+    """Run `action` and return its exit code. An error that the user can correct is printed as one line."""
+    show_messages()
     try:
         return action()
     except PoseTopoError as error:
@@ -89,99 +206,13 @@ def guarded(name: str, action: Callable[[], int]) -> int:
         return 1
 
 
-def deliver(name: str, options: argparse.Namespace, action: Callable[[], str]) -> int:
-    """Run `action`, which draws or writes, and write the caption that it gives. The exit code.
-
-    With `--if-there`, having nothing to show is no error: the caption says why, and what an earlier run left beside
-    it goes.
-    """
-
-    def write() -> int:
-        try:
-            text = action()
-        except NothingToShowError as error:
-            if not options.if_there:
-                raise
-            text = f"Not shown: {error.reason}."
-            for suffix in (*FIGURE_FILES, *TABLE_FILES):
-                (options.out / f"{name}{suffix}").unlink(missing_ok=True)
-        write_text(options.out / f"{name}{CAPTION}", text + "\n")
-        return 0
-
-    return guarded(name, write)
-
-
-def usable(folders: Sequence[Path], needs: Sequence[str]) -> list[Run]:
-    """The runs that hold all that a figure needs, if they can stand in one figure.
-
-    Raises:
-        NothingToShowError: none is left.
-        PoseTopoError: they are not comparable.
-    """
-    runs = [run for run in load(folders) if run.has(*needs)]
-    if not runs:
-        wanted = " and ".join((FILES | WITHIN)[part] for part in needs)
-        if not {"evaluation", "analysis", *WITHIN} & set(needs):
-            wanted += ", with evaluation.json or analysis.json to say whose they are"
-        raise NothingToShowError(f"no results folder holds {wanted}", folders)
-    one_study(runs)
-    return runs
-
-
-def figure(
-    name: str,
-    description: str | None,
-    needs: Sequence[str],
-    draw: Callable[[list[Run]], Figure],
-    caption: Callable[[list[Run]], str],
-    argv: Sequence[str] | None,
-    *,
-    every_arm: bool = False,
-) -> int:
-    """Draw a figure: `<name>.pdf`, `.png` and `.caption.md`. The exit code.
-
-    Of many arms it gets the main ones (`arms.chosen`), and the caption says so, unless it shows `every_arm`.
-    """
-    options_of = parser(name, description)
-    add_if_there(options_of)
-    options = options_of.parse_args(argv)
-
-    def action() -> str:
-        found = usable(options.results, needs)
-        runs = found if every_arm else main_arms(found)
-        with style.applied():
-            style.save(draw(runs), options.out, name)
-        return caption(runs) + captions.arms_note(runs, found)
-
-    return deliver(name, options, action)
-
-
-def table(
-    name: str,
-    description: str | None,
-    needs: Sequence[str],
-    build: Callable[[list[Run]], Table],
-    caption: Callable[[list[Run]], str],
-    argv: Sequence[str] | None,
-    *,
-    every_arm: bool = True,
-) -> int:
-    """Write a table: `<name>.csv`, `.md`, `.tex` and `.caption.md`. The exit code.
-
-    `--reference` adds runs that were not made here (the project's own, committed), marked as such in the table.
-    A table with a column an arm takes the main arms alone: `every_arm` False.
-    """
-    options_of = parser(name, description)
-    add_if_there(options_of)
-    add_reference(options_of)
-    options = options_of.parse_args(argv)
-
-    def action() -> str:
-        found = usable(options.results, needs)
-        reference = [replace(run, arm=run.arm + REFERENCE) for run in load(options.reference) if run.has(*needs)]
-        runs, beside = (found, reference) if every_arm else (main_arms(found), main_arms(reference))
-        write_table(build(runs + beside), options.out, name)
-        note = f" Marked{REFERENCE}: the project's own run, not made with the others." if beside else ""
-        return caption(runs) + note + captions.arms_note(runs, found)
-
-    return deliver(name, options, action)
+def add_results(options: argparse.ArgumentParser) -> None:
+    """Add the option `--results`, which several commands have. The parser needs `fromfile_prefix_chars="@"`."""
+    options.add_argument(
+        "--results",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="DIR",
+        help="results folders, one per run; @FILE is a file that lists them, one per line",
+    )

@@ -1,9 +1,8 @@
-"""Results folders as typed values. docs/results.md says what their files hold."""
+"""Read results folders as typed values. docs/results.md describes the files."""
 
 from __future__ import annotations
 
 import csv
-import sys
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from paper_figures.lib.arms import arm_order, chosen, disagreement
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
+from pose_topo.core.log import log
 from pose_topo.core.schemas import OF_RUN
 
 IDENTITY = ("arm", "seed", "arch", "protocol")
@@ -27,7 +27,7 @@ FILES = {
     "metrics": "metrics.csv",
     "examples": "examples.npz",
 }
-WITHIN = {  # what a file may hold or not, and who puts it there
+WITHIN = {  # optional parts of a file, as an error message names them
     "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
     "grid": "an analysis.json of a network with a topographic layer",
 }
@@ -35,17 +35,17 @@ WITHIN = {  # what a file may hold or not, and who puts it there
 
 @dataclass(frozen=True)
 class Run:
-    """One run's results. JSON is read at once, the arrays when they are asked for."""
+    """The results of one run. JSON files are read at once, arrays on first use."""
 
     folder: Path
     arm: str
     seed: int
     arch: str
     protocol: str
-    json: dict[str, dict[str, Any]]  # "evaluation", "analysis": those that are there
+    json: dict[str, dict[str, Any]]  # the content of "evaluation" and "analysis", where the file exists
 
     def has(self, *parts: str) -> bool:
-        """Whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
+        """Return whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
         return all(self._has(part) for part in parts)
 
     def _has(self, part: str) -> bool:
@@ -57,10 +57,10 @@ class Run:
         return (self.folder / FILES[part]).is_file()
 
     def value(self, file: str, key: str) -> Any:
-        """What stands under a dotted key, e.g. `("evaluation", "pckh.0.5.mean")`.
+        """Return the value at a dotted key, for example `("evaluation", "pckh.0.5.mean")`.
 
         Raises:
-            PoseTopoError: no such file or key.
+            PoseTopoError: there is no such file or key.
         """
         if file not in self.json:
             raise PoseTopoError(f"{self.folder} holds no {FILES.get(file, file)}")
@@ -70,10 +70,10 @@ class Run:
             raise PoseTopoError(f"{self.folder / FILES[file]} has no {key!r}") from None
 
     def number(self, file: str, key: str) -> float | None:
-        """As `value`, for numbers; None where the file says null.
+        """Return the number at a dotted key, or None where the file holds null.
 
         Raises:
-            PoseTopoError: no such file or key, or it is not a number.
+            PoseTopoError: there is no such file or key, or the value is not a number.
         """
         value = self.value(file, key)
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
@@ -82,17 +82,17 @@ class Run:
 
     @property
     def deviations(self) -> tuple[str, ...]:
-        """Where the run departs from the study, as its files say."""
+        """The deviations from the study that the files of the run list."""
         return tuple(dict.fromkeys(d for content in self.json.values() for d in content.get("deviations", ())))
 
     @property
     def as_protocol(self) -> bool:
-        """Whether nothing was set otherwise than its protocol says: a shortened run proves and refutes no claim."""
+        """Whether all settings are those of the protocol. Any other run is left out of the claims."""
         return all(content.get("as_protocol") is True for content in self.json.values())
 
     @property
     def data(self) -> str | None:
-        """The data set's name; only the evaluation knows it."""
+        """The name of the data set, which only evaluation.json holds."""
         return self.json.get("evaluation", {}).get("data")
 
     @cached_property
@@ -105,7 +105,7 @@ class Run:
 
     @cached_property
     def metrics(self) -> dict[str, NDArray[np.float64]]:
-        """metrics.csv by column, one value an epoch; NaN where a field is empty."""
+        """The columns of metrics.csv, one value per epoch; NaN where a field is empty."""
         path = self.folder / FILES["metrics"]
         try:
             with path.open(encoding="utf-8", newline="") as stream:
@@ -114,15 +114,15 @@ class Run:
         except (TypeError, ValueError) as error:
             raise PoseTopoError(f"{path}: not a table of numbers ({error})") from None
         if lacking := [name for name in ("epoch", "val_pckh") if name not in columns]:
-            raise PoseTopoError(f"{path} holds no {' and no '.join(lacking)}")
+            raise PoseTopoError(f"{path} has no column {' and no column '.join(lacking)}")
         return columns
 
 
 class Arrays:
-    """The arrays of an .npz file, by name.
+    """The arrays of an .npz file by name.
 
     Raises:
-        PoseTopoError: the file is not a whole .npz, or holds no such array.
+        PoseTopoError: the file is damaged, or holds no array of that name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -140,7 +140,7 @@ class Arrays:
 
 
 def _descend(node: Any, parts: Sequence[str]) -> Any:
-    """Follow dotted parts; a key may itself hold dots ("0.5")."""
+    """Follow the parts of a dotted key. A single key may contain dots ("0.5")."""
     if not parts:
         return node
     for stop in range(1, len(parts) + 1):
@@ -151,11 +151,12 @@ def _descend(node: Any, parts: Sequence[str]) -> Any:
 
 
 def load(folders: Iterable[Path], keep: Callable[[Run], bool] = lambda run: True) -> list[Run]:
-    """The runs in `folders` that are to be kept, by arm and seed. A folder without evaluation.json and analysis.json
-    is left out.
+    """Return the runs in `folders` for which `keep` is true, sorted by arm and seed.
+
+    A folder that holds neither evaluation.json nor analysis.json is skipped.
 
     Raises:
-        PoseTopoError: a folder does not exist, its files contradict each other, or two are of the same run.
+        PoseTopoError: a folder does not exist, its files contradict each other, or two folders hold the same run.
     """
     runs = [run for folder in folders if (run := _read(Path(folder))) is not None and keep(run)]
     seen: dict[tuple[Any, ...], Run] = {}
@@ -170,35 +171,44 @@ def load(folders: Iterable[Path], keep: Callable[[Run], bool] = lambda run: True
 def _read(folder: Path) -> Run | None:
     if not folder.is_dir():
         raise PoseTopoError(f"{folder}: no such results folder")
-    found = {kind: _document(folder, kind) for kind in ("evaluation", "analysis") if (folder / FILES[kind]).is_file()}
+    found = {
+        kind: read_document(folder / FILES[kind], kind, OF_RUN[kind])
+        for kind in ("evaluation", "analysis")
+        if (folder / FILES[kind]).is_file()
+    }
     if not found:
         return None
     first = next(iter(found.values()))
     if any(first.get(key) is None for key in IDENTITY):
-        print(f"{folder}: results of no run of ours (arm, seed, arch or protocol is null): left out", file=sys.stderr)
+        log.warning(f"{folder}: skipped, because its arm, seed, arch or protocol is null (not a run of pose-topo)")
         return None
     for key in (*IDENTITY, "checkpoint_sha256", "data_sha256"):
         if len({content.get(key) for content in found.values()}) > 1:
-            raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both anew")
+            raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both again")
     if not isinstance(first["seed"], int):
-        raise PoseTopoError(f"{folder}: its seed {first['seed']!r} is no number: make its results anew")
+        raise PoseTopoError(f"{folder}: the seed {first['seed']!r} is not a number: make its results again")
     if "analysis" in found and (wrong := disagreement(first["arm"], found["analysis"])):
         raise PoseTopoError(f"{folder}: says it is {first['arm']}, with {wrong}: arms swapped?")
     return Run(folder, first["arm"], first["seed"], first["arch"], first["protocol"], found)
 
 
-def _document(folder: Path, kind: str) -> dict[str, Any]:
-    content = read_json(folder / FILES[kind])
-    if not isinstance(content, dict) or content.get("kind") != kind or content.get("schema") != OF_RUN[kind]:
-        raise PoseTopoError(f"{folder / FILES[kind]} is not a schema {OF_RUN[kind]} {kind} file: make it anew")
+def read_document(path: Path, kind: str, schema: int) -> dict[str, Any]:
+    """Return the content of a JSON file of ours.
+
+    Raises:
+        PoseTopoError: the file is not readable, or is of another kind or schema.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or (content.get("kind"), content.get("schema")) != (kind, schema):
+        raise PoseTopoError(f"{path} is not a schema {schema} {kind} file: make it again")
     return content
 
 
-def one_study(runs: Sequence[Run]) -> None:
-    """Refuse to put runs that cannot be compared into one figure.
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Check that the runs can be compared in one figure.
 
     Raises:
-        PoseTopoError: they are of different protocols, backbones, data sets or (within a seed) splits.
+        PoseTopoError: the runs differ in protocol, backbone, data set or, within a seed, in the split.
     """
     for what, values in (
         ("protocols", {run.protocol for run in runs}),
@@ -209,7 +219,7 @@ def one_study(runs: Sequence[Run]) -> None:
             raise PoseTopoError(
                 f"the results are of different {what} ({', '.join(sorted(map(str, values)))}): give one"
             )
-    hashes: dict[int, set[str]] = {}  # the split may depend on the seed; within a seed all arms share it
+    hashes: dict[int, set[str]] = {}  # the split may depend on the seed; the arms of one seed share it
     for run in runs:
         hashes.setdefault(run.seed, set()).update(content["data_sha256"] for content in run.json.values())
     for seed, found in hashes.items():
@@ -218,7 +228,7 @@ def one_study(runs: Sequence[Run]) -> None:
 
 
 def by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs by arm, in the order of the study; the seeds of an arm ascending."""
+    """Group the runs by arm, in the order of the study, with ascending seeds within an arm."""
     arms: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: (*arm_order(run.arm), run.seed)):
         arms.setdefault(run.arm, []).append(run)
@@ -226,13 +236,13 @@ def by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
 
 def main_arms(runs: Sequence[Run]) -> list[Run]:
-    """The runs whose arms `arms.chosen` lets into a figure that has a panel or a curve for each."""
+    """Return the runs of the few arms (`arms.chosen`) that a figure with one panel or curve per arm can show."""
     shown = chosen(run.arm for run in runs)
     return [run for run in runs if run.arm in shown]
 
 
-def first_of_each(runs: Iterable[Run]) -> list[Run]:
-    """One run an arm: that of the lowest seed which all arms have, or, without one, each arm's own lowest."""
+def one_run_per_arm(runs: Iterable[Run]) -> list[Run]:
+    """Return one run per arm: of the lowest seed that all arms have, or else of the lowest seed of each arm."""
     arms = by_arm(runs)
     common = set.intersection(*({run.seed for run in group} for group in arms.values()))
     return [next((run for run in group if run.seed == min(common, default=None)), group[0]) for group in arms.values()]

@@ -1,6 +1,6 @@
-"""How the study's figures look, and how they are saved so that the same data give the same bytes.
+"""The look of the figures, the shapes that several figures draw, and saving: the same data give the same bytes.
 
-The byte-identity holds for one version of matplotlib (the lock's); another one draws a little differently.
+The bytes are the same for one version of matplotlib (that of the lock file). Other versions draw a little differently.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches, of a two-column page
 RGB = tuple[float, float, float]
 
 SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
     "mathtext.fontset": "dejavusans",
-    "pdf.fonttype": 42,  # embed TrueType: text stays text, and publishers refuse Type 3
+    "pdf.fonttype": 42,  # embed TrueType: text stays text, and publishers do not accept Type 3
     "font.size": 7,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7,
@@ -51,7 +51,7 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-# Joints as figures list them: head to ankle, right beside left, eight to a row
+# The order of the joints in figures: from head to ankle, right beside left, eight per row
 JOINT_ORDER: tuple[int, ...] = (
     *(joints.HEAD_TOP, joints.UPPER_NECK, joints.R_SHOULDER, joints.L_SHOULDER),
     *(joints.R_ELBOW, joints.L_ELBOW, joints.R_WRIST, joints.L_WRIST),
@@ -60,7 +60,7 @@ JOINT_ORDER: tuple[int, ...] = (
 )
 SIDES = {"right": "#E69F00", "left": "#56B4E9", "middle": "#CC79A7"}
 SIDE_DASHES: dict[str, Any] = {"right": "-", "left": (0, (1.6, 0.9)), "middle": "-"}
-_PAIRS = {  # one hue a pair of joints: dark for right, light for left
+_PAIRS = {  # one hue per pair of joints: dark for right, light for left
     "shoulder": ("#0B62A4", "#8CC4F0"),
     "elbow": ("#1B7F4B", "#9BDDB0"),
     "wrist": ("#5E3C99", "#B9A5E2"),
@@ -72,7 +72,7 @@ _MIDDLE = {joints.HEAD_TOP: 0.10, joints.UPPER_NECK: 0.36, joints.THORAX: 0.62, 
 
 
 def joint_color(joint: int) -> RGB:
-    """A joint's colour: greys for the middle, dark (right) and light (left) of one hue for a pair."""
+    """Return the colour of a joint: grey in the middle, a dark (right) or light (left) tone of one hue for a pair."""
     if joint in _MIDDLE:
         return _MIDDLE[joint], _MIDDLE[joint], _MIDDLE[joint]
     right, left = _PAIRS[joints.NAMES[joint].split()[-1]]
@@ -80,50 +80,51 @@ def joint_color(joint: int) -> RGB:
 
 
 def short(joint: int) -> str:
-    """A joint's name for narrow places: "R ankle"."""
+    """Return the short name of a joint, such as "R ankle"."""
     return joints.NAMES[joint].replace("right ", "R ").replace("left ", "L ")
 
 
 def panels_width(columns: int) -> float:
-    """Inches, of a figure with so many panels beside each other."""
+    """Return the width in inches of a figure with so many panels side by side."""
     return min(TWO_COLUMNS, 0.6 + 2.15 * columns)
 
 
 @contextmanager
 def applied() -> Iterator[None]:
-    """Within, matplotlib has this style and nothing of the user's own settings; afterwards, what it had."""
+    """Use this style within the context, without any settings of the user; restore the former settings afterwards."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]
+        matplotlib.rcParams.update(SETTINGS)  # type: ignore[arg-type]  # the stub lists every key as a literal
         yield
 
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """An empty figure (inches) that needs no display and is in no global list."""
+    """Return an empty figure (size in inches) that needs no display and that pyplot does not know."""
     figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def save(figure: Figure, out: Path, name: str) -> None:
-    """Write `<out>/<name>.pdf` and `.png` without dates or versions in them: same data, same bytes."""
+    """Write `<out>/<name>.pdf` and `.png` without dates and versions, so that the same data give the same bytes."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # laid out once, the same for both
+    figure.set_layout_engine("none")  # both files use the same layout
     with atomic_path(out / f"{name}.pdf") as path:
         figure.savefig(path, metadata={"Creator": None, "Producer": None, "CreationDate": None})
     with atomic_path(out / f"{name}.png") as path:
         figure.savefig(path, metadata={"Software": None})
 
 
-# ---- What several figures draw alike.
+# ---- shapes that several figures draw
 
-REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (5, 2, 1, 2))}
+CHANCE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (5, 2, 1, 2))}  # line of an expectation
+BAND: dict[str, Any] = {"color": "0.82", "linewidth": 0}  # of permuted grids
 
 
 def seeds_curve(axes: Axes, x: NDArray[Any], values: NDArray[Any], arm: str) -> None:
-    """The mean over seeds of `values` (seeds, n) against `x` (n,), and the band from the least to the largest.
+    """Draw the mean over seeds of `values` (seeds, n) against `x` (n,), with a band from the smallest to the largest.
 
-    Points at which a seed has no value are left out: a mean over other seeds would jump there.
+    Points at which any seed has no value are left out, because the mean over the other seeds would jump there.
     """
     there = np.isfinite(values).all(axis=0)
     if not there.any():
@@ -136,7 +137,7 @@ def seeds_curve(axes: Axes, x: NDArray[Any], values: NDArray[Any], arm: str) -> 
 
 
 def arm_handles(arms: Iterable[str]) -> list[Line2D]:
-    """Legend entries of arms."""
+    """Return the legend entries of arms."""
     looks = {arm: arm_style(arm) for arm in arms}
     return [
         Line2D([], [], color=look.color, linestyle=look.dashes, marker=look.marker, label=arm)
@@ -144,18 +145,18 @@ def arm_handles(arms: Iterable[str]) -> list[Line2D]:
     ]
 
 
-def reference_handle(label: str) -> Line2D:
-    """Legend entry of a dash-dotted reference line."""
-    return Line2D([], [], label=label, **REFERENCE)
+def chance_handle(label: str) -> Line2D:
+    """Return the legend entry of a `CHANCE` line."""
+    return Line2D([], [], label=label, **CHANCE)
 
 
 def letter(axes: Axes, which: int, title: str) -> None:
-    """A panel's title, with its letter."""
+    """Give a panel its letter and title."""
     axes.set_title(rf"$\mathbf{{{'abcdefghij'[which]}}}$  {title}", loc="left")
 
 
 def bare(axes: Axes) -> None:
-    """A map: a thin frame and no ticks, since a cell's place on the grid has no unit."""
+    """Give a map a thin frame and no ticks, because a place on the grid has no unit."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(True)
@@ -163,7 +164,7 @@ def bare(axes: Axes) -> None:
 
 
 def parcels(axes: Axes, labels: NDArray[np.int64]) -> None:
-    """A map of joint labels (h, w) with a line between cells of different joints; -1 (no joint) is white."""
+    """Draw a map of joint labels (h, w) with lines between different joints. The label -1 (no joint) is white."""
     colors = np.array([*(joint_color(k) for k in range(len(JOINT_ORDER))), (1.0, 1.0, 1.0)])
     axes.imshow(colors[labels])
     rows, columns = np.nonzero(labels[:, 1:] != labels[:, :-1])

@@ -1,4 +1,4 @@
-"""One table, three files: CSV with every seed's unrounded values, Markdown and LaTeX with means, rounded once."""
+"""A table as data, and its files: CSV with unrounded values, and Markdown, LaTeX and JSON with rounded means."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import io
 import re
 import statistics
 import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from paper_figures.lib.captions import NO_VALUE, fixed
-from pose_topo.core.files import write_text
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import read_json, write_json, write_text
 
 Cell = float | str | None
-HEAD = 13  # letters to a line of a column's title in LaTeX, where columns do not wrap by themselves
+SUFFIXES = (".csv", ".md", ".tex", ".json")
+TITLE_WIDTH = 13  # characters per line of a column title in LaTeX, where titles do not wrap by themselves
 
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -35,35 +37,44 @@ _TEX = {
 
 @dataclass(frozen=True)
 class Column:
-    """A measure: its key in the CSV, its title for readers, its decimals."""
+    """A measure: its key in the CSV file, its title for readers and its number of decimals."""
 
     key: str
     title: str
-    digits: int | None  # None: a setting or a word, shown as it is
-    largest: bool = False  # show the largest of the seeds: a mean of p values says nothing
+    digits: int | None  # None: a setting or a word, shown unrounded
+    largest: bool = False  # show the largest value over seeds instead of the mean, as for p values
 
 
 @dataclass(frozen=True)
 class Row:
-    """An arm, or a published system: per column one value a seed (None: there is none; words only in settings)."""
+    """An arm, or a published system: for each column one value per seed, None where there is no value."""
 
     label: str
-    values: dict[str, tuple[Cell, ...]]
+    values: Mapping[str, tuple[Cell, ...]]
     seeds: tuple[int | None, ...] = (None,)
-    extra: dict[str, str] = field(default_factory=dict)  # texts for the CSV alone, such as a source
+    extra: dict[str, str] = field(default_factory=dict)  # texts that only the CSV file has, such as a source
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows and columns; `transposed` shows measures downwards, where there are more of them than of arms."""
+    """Unrounded values by row and column. A `transposed` table is shown with one line per column."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     transposed: bool = False
 
 
+@dataclass(frozen=True)
+class TextTable:
+    """A table as readers see it. The first `words` columns hold words, the others numbers."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+
+
 def shown(values: Sequence[Cell], column: Column) -> str:
-    """A cell as readers see it: mean ± sample standard deviation over seeds (none where they are equal)."""
+    """Return a cell as readers see it: mean ± sample standard deviation over seeds, or the one value of all seeds."""
     if column.digits is None:
         words = (value if isinstance(value, str) else f"{value:g}" for value in values if value is not None)
         return " / ".join(dict.fromkeys(words)) or NO_VALUE
@@ -75,16 +86,16 @@ def shown(values: Sequence[Cell], column: Column) -> str:
     return f"{fixed(statistics.fmean(known), column.digits)} ± {fixed(statistics.stdev(known), column.digits)}"
 
 
-def grid(table: Table) -> list[list[str]]:
-    """The table as readers see it, its header first."""
-    cells = [["", *(column.title for column in table.columns)]]
-    for row in table.rows:
-        cells.append([row.label, *(shown(row.values.get(c.key, ()), c) for c in table.columns)])
-    return [list(line) for line in zip(*cells, strict=True)] if table.transposed else cells
+def as_text(table: Table) -> TextTable:
+    """Return the table as readers see it."""
+    lines = [("", *(column.title for column in table.columns))]
+    lines += [(row.label, *(shown(row.values.get(c.key, ()), c) for c in table.columns)) for row in table.rows]
+    head, *rows = zip(*lines, strict=True) if table.transposed else lines
+    return TextTable(head, tuple(rows))
 
 
 def to_csv(table: Table) -> str:
-    """One line a row and seed, unrounded; empty where there is no value."""
+    """Return the table as CSV: one line per row and seed, unrounded; empty where there is no value."""
     extras = list(dict.fromkeys(key for row in table.rows for key in row.extra))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -96,52 +107,62 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def to_markdown(cells: Sequence[Sequence[str]], words: int = 1) -> str:
-    """Lines of cells, the header first, as a pipe table; the first `words` columns are no numbers."""
-    head, *body = cells
-    rule = [*["---"] * words, *["---:"] * (len(head) - words)]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in (head, rule, *body)
-    )
+def to_markdown(table: TextTable) -> str:
+    """Return the table as a Markdown pipe table."""
+    rule = (*["---"] * table.words, *["---:"] * (len(table.head) - table.words))
+    lines = (table.head, rule, *table.rows)
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
-def to_latex(cells: Sequence[Sequence[str]], words: int = 1) -> str:
-    """The same as a booktabs tabular; long titles of columns stand on several lines, blocks of lines (all but the first
-    without a label) between rules."""
-    head, *body = ([_escape(cell) for cell in line] for line in cells)
-    head = [head[0], *(_stacked(title) for title in cells[0][1:])]
+def to_latex(table: TextTable) -> str:
+    """Return the table as a booktabs tabular.
+
+    Long column titles are broken into several lines. A block of rows, of which only the first has a label, is set off
+    by a rule.
+    """
     lines = [
-        rf"\begin{{tabular}}{{{'l' * words}{'r' * (len(head) - words)}}}",
+        rf"\begin{{tabular}}{{{'l' * table.words}{'r' * (len(table.head) - table.words)}}}",
         r"\toprule",
-        " & ".join(head) + r" \\",
+        " & ".join((_escape(table.head[0]), *map(_stacked, table.head[1:]))) + r" \\",
         r"\midrule",
     ]
-    for before, line in zip([head, *body], body, strict=False):
-        if line[0] and not before[0] and before is not head:
+    for number, row in enumerate(table.rows):
+        if number and row[0] and not table.rows[number - 1][0]:
             lines.append(r"\midrule")
-        lines.append(" & ".join(line) + r" \\")
+        lines.append(" & ".join(map(_escape, row)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def _stacked(title: str) -> str:
-    """A title broken into short lines, the last at the height of its row."""
-    lines = textwrap.wrap(title, HEAD, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(title, TITLE_WIDTH, break_long_words=False, break_on_hyphens=False)
     text = r" \\ ".join(_escape(line) for line in lines)
     return rf"\shortstack[r]{{{text}}}" if len(lines) > 1 else text
 
 
 def _escape(text: str) -> str:
-    text = re.sub(r"(?<![\w-])-(?=\d)", "−", text)  # a minus, not a hyphen
+    text = re.sub(r"(?<![\w-])-(?=\d)", "−", text)  # a minus sign, not a hyphen
     return "".join(_TEX.get(letter, letter) for letter in text)
 
 
-def write_table(table: Table, out: Path, name: str) -> None:
-    """Write `<out>/<name>.csv`, `.md` and `.tex`."""
-    write_cells(to_csv(table), grid(table), out, name)
-
-
-def write_cells(values: str, cells: Sequence[Sequence[str]], out: Path, name: str, words: int = 1) -> None:
-    """Write a table's unrounded values (CSV) and what readers see of them (Markdown, LaTeX)."""
+def write_table(values: str, text: TextTable, out: Path, name: str) -> None:
+    """Write the unrounded `values` as `<out>/<name>.csv`, and `text` as `.md`, `.tex` and `.json`."""
     write_text(out / f"{name}.csv", values)
-    write_text(out / f"{name}.md", to_markdown(cells, words))
-    write_text(out / f"{name}.tex", to_latex(cells, words))
+    write_text(out / f"{name}.md", to_markdown(text))
+    write_text(out / f"{name}.tex", to_latex(text))
+    write_json(out / f"{name}.json", asdict(text))
+
+
+def read_table(path: Path) -> TextTable:
+    """Return the table of a JSON file that `write_table` wrote.
+
+    Raises:
+        PoseTopoError: the file is something else.
+    """
+    content = read_json(path)
+    try:
+        table = TextTable(tuple(content["head"]), tuple(map(tuple, content["rows"])), content["words"])
+        if all(len(row) == len(table.head) for row in table.rows):
+            return table
+    except (KeyError, TypeError):
+        pass
+    raise PoseTopoError(f"{path}: not a table of these scripts")

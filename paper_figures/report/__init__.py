@@ -1,1 +1,1 @@
-"""The report: one page for a reader."""
+"""The report: one page with verdicts, figures and tables."""

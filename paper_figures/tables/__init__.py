@@ -1,1 +1,1 @@
-"""One script per table."""
+"""The tables of the paper: each script defines some `PaperTable` or `GroupTable`."""

@@ -1,74 +1,172 @@
-"""Topography by arm: Moran's I, contiguity, correlation, health of the layer, and what it was trained with."""
+"""Topography tables: the main arms in detail (analysis.json), and all losses and lambdas (analysis, evaluation)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from paper_figures.lib import captions, command
-from paper_figures.lib.arms import REFERENCE
+from paper_figures.lib import captions
+from paper_figures.lib.arms import MAIN, REFERENCE, family
+from paper_figures.lib.command import PaperTable
 from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.tables import Column, Row, Table
+from paper_figures.lib.tables import Cell, Column, Row, Table
 
-NAME = "table_topography"
-ABOVE = "I_above_control"  # the one column that needs two runs
-MEASURES: dict[str, Column] = {  # where analysis.json holds it -> the column
-    "moran.mean_I": Column("mean_I", "Moran's I, mean over joints", 3),
-    "moran.expected": Column("expected_I", "E[I]", 4),
-    "moran.p_mean": Column("p_mean", "p of the mean I (largest of the seeds)", 4, largest=True),
-    ABOVE: Column(ABOVE, "I above the control of the same seed", 3),
-    "parcellation.contiguity": Column("contiguity", "Contiguity", 3),
-    "parcellation.null_mean": Column("contiguity_null", "Contiguity, labels permuted", 3),
-    "neighbour_correlation.neighbours": Column("correlation_neighbours", "Correlation, neighbours", 3),
-    "neighbour_correlation.all_pairs": Column("correlation_all_pairs", "Correlation, all pairs", 3),
-    "health.participation_ratio": Column("participation_ratio", "Participation ratio of the weights", 1),
-    "health.mean_row_norm": Column("mean_row_norm", "Mean row norm", 3),
-    "health.weight_similarity": Column("weight_similarity", "Weight-similarity loss", 4),
-    "topo_lr_mult": Column("topo_lr_mult", "Learning-rate multiplier of the layer", None),
-    "lambda": Column("lambda", "λ", None),
-}
+Measure = Callable[[Run], Cell]
 
 
-def build(runs: list[Run]) -> Table:
-    """Measures downwards, arms across."""
-    controls = {run.seed: run.number("analysis", "moran.mean_I") for run in runs if run.arm == "control"}
-    rows = [
+def _analysis(key: str) -> Measure:
+    return lambda run: run.number("analysis", key)
+
+
+def _row_per_arm(runs: list[Run], columns: dict[Column, Measure]) -> list[Row]:
+    return [
         Row(
             arm,
-            {column.key: tuple(_value(run, key, controls) for run in group) for key, column in MEASURES.items()},
+            {column.key: tuple(measure(run) for run in group) for column, measure in columns.items()},
             tuple(run.seed for run in group),
         )
         for arm, group in by_arm(runs).items()
     ]
-    return Table(tuple(MEASURES.values()), tuple(rows), transposed=True)
 
 
-def _value(run: Run, key: str, controls: dict[int, float | None]) -> float | None:
-    if key != ABOVE:
-        return run.number("analysis", key)
-    own, control = run.number("analysis", "moran.mean_I"), controls.get(run.seed)
-    if own is None or control is None or run.arm == "control" or run.arm.endswith(REFERENCE):
-        return None
-    return own - control
+# ---- table_topography
 
 
-def caption(runs: list[Run]) -> str:
-    """What the rows are."""
+def build_topography(runs: list[Run]) -> Table:
+    """Return one column per arm and one row per measure."""
+    columns = {
+        Column("mean_I", "Moran's I, mean over joints", 3): _analysis("moran.mean_I"),
+        Column("expected_I", "E[I]", 4): _analysis("moran.expected"),
+        Column("p_mean", "p of the mean I (largest of the seeds)", 4, largest=True): _analysis("moran.p_mean"),
+        Column("I_above_control", "I above the control of the same seed", 3): above_control(runs),
+        Column("contiguity", "Contiguity", 3): _analysis("parcellation.contiguity"),
+        Column("contiguity_null", "Contiguity, labels permuted", 3): _analysis("parcellation.null_mean"),
+        Column("correlation_neighbours", "Correlation, neighbours", 3): _analysis("neighbour_correlation.neighbours"),
+        Column("correlation_all_pairs", "Correlation, all pairs", 3): _analysis("neighbour_correlation.all_pairs"),
+        Column("participation_ratio", "Participation ratio of the weights", 1): _analysis("health.participation_ratio"),
+        Column("mean_row_norm", "Mean row norm", 3): _analysis("health.mean_row_norm"),
+        Column("weight_similarity", "Weight-similarity loss", 4): _analysis("health.weight_similarity"),
+        Column("topo_lr_mult", "Learning-rate multiplier of the layer", None): _analysis("topo_lr_mult"),
+        Column("lambda", "λ", None): _analysis("lambda"),
+    }
+    return Table(tuple(columns), tuple(_row_per_arm(runs, columns)), transposed=True)
+
+
+def above_control(runs: Sequence[Run]) -> Measure:
+    """Return the measure "I of a run minus I of the control of its seed". Controls and reference runs have none."""
+    controls = {run.seed: run.number("analysis", "moran.mean_I") for run in runs if run.arm == "control"}
+
+    def difference(run: Run) -> Cell:
+        own, control = run.number("analysis", "moran.mean_I"), controls.get(run.seed)
+        if own is None or control is None or run.arm == "control" or run.arm.endswith(REFERENCE):
+            return None
+        return own - control
+
+    return difference
+
+
+def caption_topography(runs: list[Run]) -> str:
+    """Say what the rows are."""
     return (
         f"Topography of the channel grid, measured over {captions.count(runs, 'analysis', 'images')} held-out people. "
-        f"Moran's I of the |head weight| maps with {captions.same(runs, 'analysis', 'moran.weights')} weights; "
-        f"p one-sided, {captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels. "
-        "Contiguity: share of rook neighbours whose channels serve the same joint. Participation ratio, row norm "
-        "and weight similarity are of the layer on the grid (of the last deconvolution for a baseline); that loss "
-        "falls when weights merely shrink, hence norm and ratio stand beside it. "
+        f"Moran's I is that of the |head weight| maps with {captions.same(runs, 'analysis', 'moran.weights')} weights; "
+        f"p is one-sided, from {captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels. "
+        "Contiguity is the share of pairs of rook neighbours that serve the same joint. Participation ratio, row norm "
+        "and weight similarity are those of the layer on the grid (for a baseline: of the last deconvolution). The "
+        "weight-similarity loss also falls when weights merely shrink, so norm and ratio are shown beside it. "
         "± is the standard deviation over seeds."
         f"{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Returns the exit code."""
-    return command.table(NAME, __doc__, ("analysis",), build, caption, argv, every_arm=False)
+TABLE_TOPOGRAPHY = PaperTable(
+    name="table_topography",
+    place=80,
+    title="Topography, its price and its tuning",
+    about="measures of topography, by arm",
+    needs=("analysis",),
+    build=build_topography,
+    caption=caption_topography,
+    takes_reference=True,
+)
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+# ---- table_losses
+
+
+def build_losses(runs: list[Run]) -> Table:
+    """Return one row per arm, ordered by loss and lambda. The CSV file also names the loss."""
+    count = {run.arm: sum(other.arm == run.arm for other in runs) for run in runs}
+    columns: dict[Column, Measure] = {
+        Column("lambda", "λ", None): _analysis("lambda"),
+        Column("topo_lr_mult", "Rate ×", None): _analysis("topo_lr_mult"),
+        Column("n", "Seeds", None): lambda run: count[run.arm],
+        Column("mean_I", "I of |w|", 3): _analysis("moran.mean_I"),
+        Column("share_of_best", "I / best", 2): share_of_best(runs),
+        Column("mean_I_normalised", "I normalised", 3): _analysis("moran_measures.normalised.mean_I"),
+        Column("mean_I_activity", "I activity", 3): _analysis("moran_measures.activity.mean_I"),
+        Column("contiguity", "Contiguity", 3): _analysis("parcellation.contiguity"),
+        Column("pckh", "PCKh@0.5", 1): lambda run: run.number("evaluation", "pckh.0.5.mean"),
+        Column("participation_ratio", "Particip. ratio", 1): _analysis("health.participation_ratio"),
+        Column("mean_row_norm", "Row norm", 3): _analysis("health.mean_row_norm"),
+        Column("cosine_excess", "Cosine excess", 3): cosine_excess,
+    }
+    losses = {run.arm: {"loss": loss(run)} for run in runs}
+    rows = [replace(row, extra=losses[row.label]) for row in _row_per_arm(runs, columns)]
+    return Table(tuple(columns), tuple(rows))
+
+
+def loss(run: Run) -> str:
+    """Return the spatial loss of a run, or an empty text for a control, which has none."""
+    return run.value("analysis", "topo_loss") if run.number("analysis", "lambda") else ""
+
+
+def cosine_excess(run: Run) -> float | None:
+    """Return the mean cosine of the weights of grid neighbours minus that of all pairs of channels."""
+    near, every = (run.number("analysis", f"health.{key}_cosine") for key in ("neighbour", "all_pairs"))
+    return None if near is None or every is None else near - every
+
+
+def share_of_best(runs: Sequence[Run]) -> Measure:
+    """Return the measure "I of a run divided by the best I of the control of its seed".
+
+    The best I is what sorting the channels of the control reaches (pose_topo/topography/rearrangement.py).
+    """
+    best = {run.seed: run.number("analysis", "controls.rearranged.mean_I") for run in runs if run.arm == "control"}
+
+    def share(run: Run) -> Cell:
+        own, most = run.number("analysis", "moran.mean_I"), best.get(run.seed)
+        return own / most if own is not None and most else None
+
+    return share
+
+
+def caption_losses(runs: list[Run]) -> str:
+    """Say what the columns are."""
+    study = sorted({loss(run) for run in runs if family(run.arm) in MAIN} - {""})
+    names = f"topo: {', '.join(study)}; others by name" if study else "by name"
+    return (
+        f"Networks with a topographic layer on a {captions.same(runs, 'analysis', 'grid.height')} x "
+        f"{captions.same(runs, 'analysis', 'grid.width')} grid, by spatial loss ({names}), its weight λ and "
+        "the learning-rate multiplier of the layer (rate ×). I: Moran's I, averaged over joints, "
+        "of |head weight|, of |head weight| with the gain of each channel divided out (normalised), and of "
+        "|head weight| times the standard deviation of the activation of the channel (activity), with "
+        f"{captions.same(runs, 'analysis', 'moran.weights')} weights; E[I] = "
+        f"{captions.fixed(float(runs[0].value('analysis', 'moran.expected')), 4)}. I / best: I of |head weight| as a "
+        "share of what sorting the channels of the control of the same seed reaches. Participation ratio: how many "
+        "directions the weights of the layer use; near 1 the layer has collapsed, however high its I. Row norm: mean "
+        "length of the weights of a channel. Cosine excess: mean cosine of the weights of grid neighbours minus that "
+        f"of all pairs. ± is the standard deviation over seeds. {captions.about(runs)}"
+    )
+
+
+TABLE_LOSSES = PaperTable(
+    name="table_losses",
+    place=140,
+    title="Six spatial losses",
+    about="all losses, lambdas and multipliers",
+    needs=("grid", "evaluation"),
+    build=build_losses,
+    caption=caption_losses,
+    every_arm=True,
+)

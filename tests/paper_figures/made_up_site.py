@@ -1,4 +1,4 @@
-"""Everything that a report is made of, made up: claims, two study parts with figures and tables, provenance."""
+"""Made-up inputs of a report: claims, two parts of the study with figures and tables, and provenance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from paper_figures.claims import check
+from paper_figures.lib.tables import TextTable, write_table
 
 DATA = "synthetic-2400"
-FIGURES = ("zebra", "moran", "training_curves")  # not in the paper's order; the first is one nobody knows of
+FIGURES = ("zebra", "moran", "training_curves")  # not in the order of the paper; the first is unknown
 SESSION: dict[str, Any] = {
     "command": ["pose-topo", "train-topo", "--data", "/home/somebody/data"],
     "commit": "0123456789abcdef0123456789abcdef01234567",
@@ -37,7 +38,7 @@ SESSION: dict[str, Any] = {
 
 
 def write_site(root: Path) -> dict[str, list[Path]]:
-    """Results, papers, provenance and claims.json below `root`; their paths by option of `report`."""
+    """Results, papers, provenance and claims.json below `root`; their paths by option of `report.page`."""
     data = root / "out" / DATA
     reference = root / "reference"
     made_up_results.write_study(reference / "demo", seeds=(0, 1, 2), data=DATA)
@@ -45,7 +46,7 @@ def write_site(root: Path) -> dict[str, list[Path]]:
     results += made_up_results.write_study(data / "demo-e2" / "resnet18", arms=("topo",), seeds=(0,), data=DATA)
     for name in ("evaluation.json", "analysis.json"):
         made_up_results.edit(results[-1], name, ("as_protocol",), False)
-    made_up_results.edit(results[0], "evaluation.json", ("pckh", "0.5", "mean"), 60.0)  # so that a claim falls
+    made_up_results.edit(results[0], "evaluation.json", ("pckh", "0.5", "mean"), 60.0)  # contradicts a claim
     papers = [write_paper(data / part / "resnet18" / "paper") for part in ("demo", "demo-e2")]
     provenance = [write_provenance(root / "runs" / path.relative_to(root / "out")) for path in results]
     given = ["--results", *map(str, results), "--reference", str(reference), "--out", str(data), "--no-fail"]
@@ -54,20 +55,21 @@ def write_site(root: Path) -> dict[str, list[Path]]:
 
 
 def write_paper(folder: Path) -> Path:
-    """Three figures, a table, and a figure that has nothing to show."""
+    """Write three figures, a table, and the caption of a figure that has nothing to show."""
     folder.mkdir(parents=True)
     for number, name in enumerate(FIGURES):
         pixels = np.full((60 + 10 * number, 300, 3), 200, np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
         (folder / f"{name}.caption.md").write_text(f"What {name} shows, where a < b & `code` **stands**.\n")
-    (folder / "table_pckh.md").write_text("|  | Head | a\\|b |\n| --- | ---: | ---: |\n| topo | 71.2 ± 0.3 | – |\n")
+    table = TextTable(("", "Head", "a|b"), (("topo", "71.2 ± 0.3", "–"),))
+    write_table("", table, folder, "table_pckh")
     (folder / "table_pckh.caption.md").write_text("PCKh of <everybody>.\n")
     (folder / "lesions.caption.md").write_text("Not shown: no run has lesions.\n")
     return folder
 
 
 def write_provenance(folder: Path) -> Path:
-    """A run that was interrupted once if it is of the topo arm."""
+    """Write the provenance of a run, which was interrupted once if it is of the arm topo."""
     folder.mkdir(parents=True)
     resumed = [SESSION | {"wall_seconds": 30.0, "dirty": True}] if folder.name.startswith("topo") else []
     made_up_results.dump(folder / "provenance.json", {"sessions": [*resumed, SESSION]})
@@ -75,6 +77,6 @@ def write_provenance(folder: Path) -> Path:
 
 
 def options(site: dict[str, list[Path]], out: Path) -> list[str]:
-    """The command line of `report`."""
+    """Return the command line of `report.page`."""
     given = [text for name, paths in site.items() for text in (f"--{name}", *map(str, paths))]
     return [*given, "--out", str(out)]

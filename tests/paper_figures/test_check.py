@@ -1,4 +1,4 @@
-"""Claims: supported, contradicted, not run; drifted values, missing runs and swapped arms do not pass."""
+"""Verdicts on claims: drifted values, missing runs and swapped arms are found."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def copied(folders: list[Path], to: Path) -> list[Path]:
     return [Path(shutil.copytree(folder, to / folder.name)) for folder in folders]
 
 
-def test_a_good_demo_supports_every_claim_of_it(
+def test_a_good_demo_supports_all_claims_about_the_demo(
     made: list[Path], reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, found = judged(made, reference, tmp_path)
@@ -62,7 +62,7 @@ def test_a_good_demo_supports_every_claim_of_it(
     assert baseline["wanted"]["low"] < score < baseline["wanted"]["high"]
     text = (tmp_path / "claims.md").read_text(encoding="utf-8")
     assert text.count("**supported**") == len(found) and made_up_results.FASTER in text
-    assert all(entry.what in text for entry in load_study().limits.never_run)
+    assert all(entry.what in text for entry in load_study().never_run)
 
 
 def test_a_drifted_value_is_caught(made: list[Path], reference: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_each_seed_must_be_significant(made: list[Path], reference: Path, tmp_pa
     assert judged(folders, reference, tmp_path)[1]["topography-emerges"] == "contradicted"
 
 
-def test_missing_runs_are_not_run(made: list[Path], reference: Path, tmp_path: Path) -> None:
+def test_a_claim_without_its_runs_is_not_run(made: list[Path], reference: Path, tmp_path: Path) -> None:
     code, found = judged(made[1:2], reference, tmp_path)  # the control alone
     assert code == 0 and found["control-is-flat"] == "supported"
     assert {found[id] for id in (*ORDERS[:4], *AGAIN)} == {"not run"}
@@ -105,16 +105,14 @@ def test_missing_runs_are_not_run(made: list[Path], reference: Path, tmp_path: P
     assert set(judged(other, tmp_path / "none", tmp_path)[1].values()) == {"not run", "supported"}
 
 
-def test_a_null_is_not_run(made: list[Path], reference: Path, tmp_path: Path) -> None:
+def test_a_claim_about_a_null_is_not_run(made: list[Path], reference: Path, tmp_path: Path) -> None:
     folders = copied(made, tmp_path)
     made_up_results.edit(folders[1], "analysis.json", ("moran", "mean_I"), None)
     found = judged(folders, reference, tmp_path)[1]
     assert found["control-is-flat"] == found["topography-emerges"] == "not run"
 
 
-def test_a_shortened_run_proves_nothing_even_beside_a_whole_one(
-    made: list[Path], reference: Path, tmp_path: Path
-) -> None:
+def test_a_run_with_other_settings_judges_no_claim(made: list[Path], reference: Path, tmp_path: Path) -> None:
     short = made_up_results.write_study(tmp_path / "demo-e2", seeds=(11,), data=DATA)
     for folder in short:
         for name in ("evaluation.json", "analysis.json"):
@@ -125,8 +123,8 @@ def test_a_shortened_run_proves_nothing_even_beside_a_whole_one(
     assert code == 0 and {found[id] for id in (*ORDERS, *AGAIN)} == {"not run"}
 
 
-def test_several_parts_at_once(made: list[Path], reference: Path, tmp_path: Path) -> None:
-    """Each claim takes the runs of its own profile: another protocol's may say what they like."""
+def test_each_claim_takes_the_runs_of_its_profile(made: list[Path], reference: Path, tmp_path: Path) -> None:
+    """Runs of another protocol do not change the verdicts."""
     other = made_up_results.write_study(tmp_path / "paper", seeds=(11,), data=DATA, protocol="paper")
     made_up_results.edit(other[0], "evaluation.json", ("pckh", "0.5", "mean"), 10.0)
     assert judged([*other, *made], reference, tmp_path)[1] == judged(made, reference, tmp_path)[1]
@@ -147,7 +145,7 @@ def test_swapped_arms_are_caught(
     assert code == 1 and found["topography-emerges"] == found["control-is-flat"] == "contradicted"
 
 
-def test_the_reference_is_judged_by_itself_but_does_not_confirm_itself(reference: Path, tmp_path: Path) -> None:
+def test_the_reference_runs_alone_judge_orders_but_no_intervals(reference: Path, tmp_path: Path) -> None:
     made_up_results.write_study(tmp_path / "reference" / "sweep", arms=("control",), seeds=(0,), data=DATA)
     both = Path(shutil.copytree(reference, tmp_path / "reference", dirs_exist_ok=True))
     code, found = judged(sorted(both.glob("*/*")), both, tmp_path)  # two profiles hold a control of seed 0
@@ -158,7 +156,7 @@ def test_a_stray_reference_run_is_refused(reference: Path, tmp_path: Path, capsy
     both = Path(shutil.copytree(reference, tmp_path / "reference"))
     made_up_results.write_study(both / "demo", arms=("topo",), seeds=(9,), data="other")
     assert check.main(["--reference", str(both), "--out", str(tmp_path)]) == 1
-    assert "topo-s9: is no run of profile demo" in capsys.readouterr().err
+    assert "topo-s9: is not a run of profile demo" in capsys.readouterr().err
 
 
 def test_the_published_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

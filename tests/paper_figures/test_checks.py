@@ -48,13 +48,13 @@ def test_orders_by_hand(check: Order, a: float, b: float, verdict: str) -> None:
     assert check.judge(runs(a=[a], b=[b]), {}).verdict == verdict
 
 
-def test_an_order_compares_the_seeds_that_both_have() -> None:
+def test_an_order_compares_the_seeds_that_both_arms_have() -> None:
     found = Order(A, B, by=0.0).judge(runs(a=[1.0, 9.0, 2.0], b=[1.0, None, 1.5]), {})
     assert found.here == {"0": 0.0, "2": 0.5} and found.statistic == "X, a − b" and str(found.wanted) == "≥ 0"
     assert Order(A, B).judge(runs(a=[None, 1.0], b=[1.0]), {}).reason == "no seed has both"
     assert Order(A, B).judge(runs(a=[1.0]), {}).reason == "no run of b here"
     assert Order(A, B).judge(runs(a=[1.0], b=[None]), {}).reason == "no X of b"
-    assert Order(A, B).judge({}, runs(a=[1.0], b=[0.0])).verdict == "not run"  # the reference alone proves nothing
+    assert Order(A, B).judge({}, runs(a=[1.0], b=[0.0])).verdict == "not run"  # the reference alone judges no order
 
 
 def test_means_decide_unless_each_seed_must_hold() -> None:
@@ -73,7 +73,7 @@ def test_the_prediction_interval_by_hand() -> None:
     assert prediction_interval(seeds, 4, 95.0, *spread).high == pytest.approx(2 + half * (7 / 16) ** 0.5)
 
 
-def test_the_interval_holds_its_share_of_honest_reruns() -> None:
+def test_the_interval_holds_95_percent_of_correct_reruns() -> None:
     rng, inside = np.random.default_rng(0), 0
     for _ in range(2000):
         reference, new = rng.normal(80, 0.8, 6), rng.normal(80, 0.8, 3)
@@ -89,7 +89,7 @@ def test_the_pooled_spread_by_hand() -> None:
     assert pooled_spread([[1.0, 2.0, 3.0], [10.0, 12.0, 14.0], [5.0]]) == (pytest.approx(2.5**0.5), 4)
 
 
-def test_pooled_seeds_tell_a_drift_that_one_arms_few_cannot() -> None:
+def test_pooled_seeds_find_a_drift_that_the_seeds_of_one_arm_do_not() -> None:
     """Three seeds of each of two arms: t(4) of 2.776 and s = 1 against t(2) of 4.303."""
     reference = runs("reference", a=[1.0, 2.0, 3.0], b=[11.0, 12.0, 13.0])
     new = runs("new", a=[6.0])
@@ -102,11 +102,11 @@ def test_pooled_seeds_tell_a_drift_that_one_arms_few_cannot() -> None:
 def test_an_exact_repetition_is_called_one() -> None:
     reference = runs("reference", a=[1.0, 2.0, 3.0])
     found = Interval(A, 95.0).judge(runs("new", a=[1.0]), reference)
-    assert found.verdict == "supported" and found.reason == "repeats the reference's seed 0 to the last digit"
-    assert "honest reruns" in Interval(A, 95.0).judge(runs("new", a=[1.1]), reference).reason
+    assert found.verdict == "supported" and found.reason == "repeats seed 0 of the reference to the last digit"
+    assert "correct reruns" in Interval(A, 95.0).judge(runs("new", a=[1.1]), reference).reason
 
 
-def test_a_drifted_mean_is_contradicted_and_few_seeds_say_nothing() -> None:
+def test_a_drifted_mean_is_contradicted_and_two_reference_seeds_are_too_few() -> None:
     check, reference = Interval(A, 95.0), runs("reference", a=[1.0, 2.0, 3.0])
     assert check.judge(runs(a=[6.9]), reference).verdict == "supported"  # up to 6.968
     assert check.judge(runs(a=[7.0]), reference).verdict == "contradicted"
@@ -129,7 +129,7 @@ def test_equal_by_hand() -> None:
     assert check.judge({}, {}).verdict == "not run"
     for wrong in ({}, {"value": 1.0, "recomputed": "mean_moran"}, {"recomputed": "guess"}):
         with pytest.raises((TypeError, ValueError)):
-            Equal(A, 0.01, **wrong)  # type: ignore[arg-type]
+            Equal(A, 0.01, **wrong)  # type: ignore[arg-type]  # wrong on purpose
 
 
 @pytest.mark.parametrize(

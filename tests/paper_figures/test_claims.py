@@ -1,4 +1,4 @@
-"""claims.toml, what it says was never run, and what it must not hold."""
+"""claims.toml: the reference results support it, and a wrong file is refused."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 
 from paper_figures.claims import check
 from paper_figures.claims.checks import mean_moran
-from paper_figures.claims.judging import REFERENCE, load_reference
-from paper_figures.claims.limits import BEGIN, END, NeverRun, between, outdated, put, to_markdown
-from paper_figures.claims.model import load_study
+from paper_figures.claims.model import REFERENCE, load_study
 from paper_figures.lib.arms import disagreement
 from paper_figures.lib.results import Run, load
 from pose_topo.core.errors import PoseTopoError
@@ -23,34 +21,34 @@ ROOT = Path(__file__).parents[2]
 # ---- the project's own files ----
 
 
-def test_the_projects_reference_supports_its_own_claims(tmp_path: Path) -> None:
+def test_the_reference_results_support_the_claims_of_the_project(tmp_path: Path) -> None:
     folders = sorted(path.parent for path in REFERENCE.glob("*/*/evaluation.json"))
     if not folders:
         pytest.skip("no reference results are committed yet")
     assert check.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
     content = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
-    there = {name for name, runs in load_reference(load_study()).items() if runs}
+    there = {name for name, runs in check.load_reference(load_study()).items() if runs}
     assert all(c["verdict"] == "supported" for c in content["claims"] if c["profile"] in there and c["kind"] == "order")
 
 
-def test_what_was_never_run_is_true() -> None:
-    assert outdated(load_study().limits) == []
+def test_no_reference_result_contradicts_what_was_never_run() -> None:
+    assert load_study().outdated() == []
 
 
-def test_a_profile_that_was_run_after_all_is_noticed(tmp_path: Path) -> None:
-    limits = load_study().limits
-    assert outdated(limits, tmp_path) == []
+def test_results_of_something_that_was_never_run_are_found(tmp_path: Path) -> None:
+    study = load_study()
+    assert study.outdated(tmp_path) == []
     made_up_results.write_run(tmp_path / "mpii" / "topo-s0", "topo", 0, data="mpii", protocol="standard")
-    assert outdated(limits, tmp_path) == [entry.what for entry in limits.never_run if entry.profile == "mpii"] != []
+    assert study.outdated(tmp_path) == [entry.what for entry in study.never_run if entry.profile == "mpii"] != []
     sessions = [{"processes": 4, "cuda": "13.0", "torch": "2.12.1+cpu"}]
     made_up_results.dump(tmp_path / "mpii" / "topo-s0" / "provenance.json", {"sessions": sessions})
-    assert len(outdated(limits, tmp_path)) == 3
+    assert len(study.outdated(tmp_path)) == 3
 
 
 @pytest.mark.parametrize(
     "key, value", [(("rendered",), True), (("settings", "split"), "random"), (("settings", "split_mismatch"), "fewer")]
 )
-def test_runs_are_of_mpii_by_the_people_they_scored_and_not_by_a_folders_name(
+def test_a_run_belongs_to_mpii_by_the_people_it_scored_and_not_by_the_name_of_its_folder(
     tmp_path: Path, key: tuple[str, ...], value: object
 ) -> None:
     profile = load_study().profiles["mpii"]
@@ -62,7 +60,7 @@ def test_runs_are_of_mpii_by_the_people_they_scored_and_not_by_a_folders_name(
     assert not profile.holds(load([folder])[0])
 
 
-def test_a_number_without_the_arrays_it_follows_from_is_not_called_right(tmp_path: Path) -> None:
+def test_a_number_without_the_arrays_to_recompute_it_is_not_run(tmp_path: Path) -> None:
     made_up_results.write_study(tmp_path / "reference" / "demo", seeds=(0, 1, 2), data="synthetic-2400")
     mine = made_up_results.write_study(tmp_path / "mine", seeds=(7,), data="synthetic-2400")
     given = ["--reference", str(tmp_path / "reference"), "--results", *map(str, mine), "--out", str(tmp_path)]
@@ -76,19 +74,6 @@ def test_a_number_without_the_arrays_it_follows_from_is_not_called_right(tmp_pat
     (mine[-1] / "analysis.npz").unlink()
     found = judged()
     assert found["verdict"] == "not run" and "no arrays beside" in found["checks"][0]["reason"]
-
-
-def test_the_readme_says_what_the_list_says() -> None:
-    section = between((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert section == to_markdown(load_study().limits), "python -m paper_figures.claims.limits --readme README.md"
-
-
-def test_the_section_is_put_between_the_markers() -> None:
-    text = f"# A\n{BEGIN}\nold\n{END}\nrest\n"
-    new = put(text, "new\n")
-    assert new == f"# A\n{BEGIN}\nnew\n{END}\nrest\n" and between(new) == "new\n"
-    assert put("# A\n", "new\n") is None and between(f"# A\n{BEGIN}\nold\n") is None
-    assert NeverRun("x").provenance == {}
 
 
 # ---- a claims file that is wrong ----

@@ -1,8 +1,7 @@
-"""Every script draws from results folders alone, says what it drew, and gives the same bytes anywhere."""
+"""Every figure and table is made from results folders alone, with a caption, and has the same bytes anywhere."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -16,30 +15,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paper_figures import FIGURES, GROUP_TABLES, TABLES
-from paper_figures.__main__ import module
-from paper_figures.lib import captions, style
-from paper_figures.lib.results import load
+from paper_figures.__main__ import main, names
+from paper_figures.lib import captions, command, style
+from paper_figures.lib.command import PaperFigure, RunsExhibit, exhibits
+from paper_figures.lib.results import FILES, load
 from pose_topo.stages.group import analyze_group
 from pose_topo.study import joints
 
-NEEDS = {  # what each cannot do without
-    "schematic": "analysis.json",
-    "training_curves": "metrics.csv",
-    "parcellation": "analysis.npz",
-    "neighbour_correlation": "analysis.npz",
-    "moran": "analysis.json",
-    "correlation_distance": "analysis.npz",
-    "coactivation": "analysis.json",
-    "tradeoff": "evaluation.json",
-    "lesions": "analysis.json",
-    "overlays": "examples.npz",
-    "strength_maps": "analysis.npz",
-    "table_pckh": "evaluation.json",
-    "table_metrics": "evaluation.json",
-    "table_topography": "analysis.json",
-    "table_losses": "analysis.json",
-}
+OF_RUNS = [exhibit for exhibit in exhibits().values() if isinstance(exhibit, RunsExhibit)]
+FIGURES = [exhibit.name for exhibit in OF_RUNS if isinstance(exhibit, PaperFigure)]
+NEEDS = [(exhibit.name, FILES.get(part, "analysis.json")) for exhibit in OF_RUNS for part in exhibit.needs]
 ROOT = Path(__file__).parents[2]
 DPI = 100  # a third of what is published: faster
 HOSTILE = """
@@ -67,14 +52,16 @@ raise SystemExit(code)
 
 
 def run(name: str, folders: list[Path], out: Path, *more: str) -> int:
-    main = importlib.import_module(module(name)).main
-    return main(["--results", *map(str, folders), "--out", str(out), *more])
+    return main([name, *more, "--results", *map(str, folders), "--out", str(out)])
 
 
 @pytest.fixture(scope="module")
 def drawn(study: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Everything built twice at once, in two processes where torch cannot be imported: the second is elsewhere, has the
-    results in other folders and another order, and hostile surroundings."""
+    """Everything drawn twice, in two processes that cannot import torch.
+
+    The second runs in another folder, with the results in other places and another order, and with settings that would
+    change every figure.
+    """
     root = tmp_path_factory.mktemp("drawn")
     for name in ("torch", "torchvision"):
         (root / "none" / name).mkdir(parents=True)
@@ -129,16 +116,16 @@ def test_captions_hold_the_numbers(study: list[Path], drawn: tuple[Path, Path]) 
     assert "queen, bounded, binary" in text and "9999 permutations" in text and "E[I] = -0.0039" in text
 
 
-@pytest.mark.parametrize("name", NEEDS)
-def test_missing_file_is_one_clear_line(
-    name: str, study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "file"), NEEDS)
+def test_a_missing_file_is_one_line(
+    name: str, file: str, study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(study[-1], folder)
-    (folder / NEEDS[name]).unlink()
+    (folder / file).unlink()
     assert run(name, [folder], tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and NEEDS[name] in error and str(folder) in error
+    assert error.count("\n") == 1 and file in error and str(folder) in error
     assert not (tmp_path / "out").exists()
 
 
@@ -152,7 +139,7 @@ def test_a_run_without_the_file_is_left_out(study: list[Path], tmp_path: Path) -
     assert "Seeds: 1 (topo)." in (tmp_path / "out" / "moran.caption.md").read_text(encoding="utf-8")
 
 
-def test_what_does_not_exist_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_values_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 50)  # fast
     folder = made_up_results.write_run(tmp_path / "run", "control", 1)
     for key in ("I", "z", "p", "q", "p_max"):
@@ -177,18 +164,49 @@ def test_right_joints_are_darker_than_left_and_all_colors_differ() -> None:
 def test_bytes_are_the_same_anywhere(drawn: tuple[Path, Path]) -> None:
     """Other folders, order of runs, time zone, locale and hash seed; hostile settings, style and backend; no torch."""
     first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in drawn)
-    assert len(first) == 3 * len(FIGURES) + 4 * len([*TABLES, *GROUP_TABLES])
+    assert len(first) == 3 * len(FIGURES) + 5 * (len(exhibits()) - len(FIGURES))
     assert [name for name in first if first[name] != second.get(name)] == [] and len(second) == len(first)
 
 
-def test_every_script_is_listed() -> None:
-    """Whoever adds a figure adds it to the list that is drawn from."""
-    scripts = {path.stem for path in (ROOT / "paper_figures" / "figures").glob("[!_]*.py")}
-    scripts |= {f"table_{path.stem}" for path in (ROOT / "paper_figures" / "tables").glob("[!_]*.py")}
-    assert scripts == {*FIGURES, *TABLES, *GROUP_TABLES} == {*NEEDS, *GROUP_TABLES}
+def test_the_names_are_listed_without_importing_the_scripts() -> None:
+    assert names() == list(exhibits()) and len(names()) == len(exhibits()) == 16
+    given = [sys.executable, "-c", "import sys; from paper_figures.__main__ import main; main(['--list']); "]
+    given[-1] += "assert 'matplotlib' not in sys.modules and 'numpy' not in sys.modules"
+    done = subprocess.run(given, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == names()
 
 
-def test_seeds_in_few_words(study: list[Path]) -> None:
+def test_a_script_that_fails_does_not_stop_the_others(
+    study: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    known = exhibits()
+    broken = {name: replace(known[name], build=fails) for name in ("table_pckh",)}
+    monkeypatch.setattr(command, "exhibits", lambda: {name: broken.get(name, known[name]) for name in known})
+    assert run("table_pckh", study, tmp_path, "table_metrics") == 1
+    assert "ZeroDivisionError: a bug" in capsys.readouterr().err
+    assert {path.name.split(".")[0] for path in tmp_path.iterdir()} == {"table_metrics"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["zebra"], "no figure or table zebra"),
+        (["moran"], "--results: give at least one"),
+        (["table_seeds"], "--group: give the group.json"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    given: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*given, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_seeds_as_text(study: list[Path]) -> None:
     runs = [replace(load([study[0]])[0], arm=arm, seed=seed) for arm in ("control", "topo") for seed in range(6)]
     runs += [replace(runs[0], arm="topo-m1", seed=seed) for seed in (0, 2, 4)]
     assert captions.seeds_by_arm(runs) == "0 to 5 (control, topo); 0, 2, 4 (topo-m1)"

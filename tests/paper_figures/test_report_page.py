@@ -1,4 +1,4 @@
-"""The report says what the files say, in the paper's order, and nothing of the machine it was made on."""
+"""The report shows what the files hold, in the order of the paper, and nothing of the machine it was made on."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pathlib import Path
 import made_up_site
 import pytest
 
-from paper_figures.lib.provenance import load_origins
+from paper_figures.lib.provenance_table import load_provenance
 from paper_figures.report import page as report
-from paper_figures.report.exhibits import TITLES, inline, part_titles, pipe_tables
-from paper_figures.report.page import strip
+from paper_figures.report.exhibits import inline, part_titles
+from paper_figures.report.page import claim_plot
 
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "img", "br", "rect", "line", "circle", "path"}
@@ -63,7 +63,7 @@ class Reader(HTMLParser):
             assert self.open.pop() == tag
 
 
-def test_one_whole_page_that_asks_nobody(page: str) -> None:
+def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
     read = Reader(page)
     assert len(read.ids) == len(set(read.ids)) and {link[1:] for link in read.links} <= set(read.ids)
     assert all(address.startswith(("#", "data:")) for address in read.addresses)
@@ -83,13 +83,13 @@ def test_verdicts_come_first_and_in_words(page: str, site: dict[str, list[Path]]
         chip = f'class="chip {verdict.replace(" ", "-")}">{mark} {verdict}'
         assert page.count(chip) == verdicts.count(verdict) + 1
         assert f"<b>{verdicts.count(verdict)}</b>" in page
-    assert 'href="#demo-baseline-learns"' in page.split("<nav")[0]  # what fell is named at the top
+    assert 'href="#demo-baseline-learns"' in page.split("<nav")[0]  # contradicted claims are named at the top
     assert page.index('id="demo-baseline-learns"') < page.index('id="mpii-topography-above-control"')
     for text in (*content["not_supported"], *content["never_run"]):
         assert inline(text) in page
 
 
-def test_exhibits_stand_in_the_papers_order_and_unknown_ones_follow(page: str) -> None:
+def test_figures_and_tables_have_the_order_of_the_paper_and_unknown_ones_follow(page: str) -> None:
     part = page.split('id="part-1"')[1].split('id="part-2"')[0]
     order = re.findall(r'<figure id="part-1-(\w+)"', part)
     assert order == ["training_curves", "table_pckh", "moran", "zebra"]
@@ -102,33 +102,27 @@ def test_exhibits_stand_in_the_papers_order_and_unknown_ones_follow(page: str) -
     assert "<h2>demo / resnet18</h2>" in page and "<h2>demo-e2 / resnet18</h2>" in page
 
 
-def test_every_figure_and_table_of_the_paper_has_its_place() -> None:
-    scripts = {path.stem for path in (ROOT / "paper_figures" / "figures").glob("[!_]*.py")}
-    tables = {f"table_{path.stem}" for path in (ROOT / "paper_figures" / "tables").glob("[!_]*.py")}
-    assert (scripts | tables) - {"command"} <= set(TITLES)
-
-
 def test_provenance_and_times_stand_at_the_end(page: str, site: dict[str, list[Path]]) -> None:
     end = page.split('id="runs"')[1]
     for key in ("commit", "lock_sha256", "device", "precision", "torch"):
         assert made_up_site.SESSION[key] in end
     assert "with uncommitted changes" in end and "no: proves nothing" in end
-    found = load_origins(site["provenance"])
+    found = load_provenance(site["provenance"])
     assert list(found.environments) == ["A", "B"] and len(found.runs) == 7
     topo = next(run for run in found.runs if run.name == "demo/resnet18/topo-s0")
     assert (topo.seconds, topo.sessions, topo.environments, topo.memory) == (360.0, 2, "A, B", 1_900_000_000)
     assert f"7 runs, {found.hours:.1f} hours" in end and "6.0 min" in end
 
 
-def test_runs_that_no_claim_speaks_of_are_named(page: str, site: dict[str, list[Path]], tmp_path: Path) -> None:
-    said = page.split("Shown below, but of no claim")[1].split("</p>")[0]
+def test_runs_that_judge_no_claim_are_named(page: str, site: dict[str, list[Path]], tmp_path: Path) -> None:
+    said = page.split("shown below but judge no claim")[1].split("</p>")[0]
     assert "topo (synthetic-2400, demo, resnet18)." in said and "control" not in said
     whole = {**site, "results": site["results"][:-1]}
     assert report.main(made_up_site.options(whole, tmp_path / "report.html")) == 0
-    assert "of no claim" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "judge no claim" not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_nothing_of_the_machine_is_in_it(page: str, site: dict[str, list[Path]]) -> None:
+def test_the_page_holds_nothing_of_the_machine(page: str, site: dict[str, list[Path]]) -> None:
     for trace in (str(site["claims"][0].parents[2]), str(ROOT), "/home/", "/tmp/", "/root", "file:"):
         assert trace not in page
     text = re.sub('data:image[^"]+', "", page.split("</style>")[1])
@@ -152,7 +146,7 @@ def test_the_same_files_give_the_same_bytes_elsewhere(page: str, site: dict[str,
     [
         (lambda site: site["claims"][0].write_text("{}"), "is not a schema 1 claims file"),
         (lambda site: (site["papers"][0] / "moran.png").write_bytes(b"GIF89a"), "not a PNG"),
-        (lambda site: (site["papers"][0] / "table_pckh.md").write_text("| a |\n| b |\n"), "without a rule"),
+        (lambda site: (site["papers"][0] / "table_pckh.json").write_text("{}"), "not a table"),
         (lambda site: shutil.rmtree(site["papers"][1]), "no such folder"),
         (lambda site: site["provenance"][0].write_text('{"sessions": [{}]}'), "not the provenance"),
     ],
@@ -181,24 +175,20 @@ def test_parts_are_named_by_where_they_differ(tmp_path: Path) -> None:
     assert part_titles(inside[:1], tmp_path / "elsewhere") == ["Figures and tables"]
 
 
-def test_a_strip_by_hand() -> None:
+def test_a_claim_plot_by_hand() -> None:
     wanted = {"low": 0.0, "high": 10.0, "text": "0 to 10"}
-    drawn = str(strip({"statistic": "x < y", "wanted": wanted, "here": {"0": 5.0}, "reference": {"0": 0.0, "1": 10.0}}))
+    drawn = str(
+        claim_plot({"statistic": "x < y", "wanted": wanted, "here": {"0": 5.0}, "reference": {"0": 0.0, "1": 10.0}})
+    )
     # the values span 0 to 10, with a tenth to spare: 0 lies at 8 + 264 / 12 = 30, 10 at 250, 5 between
     assert '<rect class="band" x="30.0" y="0" width="220.0"' in drawn and 'd="M140.0 14.0' in drawn
     assert [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)] == [30.0, 250.0] and "x &lt; y" in drawn
-    assert strip({"statistic": "x", "wanted": None, "here": {"0": 5.0}, "reference": {}}) is None
+    assert claim_plot({"statistic": "x", "wanted": None, "here": {"0": 5.0}, "reference": {}}) is None
     open_ended = {"low": 1.0, "high": None, "text": "> 1"}
     assert 'x="30.0" y="0" width="242.0"' in str(
-        strip({"statistic": "x", "wanted": open_ended, "here": {"0": 1.0}, "reference": {}})
+        claim_plot({"statistic": "x", "wanted": open_ended, "here": {"0": 1.0}, "reference": {}})
     )
 
 
-def test_pipe_tables_by_hand() -> None:
-    (first, second) = pipe_tables("| a | b |\n|---|--:|\n| 1 | x\\|y |\n\ntext\n| c |\n| --- |\n")
-    assert first.head == ("a", "b") and first.right == (False, True) and first.body == (("1", "x|y"),)
-    assert second.head == ("c",) and second.body == ()
-    for wrong in ("| a |\n", "| a |\n|---|\n| 1 | 2 |\n"):
-        with pytest.raises(ValueError):
-            pipe_tables(wrong)
+def test_inline_markdown_by_hand() -> None:
     assert inline("a <b> `x<y`  \n**c**") == "a &lt;b&gt; <code>x&lt;y</code> <strong>c</strong>"

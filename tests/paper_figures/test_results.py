@@ -9,7 +9,7 @@ import made_up_results
 import numpy as np
 import pytest
 
-from paper_figures.lib.results import Run, by_arm, first_of_each, load, one_study
+from paper_figures.lib.results import Run, by_arm, check_comparable, load, one_run_per_arm
 from pose_topo.core.errors import PoseTopoError
 
 
@@ -40,8 +40,8 @@ def test_arms_show_the_lowest_seed_that_all_have() -> None:
     runs = [
         Run(Path(), arm, seed, "r", "p", {}) for arm, seed in (("control", 1), ("control", 2), ("topo", 2), ("topo", 3))
     ]
-    assert [run.seed for run in first_of_each(runs)] == [2, 2]
-    assert [run.seed for run in first_of_each([runs[0], runs[3]])] == [1, 3]
+    assert [run.seed for run in one_run_per_arm(runs)] == [2, 2]
+    assert [run.seed for run in one_run_per_arm([runs[0], runs[3]])] == [1, 3]
 
 
 def test_folders_without_results_are_left_out(study: list[Path], tmp_path: Path) -> None:
@@ -94,11 +94,11 @@ def test_what_cannot_be_compared_is_refused(study: list[Path], tmp_path: Path) -
         load([*study, tmp_path / "copy"])
     other = made_up_results.write_run(tmp_path / "other", "control", 1, protocol="paper")
     with pytest.raises(PoseTopoError, match="protocols"):
-        one_study(load([study[0], other]))
+        check_comparable(load([study[0], other]))
     for name in ("evaluation.json", "analysis.json"):
         made_up_results.edit(tmp_path / "copy", name, ("data_sha256",), "another split")
     with pytest.raises(PoseTopoError, match="seed 1 were measured on different data"):
-        one_study(load([tmp_path / "copy", study[2]]))
+        check_comparable(load([tmp_path / "copy", study[2]]))
 
 
 def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:

@@ -1,10 +1,10 @@
-"""What is drawn of many arms: the trade-off, lesions and the schematic say what the files say."""
+"""Figures of many arms: the trade-off, lesions and the schematic show what the files hold."""
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from paper_figures.__main__ import module
+from paper_figures.__main__ import main
 from paper_figures.figures import lesions, schematic, tradeoff
 from paper_figures.figures.tradeoff import place_labels
 from paper_figures.lib import command, style
@@ -32,13 +32,13 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture
 def text_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """What a script's whole command leaves as caption, with an empty figure: quick."""
+    """Return the caption that the command writes, with an empty figure to be fast."""
 
     def text(name: str, folders: list[Path], *more: str) -> str:
-        script = importlib.import_module(module(name))
+        fast = replace(command.exhibits()[name], draw=lambda _: style.new_figure(1, 1))  # type: ignore[call-arg]  # a figure
         with monkeypatch.context() as patch:
-            patch.setattr(script, "draw", lambda _: style.new_figure(1, 1))
-            assert script.main(["--results", *map(str, folders), "--out", str(tmp_path / "out"), *more]) == 0
+            patch.setattr(command, "exhibits", lambda: {name: fast})
+            assert main([name, "--results", *map(str, folders), "--out", str(tmp_path / "out"), *more]) == 0
         return (tmp_path / "out" / f"{name}.caption.md").read_text(encoding="utf-8")
 
     return text
@@ -74,8 +74,8 @@ def test_tradeoff_shows_every_arm_at_its_means(sweep: list[Path]) -> None:
 def test_tradeoff_counts_in_words(sweep: list[Path], text_of: Callable[..., str]) -> None:
     text = text_of("tradeoff", sweep)
     assert "2 spatial losses at 3 weights λ (7 arms, 2 seeds each)" in text
-    assert "Seeds: 1, 2 (each of 7 arms)." in text and "Shown are" not in text
-    assert "For topo-permuted the loss saw the channels at other places of the grid." in text
+    assert "Seeds: 1, 2 (each of 7 arms)." in text and "arms are shown" not in text
+    assert "In topo-permuted the loss saw the channels at permuted places of the grid." in text
     values = [said(f, "evaluation")["pckh"]["0.5"]["mean"] for f in sweep if f.name.startswith("topo-s")]
     assert f"topo {sum(values) / 2:.1f} ({min(values):.1f} to {max(values):.1f})" in text
 
@@ -83,10 +83,10 @@ def test_tradeoff_counts_in_words(sweep: list[Path], text_of: Callable[..., str]
 def test_tradeoff_of_two_arms_says_so(study: list[Path], text_of: Callable[..., str]) -> None:
     text = text_of("tradeoff", study)
     assert "1 spatial loss at 1 weight λ (2 arms, 2 seeds each)" in text and "missing" not in text
-    assert "the anchor and is missing here" in text_of("tradeoff", study[4:])
+    assert "the point of comparison and is missing here" in text_of("tradeoff", study[4:])
 
 
-def test_a_lost_task_does_not_press_the_others_into_one_line(
+def test_the_axis_is_compressed_below_an_arm_that_fails_at_the_task(
     sweep: list[Path], tmp_path: Path, text_of: Callable[..., str]
 ) -> None:
     folders = made_up_results.write_study(tmp_path / "runs", arms=("control", "topo", "topo-l5"))
@@ -101,18 +101,18 @@ def test_a_lost_task_does_not_press_the_others_into_one_line(
     assert tradeoff.floor_of(load(sweep)) is None and "compressed" not in text_of("tradeoff", sweep)
 
 
-def test_tradeoff_without_a_grid_is_one_clear_line(
+def test_tradeoff_without_a_grid_is_one_line(
     study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tradeoff.main(["--results", *map(str, study[:2]), "--out", str(tmp_path / "out")]) == 1
+    assert main(["tradeoff", "--results", *map(str, study[:2]), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("tradeoff: no run has a topographic layer") and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_panels_for_the_main_arms_alone(sweep: list[Path], text_of: Callable[..., str]) -> None:
+def test_panels_show_the_main_arms_only(sweep: list[Path], text_of: Callable[..., str]) -> None:
     text = text_of("correlation_distance", [*sweep, *_more(sweep[0].parent.parent / "more")])
-    assert "Shown are 3 of 12 arms; table_losses has the sweep." in text
+    assert "3 of 12 arms are shown; table_losses has all." in text
     assert "Seeds: 1, 2 (control, topo, topo-permuted)." in text
 
 
@@ -126,7 +126,7 @@ def test_lesions_say_specificity_and_p(study: list[Path], text_of: Callable[...,
     first = [found[0]["specificity"] for found in radii]
     text = text_of("lesions", study)
     assert f"topo {sum(first) / 2:.1f} ({min(first):.1f} to {max(first):.1f}) p 0.05, " in text
-    assert "1 (5 channels), 2 (12 channels)" in text and "at best 0.05" in text and "19 grids" in text
+    assert "1 (5 channels), 2 (12 channels)" in text and "the smallest possible is 0.05" in text and "19 grids" in text
     with style.applied():
         figure = lesions.draw(load(study))
     drawn = [line for line in figure.axes[5].lines if len(line.get_xdata()) == 4]  # type: ignore[arg-type]
@@ -141,12 +141,12 @@ def test_a_lesion_without_a_number_is_not_drawn(tmp_path: Path, text_of: Callabl
     assert "topo – p –, " in text_of("lesions", [folder])
 
 
-def test_no_lesions_is_one_clear_line_or_a_caption(
+def test_no_lesions_is_one_line_or_a_caption(
     tmp_path: Path, study: list[Path], text_of: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare = made_up_results.write_study(tmp_path / "runs", seeds=(1, 2))
     out = tmp_path / "out"
-    assert lesions.main(["--results", *map(str, bare), "--out", str(out)]) == 1
+    assert main(["lesions", "--results", *map(str, bare), "--out", str(out)]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "lesions in its analysis.json" in error and "and 3 more" in error
     assert not out.exists()
@@ -158,11 +158,10 @@ def test_no_lesions_is_one_clear_line_or_a_caption(
     assert [path.name for path in out.iterdir()] == ["lesions.caption.md"]
 
 
-def test_if_there_forgives_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_if_there_allows_no_other_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made_up_results.write_run(tmp_path / "run", "topo", 1)
     (folder / "analysis.npz").write_bytes(b"PK")
-    main = importlib.import_module("paper_figures.figures.parcellation").main
-    assert main(["--results", str(folder), "--out", str(tmp_path / "out"), "--if-there"]) == 1
+    assert main(["parcellation", "--results", str(folder), "--out", str(tmp_path / "out"), "--if-there"]) == 1
     assert "not readable" in capsys.readouterr().err
 
 

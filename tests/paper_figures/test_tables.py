@@ -1,4 +1,4 @@
-"""Tables say what the JSON files say, rounded once."""
+"""Tables show what the JSON files hold, rounded once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ from pathlib import Path
 import made_up_results
 import pytest
 
-from paper_figures.lib.tables import Column, Row, Table, grid, shown, to_csv, to_latex, to_markdown
-from paper_figures.tables import losses as table_losses
-from paper_figures.tables import metrics as table_metrics
-from paper_figures.tables import pckh as table_pckh
-from paper_figures.tables import seeds as table_seeds
-from paper_figures.tables import topography as table_topography
+from paper_figures.__main__ import main
+from paper_figures.lib.tables import (
+    Column,
+    Row,
+    Table,
+    TextTable,
+    as_text,
+    read_table,
+    shown,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_table,
+)
+from paper_figures.tables import seeds
+from pose_topo.core.errors import PoseTopoError
 from pose_topo.stages.group import METRICS, analyze_group
 from pose_topo.study.config import TOPO_LOSSES
 
@@ -50,12 +60,24 @@ def test_the_three_formats_by_hand() -> None:
         to_csv(table)
         == 'arm,seed,x,source\n"my_arm, ResNet-50",1,1.234,here\n"my_arm, ResNet-50",2,-0.5,here\nother,,,\n'
     )
-    assert to_markdown(grid(table)) == "|  | X |\n| --- | ---: |\n| my_arm, ResNet-50 | 0.4 ± 1.2 |\n| other | – |\n"
-    assert r"my\_arm, ResNet-50 & 0.4 $\pm$ 1.2 \\" in to_latex(grid(table)) and r"other & -- \\" in to_latex(
-        grid(table)
+    assert to_markdown(as_text(table)) == "|  | X |\n| --- | ---: |\n| my_arm, ResNet-50 | 0.4 ± 1.2 |\n| other | – |\n"
+    assert r"my\_arm, ResNet-50 & 0.4 $\pm$ 1.2 \\" in to_latex(as_text(table)) and r"other & -- \\" in to_latex(
+        as_text(table)
     )
-    assert grid(Table((ONE,), (row,), transposed=True)) == [["", "my_arm, ResNet-50"], ["X", "0.4 ± 1.2"]]
-    assert "$-$0.5" in to_latex(grid(Table((ONE,), (Row("a", {"x": (-0.5,)}),))))
+    assert as_text(Table((ONE,), (row,), transposed=True)) == TextTable(
+        ("", "my_arm, ResNet-50"), (("X", "0.4 ± 1.2"),)
+    )
+    assert "$-$0.5" in to_latex(as_text(Table((ONE,), (Row("a", {"x": (-0.5,)}),))))
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    table = TextTable(("", "a|b"), (("x", "1 ± 2"), ("y", "–")))
+    write_table("", table, tmp_path, "t")
+    assert read_table(tmp_path / "t.json") == table
+    for wrong in ("{}", "[]", '{"head": ["a"], "rows": [["1", "2"]], "words": 1}'):
+        (tmp_path / "t.json").write_text(wrong)
+        with pytest.raises(PoseTopoError, match="not a table"):
+            read_table(tmp_path / "t.json")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -64,7 +86,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_pckh_is_the_evaluations(study: list[Path], tmp_path: Path) -> None:
-    assert table_pckh.main(["--results", *map(str, study), "--out", str(tmp_path)]) == 0
+    assert main(["table_pckh", "--results", *map(str, study), "--out", str(tmp_path)]) == 0
     rows = _rows(tmp_path / "table_pckh.csv")
     assert [(row["arm"], row["seed"]) for row in rows] == [tuple(folder.name.split("-s")) for folder in study]
     for row, folder in zip(rows, study, strict=True):
@@ -81,14 +103,14 @@ def test_a_hand_checked_mean(tmp_path: Path) -> None:
     folders = made_up_results.write_study(tmp_path / "runs", arms=("topo",))
     for folder, value in zip(folders, (80.0, 81.0), strict=True):
         made_up_results.edit(folder, "evaluation.json", ("pckh", "0.5", "mean"), value)
-    assert table_pckh.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
+    assert main(["table_pckh", "--results", *map(str, folders), "--out", str(tmp_path)]) == 0
     assert "| 80.5 ± 0.7 |" in (tmp_path / "table_pckh.md").read_text(encoding="utf-8")
     assert r"& 80.5 $\pm$ 0.7 &" in (tmp_path / "table_pckh.tex").read_text(encoding="utf-8")
 
 
-def test_published_rows_stand_beside_mpii_only(tmp_path: Path) -> None:
+def test_published_rows_are_shown_beside_mpii_only(tmp_path: Path) -> None:
     folders = made_up_results.write_study(tmp_path / "runs", seeds=(1,), data="mpii", protocol="standard")
-    assert table_pckh.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
+    assert main(["table_pckh", "--results", *map(str, folders), "--out", str(tmp_path)]) == 0
     rows = {row["arm"]: row for row in _rows(tmp_path / "table_pckh.csv")}
     xiao = rows["Xiao et al. 2018, 256 px (published, MPII val)"]
     assert (xiao["mean_0.5"], xiao["mean_0.11"], xiao["mean_0.1"], xiao["Ankle"]) == ("88.532", "33.911", "", "79.594")
@@ -100,12 +122,12 @@ def test_published_rows_stand_beside_mpii_only(tmp_path: Path) -> None:
 def test_different_settings_do_not_share_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folders = made_up_results.write_study(tmp_path / "runs", seeds=(1,))
     made_up_results.edit(folders[0], "evaluation.json", ("settings", "flip_test"), False)
-    assert table_pckh.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 1
+    assert main(["table_pckh", "--results", *map(str, folders), "--out", str(tmp_path)]) == 1
     assert "different settings" in capsys.readouterr().err
 
 
 def test_topography_is_the_analyses(study: list[Path], tmp_path: Path) -> None:
-    assert table_topography.main(["--results", *map(str, study), "--out", str(tmp_path)]) == 0
+    assert main(["table_topography", "--results", *map(str, study), "--out", str(tmp_path)]) == 0
     rows = {(row["arm"], row["seed"]): row for row in _rows(tmp_path / "table_topography.csv")}
     said = {
         tuple(folder.name.split("-s")): json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
@@ -128,7 +150,7 @@ def test_metrics_are_the_evaluations(study: list[Path], tmp_path: Path) -> None:
         for key, value in ((("pckh", "0.5", "mean"), official), (("legacy", "pckh_labelled"), labelled)):
             made_up_results.edit(folder, "evaluation.json", key, value)
         made_up_results.edit(folder, "evaluation.json", ("legacy", "head_ratio", "median"), ratio)
-    assert table_metrics.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
+    assert main(["table_metrics", "--results", *map(str, folders), "--out", str(tmp_path)]) == 0
     rows = _rows(tmp_path / "table_metrics.csv")
     assert [(row["pckh"], row["legacy_labelled"], row["unlabelled"]) for row in rows] == [
         ("80.0", "94.0", "660"),
@@ -144,7 +166,7 @@ def test_metrics_without_a_legacy_number_say_why(tmp_path: Path) -> None:
     folder = made_up_results.write_run(tmp_path / "run", "topo", 1)
     for key, value in (("pckh", None), ("pckh_labelled", None), ("reason", "no sizes")):
         made_up_results.edit(folder, "evaluation.json", ("legacy", key), value)
-    assert table_metrics.main(["--results", str(folder), "--out", str(tmp_path)]) == 0
+    assert main(["table_metrics", "--results", str(folder), "--out", str(tmp_path)]) == 0
     assert "No legacy number: no sizes." in (tmp_path / "table_metrics.caption.md").read_text(encoding="utf-8")
     assert "| – | – | 660 |" in (tmp_path / "table_metrics.md").read_text(encoding="utf-8")
 
@@ -161,7 +183,7 @@ def test_the_sweep_by_hand(tmp_path: Path) -> None:
             (("health", "all_pairs_cosine"), 0.5),
         ):
             made_up_results.edit(folder, "analysis.json", keys, value)
-    assert table_losses.main(["--results", *map(str, folders), "--out", str(tmp_path)]) == 0
+    assert main(["table_losses", "--results", *map(str, folders), "--out", str(tmp_path)]) == 0
     rows = _rows(tmp_path / "table_losses.csv")
     assert [row["arm"] for row in rows[::2]] == ["control", "topo", "topo-l0.05", "topoloss-l5"]  # no baseline
     last = rows[-1]
@@ -184,21 +206,22 @@ def test_the_sweep_by_hand(tmp_path: Path) -> None:
 
 
 def test_latex_breaks_titles_and_rules_off_blocks() -> None:
-    cells = [["", "Kind", "Head size, legacy / official"], ["a", "x|y", "1"], ["", "z", "2"], ["b", "x", "-3"]]
-    lines = to_latex(cells, words=2).splitlines()
+    head = ("", "Kind", "Head size, legacy / official")
+    table = TextTable(head, (("a", "x|y", "1"), ("", "z", "2"), ("b", "x", "-3")), words=2)
+    lines = to_latex(table).splitlines()
     assert lines[0] == r"\begin{tabular}{llr}"
     assert lines[2] == r" & Kind & \shortstack[r]{Head size, \\ legacy / \\ official} \\"
     assert lines[4:8] == [r"a & x$|$y & 1 \\", r" & z & 2 \\", r"\midrule", r"b & x & $-$3 \\"]
-    assert to_markdown(cells, words=2).splitlines()[1] == "| --- | --- | ---: |"
+    assert to_markdown(table).splitlines()[1] == "| --- | --- | ---: |"
 
 
 def test_a_topography_table_has_the_main_arms(study: list[Path], tmp_path: Path) -> None:
     losses = [f"{loss}-l{weight}" for loss in list(TOPO_LOSSES)[1:] for weight in (0.05, 0.5)]
     sweep = made_up_results.write_study(tmp_path / "runs", arms=tuple(losses), seeds=(1,))
-    assert table_topography.main(["--results", *map(str, [*study, *sweep]), "--out", str(tmp_path)]) == 0
+    assert main(["table_topography", "--results", *map(str, [*study, *sweep]), "--out", str(tmp_path)]) == 0
     assert {row["arm"] for row in _rows(tmp_path / "table_topography.csv")} == {"baseline", "control", "topo"}
     caption = (tmp_path / "table_topography.caption.md").read_text(encoding="utf-8")
-    assert caption.endswith("Shown are 3 of 13 arms; table_losses has the sweep.\n")
+    assert caption.endswith("3 of 13 arms are shown; table_losses has all.\n")
 
 
 def test_seeds_by_hand(tmp_path: Path) -> None:
@@ -209,8 +232,8 @@ def test_seeds_by_hand(tmp_path: Path) -> None:
     for folder, value in zip(folders, (80.0, 81.0, 79.0, 79.0), strict=True):
         made_up_results.edit(folder, "evaluation.json", ("pckh", "0.5", "mean"), value)
     group = analyze_group(folders, tmp_path / "group")
-    assert set(table_seeds.MEASURES) == set(METRICS) == set(group["arms"]["topo"]["metrics"])
-    assert table_seeds.main(["--group", str(tmp_path / "group" / "group.json"), "--out", str(tmp_path)]) == 0
+    assert set(seeds.MEASURES) == set(METRICS) == set(group["arms"]["topo"]["metrics"])
+    assert main(["table_seeds", "--group", str(tmp_path / "group" / "group.json"), "--out", str(tmp_path)]) == 0
     lines = (tmp_path / "table_seeds.md").read_text(encoding="utf-8").splitlines()
     # half the t interval is 12.706 x .1414 / sqrt 2 = 1.271, and 9.53 for the PCKh differences -1 and -2 (sd .7071)
     assert lines[2] == "| topo | Moran's I of \\|w\\| | 2 | 0.600 | -0.671 to 1.871 | 0.500 | 0.500 |"
@@ -228,12 +251,12 @@ def test_without_a_group_there_is_no_table(
     study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = ["--group", str(tmp_path / "group.json"), "--out", str(tmp_path / "out")]
-    assert table_seeds.main(where) == 1 and not (tmp_path / "out").exists()
+    assert main(["table_seeds", *where]) == 1 and not (tmp_path / "out").exists()
     assert capsys.readouterr().err.startswith("table_seeds: there is no comparison of arms over seeds")
-    assert table_seeds.main([*where, "--if-there"]) == 0
+    assert main(["table_seeds", *where, "--if-there"]) == 0
     assert (
         (tmp_path / "out" / "table_seeds.caption.md").read_text(encoding="utf-8").startswith("Not shown: there is no")
     )
     shutil.copy(study[0] / "analysis.json", tmp_path / "group.json")
-    assert table_seeds.main([*where, "--if-there"]) == 1
+    assert main(["table_seeds", *where, "--if-there"]) == 1
     assert "not a schema 1 group file" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+"""Accuracy tables (evaluation.json): PCKh by arm, and the official metric beside the metric of the original study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from paper_figures.lib import captions
+from paper_figures.lib.command import PaperTable
+from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.tables import Column, Row, Table
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.scoring import published as literature
+from pose_topo.study import joints
+
+PCKH: dict[str, Column] = {  # key in evaluation.json -> column
+    **{f"pckh.0.5.groups.{group}": Column(group, group, 1) for group in joints.GROUPS},
+    "pckh.0.5.mean": Column("mean_0.5", "Mean@0.5", 1),
+    "pckh.0.1.mean": Column("mean_0.1", "Mean@0.1", 1),
+    "pckh.0.11.mean": Column("mean_0.11", "Mean@0.11", 1),
+    "auc": Column("auc", "AUC", 1),
+    "legacy.pckh": Column("legacy", "Legacy", 1),
+}
+METRICS: dict[str, Column] = {
+    "pckh.0.5.mean": Column("pckh", "PCKh@0.5, official", 1),
+    "legacy.pckh_labelled": Column("legacy_labelled", "Legacy, labelled joints", 1),
+    "legacy.pckh": Column("legacy", "Legacy, as the study counts", 1),
+    "legacy.unlabelled": Column("unlabelled", "Unlabelled joints", 0),
+    "legacy.head_ratio.median": Column("head_ratio_median", "Head size, legacy / official, median", 2),
+    "legacy.head_ratio.mean": Column("head_ratio_mean", "The same, mean", 2),
+}
+
+
+def _row_per_arm(runs: list[Run], columns: dict[str, Column]) -> list[Row]:
+    return [
+        Row(
+            arm,
+            {column.key: tuple(run.number("evaluation", key) for run in group) for key, column in columns.items()},
+            tuple(run.seed for run in group),
+        )
+        for arm, group in by_arm(runs).items()
+    ]
+
+
+def build_pckh(runs: list[Run]) -> Table:
+    """Return one row per arm, followed by the published results of the backbone."""
+    if len({str(run.value("evaluation", "settings")) for run in runs}) > 1:
+        raise PoseTopoError("the evaluations have different settings (decoding, flip test, framing or split)")
+    return Table(tuple(PCKH.values()), (*_row_per_arm(runs, PCKH), *published(runs)))
+
+
+def published(runs: Sequence[Run]) -> list[Row]:
+    """Return the published results of the backbone, or none unless they are of the people who are scored here."""
+    if not all(literature.same_people(run.value("evaluation", "settings")) for run in runs):
+        return []
+    archs = {run.arch for run in runs}
+    return [
+        Row(
+            f"{line.label} (published, MPII val)",
+            {column.key: (line.values.get(column.key),) for column in PCKH.values()},
+            extra={"source": line.source},
+        )
+        for line in literature.rows()
+        if line.arch in archs
+    ]
+
+
+def caption_pckh(runs: list[Run]) -> str:
+    """Say what the columns are, how the people were scored, and where published rows come from."""
+    settings = runs[0].value("evaluation", "settings")
+    text = (
+        f"PCKh (%) of {captions.count(runs, 'evaluation', 'people')} held-out people with "
+        f"{captions.count(runs, 'evaluation', 'joints')} labelled joints, by joint group "
+        "at 0.5 of the head size (official: 0.6 of the diagonal of the head box). Means pool the labelled joints, "
+        "without pelvis and thorax. Mean@0.11 is what several papers print as @0.1. "
+        "AUC is the area under the mean from 0 to 0.5, in % of the largest possible. Legacy is the metric of the "
+        "original study, which is not PCKh. "
+        f"Settings: decoding {settings['decode']}, flip test {'on' if settings['flip_test'] else 'off'}, framing "
+        f"{settings['framing']}, split {settings['split']}. ± is the standard deviation over seeds. "
+        f"{captions.about(runs)}"
+    )
+    sources = dict.fromkeys(f"{row.label}: {row.extra['source']}" for row in published(runs))
+    return text + (f" Published by others, who trained in their own way: {'; '.join(sources)}." if sources else "")
+
+
+TABLE_PCKH = PaperTable(
+    name="table_pckh",
+    place=30,
+    title="PCKh",
+    about="PCKh by joint group, with published results",
+    needs=("evaluation",),
+    build=build_pckh,
+    caption=caption_pckh,
+    every_arm=True,
+)
+
+
+def build_metrics(runs: list[Run]) -> Table:
+    """Return one row per arm."""
+    return Table(tuple(METRICS.values()), tuple(_row_per_arm(runs, METRICS)))
+
+
+def caption_metrics(runs: list[Run]) -> str:
+    """Say how the two metrics differ, in principle and in these runs."""
+    official = captions.per_arm(runs, "evaluation", "pckh.0.5.mean", 1)
+    reasons = dict.fromkeys(r for run in runs if (r := run.value("evaluation", "legacy.reason")))
+    return (
+        f"Two metrics (%) of the same predictions for {captions.count(runs, 'evaluation', 'people')} held-out people. "
+        f"Official PCKh@0.5 pools {captions.count(runs, 'evaluation', 'joints')} labelled joints, without pelvis and "
+        "thorax; a joint is correct within half a head size (0.6 of the diagonal of the head box). Legacy is the "
+        "metric of the original study and is not PCKh: its head size is the distance from the right wrist to the left "
+        f"shoulder ({captions.spread((run.number('evaluation', 'legacy.head_ratio.median') for run in runs), 2)} times "
+        "the official one in the median), joints are compared on a coarse grid of the squeezed image, all 16 "
+        "joints count, and an unlabelled joint "
+        f"({captions.count(runs, 'evaluation', 'legacy.unlabelled')} of them) counts as if it lay in the corner. The "
+        "column of labelled joints leaves these out. The two metrics must not be compared with each other. "
+        f"Official: {official}. ± is the standard deviation over seeds."
+        f"{''.join(f' No legacy number: {reason}.' for reason in reasons)} {captions.about(runs)}"
+    )
+
+
+TABLE_METRICS = PaperTable(
+    name="table_metrics",
+    place=150,
+    title="Official and legacy metric",
+    about="official PCKh beside the metric of the original study",
+    needs=("evaluation",),
+    build=build_metrics,
+    caption=caption_metrics,
+    every_arm=True,
+)
