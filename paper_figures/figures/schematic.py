@@ -212,13 +212,12 @@ def caption(runs: list[Run]) -> str:
     size = f"{net.side} x {net.side} px" if net.side else "S x S px"
     return (
         f"The networks. a: the baseline has {net.backbone.title}, {net.backbone.deconvolutions} deconvolutions to "
-        f"{DECONV_CHANNELS} channels, and a 1 x 1 convolution (the head) to one heatmap for each of {joints.K} joints. The input has "
-        f"{size}. b: the topographic network has another 1 x 1 convolution before the head; its {lattice.channels} "
-        f"channels lie on a {lattice.height} x {lattice.width} grid. c: this grid ({lattice.name}), with a channel and "
-        f"its neighbours; E is the set of all {len(lattice.edges())} pairs of neighbours. The spatial loss "
-        f"({net.loss}) makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike. The control is network b "
-        "with λ = 0. "
-        "Sizes: height x width x channels."
+        f"{DECONV_CHANNELS} channels, and a 1 x 1 convolution (the head) to one heatmap for each of {joints.K} joints. "
+        f"The input has {size}. b: the topographic network has another 1 x 1 convolution before the head; its "
+        f"{lattice.channels} channels lie on a {lattice.height} x {lattice.width} grid. c: this grid ({lattice.name}), "
+        f"with a channel and its neighbours; E is the set of all {len(lattice.edges())} pairs of neighbours. The "
+        f"spatial loss ({net.loss}) makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike. The control "
+        "is network b with λ = 0. Sizes: height x width x channels."
     )
 
 
