@@ -1,12 +1,14 @@
-"""Read one numeric array from a MATLAB 5 file of unknown origin, such as a file of predictions.
+"""MATLAB 5 files of unknown origin: check one before SciPy reads it, or read one numeric array.
 
-`scipy.io.loadmat` can crash the interpreter on a file with a few changed bytes; this reader raises an error.
+`scipy.io.loadmat` trusts the types and sizes in a file, and a few changed bytes can crash the interpreter.
+`check_variable` walks a variable's elements first and raises an error instead.
 Format: MathWorks, "MAT-File Format", level 5.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,9 +20,14 @@ HEADER = 128
 MATRIX, COMPRESSED = 14, 15
 # how numbers are stored: a double array of whole numbers may be stored as bytes
 STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+STORED_SIZES = {kind: int(stored[1]) for kind, stored in STORED.items()}
 # the classes of numeric arrays; the others are cell, struct, text and sparse
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 COMPLEX = 0x800
+CELL, STRUCT, TEXT = 1, 2, 4
+TEXT_STORED = {1: 1, 2: 1, 4: 2, 16: 1, 17: 2, 18: 4}  # how text is stored -> bytes per character
+DEEPEST = 30  # levels of structs and cells; MPII's annotation has 7
+NOTHING = (0, memoryview(b""))  # in place of an element that is missing
 MOST_BYTES = 1 << 30  # unpacked
 
 
@@ -32,25 +39,108 @@ def read_array(path: Path, name: str) -> NDArray:
         TypeError: it is not an array of real numbers.
         ValueError: not a MATLAB 5 file, or broken.
     """
-    content = path.read_bytes()
-    order = {b"IM": "<", b"MI": ">"}.get(content[HEADER - 2 : HEADER])
+    body, order = _variable(path, name)
+    parts = _elements(body, order)
+    flags, dims, _ = (next(parts, NOTHING)[1] for _ in range(3))
+    return _array(flags, dims, next(parts, NOTHING), order)
+
+
+def check_variable(path: Path, name: str) -> None:
+    """Check that the variable `name` is built of numbers, text, cells and structs whose sizes agree.
+
+    Raises:
+        KeyError: no such variable.
+        ValueError: not a MATLAB 5 file, or broken.
+    """
+    body, order = _variable(path, name)
+    _Check(bytes(body), order).matrix(0, len(body), DEEPEST)
+
+
+def _variable(path: Path, name: str) -> tuple[memoryview, str]:
+    """Return the content of a variable, unpacked, and the byte order of the file."""
+    content = memoryview(path.read_bytes())
+    order = {b"IM": "<", b"MI": ">"}.get(bytes(content[HEADER - 2 : HEADER]))
     if order is None:
         raise ValueError("not a MATLAB 5 file")
     for kind, body in _elements(content[HEADER:], order):
         if kind == COMPRESSED:
-            unpacked = next(_elements(_unpack(body), order), None)
+            unpacked = next(_elements(memoryview(_unpack(body)), order), None)
             if unpacked is None:
                 raise ValueError("an empty variable")
             kind, body = unpacked
         if kind == MATRIX:
             parts = _elements(body, order)
-            flags, dims, element_name = (next(parts, (0, b""))[1] for _ in range(3))
-            if element_name.decode("latin-1") == name:
-                return _array(flags, dims, next(parts, (0, b"")), order)
+            element_name = [next(parts, NOTHING)[1] for _ in range(3)][2]
+            if bytes(element_name).decode("latin-1") == name:
+                return body, order
     raise KeyError(name)
 
 
-def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+class _Check:
+    """A walk over the elements of a variable, by offsets: MPII's annotation has two million arrays."""
+
+    def __init__(self, content: bytes, order: str) -> None:
+        self.content = content
+        self.pair = struct.Struct(f"{order}II").unpack_from
+        self.order = order
+
+    def element(self, at: int, end: int) -> tuple[int, int, int, int]:
+        """Return type, start, size and end of the element at `at`, which must lie before `end`."""
+        if at + 8 > end:
+            raise ValueError("an element is missing")
+        kind, size = self.pair(self.content, at)
+        if kind >> 16:  # a small element: up to 4 bytes, within the tag
+            size, kind, start, after = kind >> 16, kind & 0xFFFF, at + 4, at + 8
+            if size > 4:
+                raise ValueError("a broken element")
+        else:
+            start, after = at + 8, at + 8 + (size + 7 & ~7)
+        if start + size > end:
+            raise ValueError("an element ends after the array that holds it")
+        return kind, start, size, after
+
+    def matrix(self, at: int, end: int, depth: int) -> None:
+        """Raise ValueError unless the elements have the types and sizes that the array's class and shape need."""
+        if at == end:
+            return  # an empty array may be stored without content
+        if depth == 0:
+            raise ValueError("structs within structs without end")
+        flags_kind, flags, flags_size, at = self.element(at, end)
+        dims_kind, dims, dims_size, at = self.element(at, end)
+        name_kind, _, _, at = self.element(at, end)
+        if (flags_kind, flags_size, dims_kind, name_kind) != (6, 8, 5, 1) or dims_size < 8 or dims_size % 4:
+            raise ValueError("an array without flags, shape and name")
+        flag = self.pair(self.content, flags)[0]
+        count = 1
+        for length in struct.unpack_from(f"{self.order}{dims_size // 4}i", self.content, dims):
+            count *= length
+            if length < 0 or count > MOST_BYTES:
+                raise ValueError("an array of impossible shape")
+        kind = flag & 0xFF
+        if kind == STRUCT:
+            length_kind, start, size, at = self.element(at, end)
+            names_kind, _, names_size, at = self.element(at, end)
+            length = int.from_bytes(self.content[start : start + size], "little" if self.order == "<" else "big")
+            if (length_kind, size, names_kind) != (5, 4, 1) or not 0 < length <= 64 or names_size % length:
+                raise ValueError("a struct whose field names do not fill their places")
+            count *= names_size // length
+        if kind in (CELL, STRUCT):
+            for _ in range(count):
+                element, start, size, at = self.element(at, end)
+                if element != MATRIX:
+                    raise ValueError("a field that is no array")
+                self.matrix(start, start + size, depth - 1)
+            return
+        if kind not in CLASSES and kind != TEXT:
+            raise ValueError("an array that is neither numbers, text, cells nor structs")
+        sizes = TEXT_STORED if kind == TEXT else STORED_SIZES
+        for _ in range(2 if flag & COMPLEX else 1):
+            stored, _, size, at = self.element(at, end)
+            if stored not in sizes or (kind != TEXT and size != count * sizes[stored]):
+                raise ValueError("its numbers do not fill its shape")
+
+
+def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
     """Yield type and content of each element. Elements start at multiples of 8 bytes, except after compressed ones."""
     at, word = 0, "little" if order == "<" else "big"
     while at + 8 <= len(content):
@@ -69,7 +159,7 @@ def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def _unpack(packed: bytes) -> bytes:
+def _unpack(packed: memoryview) -> bytes:
     try:
         unpacked = zlib.decompressobj().decompress(packed, MOST_BYTES)
     except zlib.error as error:
@@ -79,7 +169,7 @@ def _unpack(packed: bytes) -> bytes:
     return unpacked
 
 
-def _array(flags: bytes, dims: bytes, numbers: tuple[int, bytes], order: str) -> NDArray:
+def _array(flags: memoryview, dims: memoryview, numbers: tuple[int, memoryview], order: str) -> NDArray:
     flag = int(np.frombuffer(flags[:4], f"{order}u4").sum())
     if flag & 0xFF not in CLASSES or flag & COMPLEX:
         raise TypeError("not an array of real numbers")
