@@ -10,8 +10,9 @@ import pytest
 
 from pose_topo.commands.train import TopoOptions, TrainOptions
 from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.study.arms import Arm
 from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography, TopoLoss, from_dict, to_dict
-from pose_topo.study.protocols import DEMO, PAPER, STANDARD, SYNTHETIC, arm_of, as_protocol, deviations
+from pose_topo.study.protocols import DEMO, PAPER, PROTOCOLS, STANDARD, SYNTHETIC, as_protocol, deviations
 
 
 def test_a_config_survives_its_json():
@@ -157,7 +158,7 @@ def test_the_choices_of_topo_loss_are_the_losses_of_the_table():
 )  # fmt: skip
 def test_an_arm_is_named_by_what_it_sets(arm, settings):
     config = TopoOptions(**settings).config()
-    assert config.arm == arm_of(config) == arm
+    assert config.arm == str(Arm.of(config, PROTOCOLS[config.recipe.protocol])) == arm
 
 
 def test_the_multiplier_is_named_where_it_is_not_the_protocols():

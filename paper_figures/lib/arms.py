@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from pose_topo.study.config import TOPO_LOSSES, Topography
+from pose_topo.core.errors import UsageError
+from pose_topo.study.arms import USUAL, Arm
+from pose_topo.study.config import TOPO_LOSSES
 
 REFERENCE = " (reference)"  # after the arm of a run that was not made with the others
 MOST = 6  # panels, or curves in one panel, that a reader can still tell apart
-_LAMBDA = re.compile(r"-l(\d[\d.]*(?:e[+-]?\d+)?)(?=-|$)")
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,18 @@ _OTHERS = (  # for an arm that the study does not have
 
 
 def family(arm: str) -> str:
-    """The arm without its lambda, and without the mark of a reference run: "topo-l5-m1" -> "topo-m1"."""
-    return _LAMBDA.sub("", arm.removesuffix(REFERENCE), count=1)
+    """Return the arm without its lambda and without the mark of a reference run: "topo-l5-m1" -> "topo-m1"."""
+    name = arm.removesuffix(REFERENCE)
+    parsed = parse(name)
+    return parsed.family if parsed else name
+
+
+def parse(name: str) -> Arm | None:
+    """Return the arm of this name; None for a name that was given by hand."""
+    try:
+        return Arm.parse(name)
+    except UsageError:
+        return None
 
 
 def arm_style(arm: str) -> ArmStyle:
@@ -58,17 +68,14 @@ def arm_style(arm: str) -> ArmStyle:
 
 
 def arm_order(arm: str) -> tuple[Any, ...]:
-    """Sort key: the main arms, the study's loss at other lambdas, the other losses, what else there is."""
-    own, known = arm.removesuffix(REFERENCE), [*MAIN]
-    given = _LAMBDA.search(own)
-    place = known.index(own) if own in known else len(known)
-    losses = ["topo", *TOPO_LOSSES]
-    loss = next((losses.index(name) for name in sorted(losses, key=len, reverse=True) if _is_of(own, name)), 99)
-    return (own != arm, place, loss, family(own), float(given[1]) if given else 0.0, own)
-
-
-def _is_of(arm: str, loss: str) -> bool:
-    return arm == loss or arm.startswith(f"{loss}-")
+    """Sort key: the main arms, the study's spatial loss at other lambdas, the other losses, and then what is left."""
+    name = arm.removesuffix(REFERENCE)
+    parsed = parse(name)
+    place = [*MAIN].index(name) if name in MAIN else len(MAIN)
+    heads = ["topo", *TOPO_LOSSES]
+    head = heads.index(parsed.head) if parsed and parsed.head in heads else len(heads)
+    weight = parsed.topography.weight if parsed and parsed.topography and name != family(name) else 0.0
+    return (name != arm, place, head, family(name), weight, name)
 
 
 def chosen(arms: Iterable[str]) -> list[str]:
@@ -80,42 +87,12 @@ def chosen(arms: Iterable[str]) -> list[str]:
     families: dict[str, list[str]] = {}
     for arm in sorted(set(arms), key=arm_order):
         families.setdefault(family(arm), []).append(arm)
-    usual = f"-l{Topography().weight:g}"
-    shown = {
-        name: next((arm for arm in group if arm == name or usual in arm), group[0]) for name, group in families.items()
-    }
+    shown = {name: next(filter(_has_usual_lambda, group), group[0]) for name, group in families.items()}
     if len(shown) > MOST:
         shown = {name: arm for name, arm in shown.items() if name in MAIN} or dict([*shown.items()][:MOST])
     return list(shown.values())
 
 
-# ---- Whether a run is what its arm's name says: swapped arms turn every comparison around, and look like results.
-
-
-def disagreement(arm: str, analysis: Mapping[str, Any]) -> str | None:
-    """What analysis.json says that the arm's name denies, e.g. "lambda 0"; None where they agree.
-
-    Names are those of `pose_topo.study.protocols.arm_of`. A name given by hand (`--arm mine`) is not judged.
-    """
-    head, *parts = arm.split("-")
-    weight, multiplier = analysis.get("lambda"), analysis.get("topo_lr_mult")
-    permuted = bool(analysis.get("permuted"))
-    said, factor = _number(parts, "l"), _number(parts, "m")
-    said = 0.0 if head == "control" else said
-    if head == "baseline" and weight is not None:
-        return f"a topographic layer (lambda {weight:g})"
-    if weight is None:
-        return "no topographic layer" if head in ("control", "topo") else None
-    if (said is not None and said != weight) or (head == "topo" and weight == 0):
-        return f"lambda {weight:g}"
-    if factor is not None and multiplier is not None and factor != multiplier:
-        return f"learning-rate multiplier {multiplier:g}"
-    if ("permuted" in parts and not permuted) or (permuted and head == "topo" and "permuted" not in parts):
-        return "the loss on a permuted grid" if permuted else "the loss on the grid itself"
-    return None
-
-
-def _number(parts: list[str], letter: str) -> float | None:
-    """The number of the part that is `letter` and a number: 5 of ["l5"]."""
-    found = (re.fullmatch(rf"{letter}(\d+(?:\.\d+)?(?:e-?\d+)?)", part) for part in parts)
-    return next((float(match[1]) for match in found if match), None)
+def _has_usual_lambda(arm: str) -> bool:
+    parsed = parse(arm.removesuffix(REFERENCE))
+    return parsed is not None and parsed.topography is not None and parsed.topography.weight == USUAL.weight

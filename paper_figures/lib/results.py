@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paper_figures.lib.arms import arm_order, chosen, disagreement
+from paper_figures.lib.arms import arm_order, chosen
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
 from pose_topo.core.log import log
 from pose_topo.core.schemas import OF_RUN
+from pose_topo.study.arms import arm_consistency
+from pose_topo.study.protocols import PROTOCOLS
 
 IDENTITY = ("arm", "seed", "arch", "protocol")
 FILES = {
@@ -187,7 +189,8 @@ def _read(folder: Path) -> Run | None:
             raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both again")
     if not isinstance(first["seed"], int):
         raise PoseTopoError(f"{folder}: the seed {first['seed']!r} is not a number: make its results again")
-    if "analysis" in found and (wrong := disagreement(first["arm"], found["analysis"])):
+    usual = PROTOCOLS.get(first["protocol"])
+    if "analysis" in found and (wrong := arm_consistency(first["arm"], found["analysis"], usual)):
         raise PoseTopoError(f"{folder}: says it is {first['arm']}, with {wrong}: arms swapped?")
     return Run(folder, first["arm"], first["seed"], first["arch"], first["protocol"], found)
 

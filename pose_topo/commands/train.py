@@ -11,6 +11,7 @@ from typer import Option
 from pose_topo.commands.app import DataOptions, app, as_command
 from pose_topo.core.errors import UsageError
 from pose_topo.core.log import hide_messages, log
+from pose_topo.study.arms import Arm
 from pose_topo.study.config import (
     Arch,
     Augment,
@@ -25,7 +26,7 @@ from pose_topo.study.config import (
     TopoInit,
     TopoLoss,
 )
-from pose_topo.study.protocols import PROTOCOLS, arm_of
+from pose_topo.study.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class TopoOptions(TrainOptions):
             permuted=self.topo_permuted,
         )
         config = replace(super().config(), model="topo", topography=topography)
-        return replace(config, arm=self.arm or arm_of(config))
+        return replace(config, arm=self.arm or str(Arm.of(config, PROTOCOLS[self.protocol])))
 
 
 # ---- train-baseline and train-topo.

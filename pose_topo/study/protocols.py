@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 
-from pose_topo.study.config import Recipe, RunConfig, Topography
+from pose_topo.study.arms import Arm
+from pose_topo.study.config import Recipe, RunConfig
 
 STANDARD = Recipe(  # Xiao et al. 2018 and its public code
     protocol="standard",
@@ -123,34 +124,11 @@ def deviations(config: RunConfig) -> list[str]:
     return found
 
 
-def arm_of(config: RunConfig) -> str:
-    """What the study calls a network that is trained so: baseline, control (lambda 0), topo (the study's spatial loss),
-    else with all that is set otherwise: topo-l5 (lambda), topo-m10 (multiplier), topo-permuted, topoloss-l0.5."""
-    topography, usual = config.topography, Topography()
-    if topography is None:
-        return "baseline"
-    silent = topography.weight == 0
-    is_usual = topography.loss == usual.loss
-    parts = ["control" if silent else "topo" if is_usual else topography.loss]
-    if not silent and (topography.weight != usual.weight or not is_usual):
-        parts.append(f"l{topography.weight:g}")
-    if config.recipe.topo_lr_mult != PROTOCOLS[config.recipe.protocol].topo_lr_mult:
-        parts.append(f"m{config.recipe.topo_lr_mult:g}")
-    if (topography.height, topography.width) != (usual.height, usual.width):
-        parts.append(f"{topography.height}x{topography.width}")
-    switches = {
-        "rook": topography.neighbours == 4,
-        "torus": topography.torus,
-        "permuted": topography.permuted and not silent,
-        "norm": topography.batch_norm,
-        topography.init: topography.init != usual.init,
-    }
-    return "-".join([*parts, *(name for name, on in switches.items() if on)])
-
-
 def as_protocol(config: RunConfig) -> bool:
-    """Whether a run's arm says all that it sets otherwise than its protocol does; if not (it was shortened), it
-    proves and refutes no claim."""
+    """Return whether a run's arm names everything that the run sets otherwise than its protocol.
+
+    A run of which this is false (it was shortened, for example) neither supports nor contradicts a claim.
+    """
     usual = PROTOCOLS[config.recipe.protocol]
     recipe = replace(config.recipe, topo_lr_mult=usual.topo_lr_mult)
-    return recipe == usual and config.arm == arm_of(config)
+    return recipe == usual and config.arm == str(Arm.of(config, usual))

@@ -62,6 +62,7 @@ def write_run(
     )
     evaluation["settings"]["split"] = "tompson" if data == "mpii" else "random"
     numbers, maps = _analysis(arm, rng)
+    numbers |= setting(arm, protocol)
     dump(folder / "evaluation.json", evaluation)
     if lesions:
         numbers |= {"lesions": _lesions(arm, rng), "lesions_reason": None}
@@ -87,8 +88,8 @@ def edit(folder: Path, name: str, key: tuple[str, ...], value: Any) -> None:
     dump(folder / name, content)
 
 
-def setting(arm: str) -> dict[str, Any]:
-    """What an arm's name says of its loss, as analysis.json has it."""
+def setting(arm: str, protocol: str = "demo") -> dict[str, Any]:
+    """Return what an arm's name says of its settings, as analysis.json has them."""
     if arm == "baseline":
         return {"topo_loss": None, "lambda": None, "topo_lr_mult": None, "permuted": None}
     parts = {key: re.search(rf"-{key}([0-9.]+)", arm) for key in "lm"}
@@ -96,7 +97,7 @@ def setting(arm: str) -> dict[str, Any]:
     return {
         "topo_loss": "weight-similarity" if loss in ("topo", "control") else loss,
         "lambda": 0.0 if arm == "control" else float(parts["l"][1]) if parts["l"] else 0.5,
-        "topo_lr_mult": float(parts["m"][1]) if parts["m"] else 10.0,
+        "topo_lr_mult": float(parts["m"][1]) if parts["m"] else 10.0 if protocol == "demo" else 1.0,
         "permuted": arm.endswith("permuted"),
     }
 

@@ -12,7 +12,6 @@ import pytest
 from paper_figures.claims import check
 from paper_figures.claims.checks import mean_moran
 from paper_figures.claims.model import REFERENCE, load_study
-from paper_figures.lib.arms import disagreement
 from paper_figures.lib.results import Run, load
 from pose_topo.core.errors import PoseTopoError
 
@@ -115,21 +114,6 @@ def test_a_wrong_claims_file_is_one_line(text: str, tmp_path: Path) -> None:
 
 
 # ---- what the claims stand on ----
-
-
-def test_an_arm_and_its_analysis_agree() -> None:
-    def said(arm: str, weight: float | None, factor: float | None = 10.0, permuted: bool = False) -> str | None:
-        return disagreement(arm, {"lambda": weight, "topo_lr_mult": factor, "permuted": permuted})
-
-    good = [("baseline", None), ("control", 0.0), ("topo", 0.5), ("topo-l5", 5.0), ("topo-l0.005", 0.005),
-            ("topo-m10", 0.5), ("global-topographic-l0.05", 0.05), ("mine", 0.0), ("mine", None)]  # fmt: skip
-    assert [said(*pair) for pair in good] == [None] * len(good)
-    assert said("topo-permuted", 0.5, permuted=True) is None
-    bad = [("baseline", 0.5), ("control", 0.5), ("topo", 0.0), ("topo", None), ("topo-l5", 0.5), ("loss-l0.5", 5.0)]
-    assert None not in [said(*pair) for pair in bad]
-    assert said("topo-m1", 0.5) == "learning-rate multiplier 10"
-    assert said("topo-permuted", 0.5) == "the loss on the grid itself"
-    assert said("topo", 0.5, permuted=True) == "the loss on a permuted grid"
 
 
 def test_morans_i_by_hand() -> None:
