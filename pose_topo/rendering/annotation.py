@@ -1,4 +1,7 @@
-"""Annotation files in the layout of `mpii_human_pose_v1_u12_1.mat`, with the ways in which it varies."""
+"""Annotate painted people, and write annotation files in the layout of `mpii_human_pose_v1_u12_1.mat`.
+
+The writer reproduces the irregularities of MPII's file: fields that are empty, absent, or stored as text.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ EMPTY = np.zeros((0, 0))
 
 @dataclass(frozen=True)
 class RectEntry:
-    """One person of an image. What is None is left empty; all values are stored as given (1-based pixels).
+    """One person of an image. A field that is None is empty in the file; values are stored as given (1-based pixels).
 
     An int is stored in the smallest integer type that holds it and a float as double, as MATLAB does. If no
     point has a visibility, the field `is_visible` is absent.
@@ -122,7 +125,7 @@ def _image(index: int, entry: ImageEntry) -> dict[str, Any]:
 
 
 def _rects(rects: Sequence[RectEntry]) -> list[dict[str, Any]]:
-    """One dict a rect; a field that no rect of the image needs is absent from all."""
+    """Return one dict per rect. A field that no rect of the image needs is absent from all."""
     values = []
     for rect in rects:
         corners = rect.head_box or (None,) * 4
@@ -149,18 +152,18 @@ def _annotated_points(points: Sequence[Point]) -> np.ndarray:
     return _struct(point=_rows(values, columns=True))
 
 
-# ---- From a painted person to the annotation: which joints are seen, head box, scale and centre.
+# ---- From a painted person to the annotation: visibility of the joints, head box, scale and centre.
 
 # the annotation file lists the joints in this order
 FILE_ORDER = (6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15)
 MIN_LABELLED = 10
-HIDDEN_UNLABELLED = 0.25  # share of the joints behind something else that nobody labels
-# MPII's own convention: 0.6 of the head box's diagonal is 25 times the scale, and the scale is height / 200
+HIDDEN_UNLABELLED = 0.25  # share of the joints behind something else that are not labelled
+# MPII's convention: 0.6 of the head box's diagonal is 25 times the scale, and the scale is height / 200
 DIAGONAL_PER_SCALE = 25 / 0.6
 
 
 def _own_parts() -> dict[int, tuple[frozenset[int], float]]:
-    """Joint -> the parts that may show it, and how deep below the surface it may lie (standing heights)."""
+    """Return, for each joint, the parts that may show it and its largest depth below the surface (standing heights)."""
     table: dict[int, tuple[frozenset[int], float]] = {
         J.PELVIS: (frozenset({P.HIPS, P.TRUNK, P.SKIRT, P.THIGH, P.THIGH + P.RIGHT}), 0.13),
         J.THORAX: (frozenset({P.TRUNK, P.NECK}), 0.12),
@@ -185,15 +188,15 @@ OWN_PARTS = _own_parts()
 
 @dataclass(frozen=True)
 class Sight:
-    """What the picture shows of the 16 joints: each (16,) bool."""
+    """Which of the 16 joints the picture shows: each (16,) bool."""
 
     inside: np.ndarray
     visible: np.ndarray
-    foreign: np.ndarray  # inside, but its pixel belongs to something else than this person
+    foreign: np.ndarray  # inside, but its pixel belongs to something other than this person
 
 
 def look_up(canvas: Canvas, figure: P.Figure, person: int) -> Sight:
-    """Ask the pixel of each joint who owns it."""
+    """Determine which joints are visible, from the owner of each joint's pixel."""
     width, height = canvas.size
     inside, visible, foreign = (np.zeros(J.K, bool) for _ in range(3))
     for joint in range(J.K):
@@ -202,7 +205,7 @@ def look_up(canvas: Canvas, figure: P.Figure, person: int) -> Sight:
         inside[joint] = 0 <= x <= width - 1 and 0 <= y <= height - 1
         if not inside[joint]:
             continue
-        if joint == J.HEAD_TOP:  # on the outline itself: ask a little below
+        if joint == J.HEAD_TOP:  # it is on the outline, so a pixel a little below is taken
             x, y, depth = figure.joints[joint] + 0.15 * (figure.joints[J.UPPER_NECK] - figure.joints[joint])
         column, row = min(max(round(float(x)), 0), width - 1), min(max(round(float(y)), 0), height - 1)
         owner = int(canvas.owner[row, column])
@@ -214,7 +217,7 @@ def look_up(canvas: Canvas, figure: P.Figure, person: int) -> Sight:
 
 
 def head_box(figure: P.Figure, slack: float) -> tuple[int, int, int, int]:
-    """The drawn head's bounds, enlarged to the diagonal that MPII has for this height (0-based)."""
+    """Return the bounds of the drawn head (0-based), scaled to the diagonal that MPII has for this height."""
     x1, y1, x2, y2 = figure.head_box
     wanted = DIAGONAL_PER_SCALE * figure.height / 200 * slack
     grow = wanted / math.sqrt((x2 - x1) ** 2 + (y2 - y1) ** 2) / 2
@@ -225,7 +228,7 @@ def head_box(figure: P.Figure, slack: float) -> tuple[int, int, int, int]:
 def annotate(
     rng: np.random.Generator, canvas: Canvas, figure: P.Figure, person: int, manner: str, whole_pixels: bool
 ) -> RectEntry:
-    """The person's entry, 1-based; without points if too little of them is in the picture."""
+    """Return the person's entry, 1-based; without points if too few joints are in the picture."""
     sight = look_up(canvas, figure, person)
     dropped = sight.foreign & (rng.random(J.K) < HIDDEN_UNLABELLED)
     dropped[[J.UPPER_NECK, J.HEAD_TOP]] = False
@@ -250,7 +253,7 @@ def _one_based(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
 def _points(
     figure: P.Figure, labelled: np.ndarray, visible: np.ndarray, manner: str, whole_pixels: bool
 ) -> list[Point]:
-    """The labelled joints in the file's order; `manner` says how the visibility is stored."""
+    """Return the labelled joints in the file's order; `manner` is how the visibility is stored."""
     points: list[Point] = []
     for joint in FILE_ORDER:
         if not labelled[joint]:

@@ -1,4 +1,7 @@
-"""The folder: images, annotation file and manifest, rendered on several cores and whole or absent."""
+"""Render a data set into a folder: images, annotation file and manifest.
+
+The images are rendered in several processes. The folder appears when it is complete.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from tqdm import tqdm
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json, write_json
+from pose_topo.data.crop_store import cores
 from pose_topo.rendering.annotation import ImageEntry, RectEntry, write_mpii_mat
 from pose_topo.rendering.scene import render_scene
 
@@ -28,9 +32,9 @@ VERSION = "1.0.0"
 NAME = "pose_topo synthetic"
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 QUALITY = 92
-CHUNK = 4  # images a task
-BYTES_A_PERSON = 48_000  # on disk, annotations included: 114 MB for 2,400 people
-FEW = 24  # people; for fewer, starting other processes takes longer than rendering
+CHUNK = 4  # images per task
+BYTES_PER_PERSON = 48_000  # on disk, annotations included: 114 MB for 2,400 people
+FEW = 24  # people; for fewer, starting processes takes longer than rendering
 
 
 def render_dataset(
@@ -38,8 +42,8 @@ def render_dataset(
 ) -> dict[str, Any]:
     """Write a data set with exactly `people` annotated people to `folder` and return its manifest.
 
-    An existing folder with the same manifest is kept. The result depends on (people, seed) alone, and image i
-    on (seed, i): a smaller set is the beginning of a larger one.
+    An existing folder with the same manifest is kept. The result depends on (people, seed) alone, and image i depends
+    on (seed, i) alone. So a smaller set is the beginning of a larger one.
 
     Raises:
         UsageError: `people` or `workers` is below 1, or `seed` is negative.
@@ -58,7 +62,7 @@ def render_dataset(
     temporary = folder.parent / f".{folder.name}.{os.getpid()}.partial"
     try:
         (temporary / "images").mkdir(parents=True)
-        manifest = {**wanted, **_render(temporary, people, seed, workers or _cores(), progress)}
+        manifest = {**wanted, **_render(temporary, people, seed, workers or cores(), progress)}
         write_json(temporary / "manifest.json", manifest)
         if folder.exists():
             folder.rmdir()  # empty, as seen above
@@ -69,8 +73,8 @@ def render_dataset(
 
 
 def synthetic_size(people: int) -> str:
-    """Roughly what a data set takes on disk, in words."""
-    return f"{max(1, round(people * BYTES_A_PERSON / 1e6)):,} MB"
+    """Return roughly how much of the disk a data set takes, as text."""
+    return f"{max(1, round(people * BYTES_PER_PERSON / 1e6)):,} MB"
 
 
 def _existing(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -86,14 +90,8 @@ def _existing(folder: Path, wanted: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _render(folder: Path, people: int, seed: int, workers: int, progress: bool) -> dict[str, Any]:
-    """Write images and annotations; the manifest's counts and hashes."""
+    """Write images and annotations. Return the counts and hashes for the manifest."""
     entries: list[ImageEntry] = []
     content = hashlib.sha256()
     left = people
@@ -123,11 +121,11 @@ def _render(folder: Path, people: int, seed: int, workers: int, progress: bool) 
 
 @contextmanager
 def _pictures(seed: int, workers: int) -> Iterator[Iterable[tuple[bytes, ImageEntry]]]:
-    """The endless series of images in order. Leaving the block stops the rendering."""
+    """Yield the endless series of images in order. Leaving the block stops the rendering."""
     if workers == 1:
         yield (picture(seed, index) for index in itertools.count())
         return
-    # spawned, not forked: the caller may have threads; an executor, since it notices when a worker dies
+    # spawned, not forked, because the caller may have threads; an executor notices when a worker dies
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,))
     try:
@@ -137,7 +135,7 @@ def _pictures(seed: int, workers: int) -> Iterator[Iterable[tuple[bytes, ImageEn
 
 
 def _ahead(pool: ProcessPoolExecutor, seed: int, chunks: int) -> Iterator[tuple[bytes, ImageEntry]]:
-    """The series in order, a few chunks ahead of the reader and no more, so that memory stays bounded."""
+    """Yield the series in order, and render only a few chunks ahead, so that memory is bounded."""
     pending = deque(pool.submit(_chunk, seed, k) for k in range(chunks))
     for k in itertools.count():
         yield from pending.popleft().result()
@@ -149,7 +147,7 @@ def _chunk(seed: int, number: int) -> list[tuple[bytes, ImageEntry]]:
 
 
 def picture(seed: int, index: int) -> tuple[bytes, ImageEntry]:
-    """Image number `index` as JPEG, and its annotations."""
+    """Return image number `index` as JPEG, and its annotations."""
     scene = render_scene(seed, index)
     done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
@@ -158,12 +156,12 @@ def picture(seed: int, index: int) -> tuple[bytes, ImageEntry]:
 
 
 def count_annotated(entry: ImageEntry) -> int:
-    """People of the image who have labelled joints."""
+    """Return the number of people of the image who have labelled joints."""
     return sum(rect.points is not None for rect in entry.rects)
 
 
 def keep_first(entry: ImageEntry, people: int) -> ImageEntry:
-    """The entry with at most `people` annotated people; the others keep only their scale and centre."""
+    """Return the entry with at most `people` annotated people; the others keep only their scale and centre."""
     if count_annotated(entry) <= people:
         return entry
     rects: list[RectEntry] = []
@@ -178,7 +176,7 @@ def keep_first(entry: ImageEntry, people: int) -> ImageEntry:
 
 
 def _canonical(entries: list[ImageEntry]) -> bytes:
-    """The annotations as text that is the same wherever the numbers are, to 0.01 pixel."""
+    """Return the annotations as text, rounded to 0.01 pixel so that it is the same on every machine."""
     lines = []
     for entry in entries:
         rects = [
@@ -195,7 +193,7 @@ def _canonical(entries: list[ImageEntry]) -> bytes:
 
 
 def is_rendered(folder: Path) -> bool:
-    """Whether a data folder was written by this renderer, as its manifest says."""
+    """Return whether the manifest of a data folder says that this renderer wrote it."""
     try:
         manifest = read_json(folder / "manifest.json")
     except PoseTopoError:

@@ -1,4 +1,7 @@
-"""Heads: an ellipsoid with a face on its front, so that it turns as a head does, and the hair behind it."""
+"""Paint one person: head and hair, then all parts of the body from far to near.
+
+The head is an ellipsoid with a face on its front, so that it turns as a head does.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +38,13 @@ Place = tuple[float, float, float]
 
 
 def _shifted(centre: Place, axes: np.ndarray, height: float, offset: tuple[float, float, float]) -> Place:
-    """The place `offset` (left, up, front; in semi-axes of the head) away from the head's centre."""
+    """Return the place at `offset` (left, up, front; in semi-axes of the head) from the centre of the head."""
     step = axes @ (np.array(offset) * HEAD_SEMI * height)
     return centre[0] + float(step[0]), centre[1] - float(step[1]), centre[2] + float(step[2])
 
 
 def _hair_mask(left: np.ndarray, up: np.ndarray, front: np.ndarray, style: str) -> np.ndarray:
-    """Where the scalp bears hair: above the forehead, behind the ears, down to the nape."""
+    """Return where the scalp has hair: above the forehead, behind the ears, down to the nape."""
     if style == "bald":
         return np.zeros(left.shape, bool)
     sides = F(0.25) if style in ("medium", "long", "round") else F(0.0)
@@ -50,7 +53,7 @@ def _hair_mask(left: np.ndarray, up: np.ndarray, front: np.ndarray, style: str) 
 
 
 def _face(colour: np.ndarray, left: np.ndarray, up: np.ndarray, front: np.ndarray, look: Look) -> np.ndarray:
-    """Eyes, brows, mouth, beard and glasses over `colour` (n, 3), on the front of the unit sphere."""
+    """Paint eyes, brows, mouth, beard and glasses over `colour` (n, 3), on the front of the unit sphere."""
     ahead = front > 0
     aside = np.abs(left) - F(0.36)
     if look.beard:
@@ -123,18 +126,18 @@ _MASSES = {
 def paint_hair(
     canvas: Canvas, centre: Place, axes: np.ndarray, height: float, look: Look, light: Light, owner: int
 ) -> None:
-    """The hair that stands off the skull. It lies behind the face, and the depth buffer keeps it there."""
+    """Paint the hair that stands off the skull. It lies behind the face, because the depth buffer is used."""
     for offset, size in _MASSES.get(look.hair_style, ()):
         place = _shifted(centre, axes, height, offset)
         semi = HEAD_SEMI * np.array(size) * height
         ellipsoid(canvas, place, axes, semi, lambda *_: look.hair, light, owner)
 
 
-# ---- One person in the picture, painted part by part, the farthest first.
+# ---- The whole person, painted part by part, the farthest first.
 
 
 def draw_figure(canvas: Canvas, figure: Figure, look: Look, light: Light, person: int) -> None:
-    """Paint the person; their pixels get the owners person * PARTS + part."""
+    """Paint the person. The pixels of a part get the owner person * PARTS + part."""
     painter = _Painter(canvas, figure, look, light, person * PARTS)
     for _, paint in sorted(painter.parts(), key=lambda part: part[0]):
         paint()
@@ -147,7 +150,7 @@ class _Painter:
         self.girth = figure.height * look.build
 
     def parts(self) -> list[tuple[float, Callable[[], None]]]:
-        """(mean depth, painter) of every part; where two cross, the depth buffer decides."""
+        """Return (mean depth, painter) of every part. Where two parts cross, the depth buffer decides."""
         joints = self.figure.joints
         depth = joints[:, 2]
         trunk_depth = float(depth[J.PELVIS] + depth[J.THORAX]) / 2
@@ -256,7 +259,7 @@ class _Painter:
         )
 
     def _section(self, widths: tuple[float, ...], depths: tuple[float, ...]) -> tuple[tuple[float, ...], float]:
-        """Radii of the trunk as the picture sees its elliptic sections, and their depth over their width."""
+        """Return the radii of the trunk's elliptic sections in the picture, and their depth over their width."""
         trunk, joints = self.figure.skeleton.trunk, self.figure.joints
         x, y = joints[J.THORAX, :2] - joints[J.PELVIS, :2]
         length = max(float(np.sqrt(x * x + y * y)), 0.12 * self.height)
@@ -301,7 +304,7 @@ class _Painter:
         across: np.ndarray,
         normal: tuple[np.ndarray, np.ndarray, np.ndarray],
     ) -> np.ndarray:
-        """The shirt, with what tells its front from its back: neckline, buttons, a print, an open jacket."""
+        """Paint the shirt, whose front differs from its back by neckline, buttons, a print or an open jacket."""
         look, trunk = self.look, self.figure.skeleton.trunk
         nx, ny, nz = normal
         left = nx * F(trunk[0, 0]) - ny * F(trunk[1, 0]) + nz * F(trunk[2, 0])

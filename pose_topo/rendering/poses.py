@@ -1,4 +1,4 @@
-"""The articulated 3-D skeleton: from joint angles to joint places.
+"""The articulated 3-D skeleton: from a random activity to joint angles, joint places, and their image.
 
 Camera frame: x to the picture's right, y up, z towards the camera; the unit is the standing height. A person
 who faces the camera has their left at +x, so their right shoulder is on the left of the picture.
@@ -127,7 +127,7 @@ class Figure:
 
 
 def place(skeleton: Skeleton, height: float, centre: tuple[float, float], distance: float, depth: float) -> Figure:
-    """See a skeleton from `distance` standing heights away, its middle at `centre` in pixels."""
+    """Project a skeleton that is `distance` standing heights away, with its middle at `centre` in pixels."""
     low, high = skeleton.joints.min(0), skeleton.joints.max(0)
     middle = (low + high) / 2
 
@@ -146,7 +146,7 @@ def place(skeleton: Skeleton, height: float, centre: tuple[float, float], distan
     return Figure(skeleton, height, joints, toes, hands, (x, y, z), box)
 
 
-# ---- Activities: the joint angles of people who stand, walk, sit, play and so on, within what joints can do.
+# ---- Activities: joint angles of people who stand, walk, sit, play and so on, within the limits of the joints.
 
 
 @dataclass

@@ -19,8 +19,7 @@ from pose_topo.rendering.folder import MAT_NAME, count_annotated, keep_first, pi
 from pose_topo.rendering.person import draw_figure
 from pose_topo.rendering.poses import Angles, build_skeleton
 from pose_topo.rendering.raster import Canvas, Light
-from pose_topo.rendering.scene import render_scene
-from pose_topo.rendering.scenery import NEAR, STRANGE, block
+from pose_topo.rendering.scene import NEAR, STRANGE, block, render_scene
 from pose_topo.study import joints as J
 
 PEOPLE = 12
