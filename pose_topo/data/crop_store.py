@@ -174,11 +174,11 @@ def _start(partial: Path, count: int, side: int) -> tuple[np.memmap, _Index]:
     if hasattr(os, "posix_fallocate"):
         # reserve the blocks now: a disk that is too small is found before the work, and writing to the mapping of a
         # file on a full disk would kill the process
-        with (partial / "crops.npy").open("r+b") as stream:
-            try:
-                os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
-            except OSError as error:
-                raise _no_room(needed, partial, error.strerror or str(error)) from None
+        try:
+            with (partial / "crops.npy").open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, crops.offset + crops.nbytes)
+        except OSError as error:
+            raise _no_room(needed, partial, error.strerror or str(error)) from None
     index = _Index(np.zeros(count, np.uint8), np.zeros(count, np.uint32), np.zeros((count, 2, 3)))
     index.save(partial)
     return crops, index
@@ -190,16 +190,10 @@ def _no_room(needed: int, partial: Path, why: str) -> PoseTopoError:
 
 
 def _cut(
-    people: People,
-    img_dir: Path,
-    settings: CropSettings,
-    crops: np.memmap,
-    index: _Index,
-    partial: Path,
-    workers: int,
-    progress: bool,
-) -> None:
-    """Cut the crops that are absent, photograph by photograph, into `crops` and `index`."""
+    people: People, img_dir: Path, settings: CropSettings,
+    crops: np.memmap, index: _Index, partial: Path, workers: int, progress: bool,
+) -> None:  # fmt: skip
+    """Cut the absent crops, photograph by photograph, into `crops` and `index`."""
     affines = geometry.person_to_photo(people.center, people.scale, settings.input_size)
 
     def cut(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
