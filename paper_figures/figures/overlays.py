@@ -31,9 +31,9 @@ def draw(runs: list[Run]) -> Figure:
     shown = _comparable(one_run_per_arm(runs))
     columns = min(PEOPLE, len(shown[0].examples["crops"]))
     side = (style.TWO_COLUMNS - 0.25) / PEOPLE
-    figure = style.new_figure(side * columns + 0.25, side * len(shown) + 0.3)
+    size = side * columns + 0.25, side * len(shown) + 0.3
+    figure = style.new_figure(*size, w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     axes = figure.subplots(len(shown), columns, squeeze=False)
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)  # type: ignore[union-attr]
     for line, run in zip(axes, shown, strict=True):
         line[0].set_ylabel(run.arm, fontsize=7.5)
         for person, place in enumerate(line):

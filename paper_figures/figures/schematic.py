@@ -130,7 +130,7 @@ def network(runs: Sequence[Run]) -> Network:
 
 def draw(runs: list[Run]) -> Figure:
     """Draw the baseline above, the topographic network below, and the grid at the right."""
-    figure = style.new_figure(style.TWO_COLUMNS, HEIGHT, layout=None)
+    figure = style.new_figure(style.TWO_COLUMNS, HEIGHT, constrained=False)
     axes = figure.add_axes((0, 0, 1, 1))
     net = network(runs)
     for which, (name, y) in enumerate(ROWS.items()):

@@ -48,8 +48,7 @@ class Point:
 def draw(runs: list[Run]) -> Figure:
     """Draw three panels and a legend. Each loss has a colour and a marker; a line joins its points by lambda."""
     mapped = with_grid(runs)
-    figure = style.new_figure(style.TWO_COLUMNS, 5.0)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[union-attr]  # it is constrained: new_figure
+    figure = style.new_figure(style.TWO_COLUMNS, 5.0, w_pad=0.08, h_pad=0.08)
     axes, drawn = figure.subplots(2, 2).ravel(), []
     for which, (x, y, title, x_label, y_label) in enumerate(PANELS):
         points = [point for group in by_arm(mapped).values() if (point := _point(group, x, y)) is not None]

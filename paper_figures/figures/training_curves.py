@@ -23,8 +23,7 @@ PANELS = (
 
 def draw(runs: list[Run]) -> Figure:
     """Draw five panels and a legend."""
-    figure = style.new_figure(style.TWO_COLUMNS, 3.6)
-    figure.get_layout_engine().set(w_pad=0.07)  # type: ignore[union-attr]
+    figure = style.new_figure(style.TWO_COLUMNS, 3.6, w_pad=0.07)
     axes = figure.subplots(2, 3).ravel()
     arms = by_arm(runs)
     for which, (column, title, label) in enumerate(PANELS):

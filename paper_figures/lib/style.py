@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
@@ -98,9 +99,12 @@ def applied() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """Return an empty figure (size in inches) that needs no display and that pyplot does not know."""
-    figure = Figure(figsize=(width, height), layout=layout)
+def new_figure(width: float, height: float, *, constrained: bool = True, **pads: Any) -> Figure:
+    """Return an empty figure (size in inches) that needs no display and that pyplot does not know.
+
+    The layout is `constrained`, with `pads` as matplotlib's ConstrainedLayoutEngine takes them, or there is none.
+    """
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**pads) if constrained else None)
     FigureCanvasAgg(figure)
     return figure
 

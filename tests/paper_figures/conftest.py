@@ -1,4 +1,4 @@
-"""One made-up study for the tests that only read it."""
+"""A made-up study that several tests read."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ import pytest
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Three arms, two seeds, with lesions: six results folders. Not to be changed."""
+    """Six results folders: three arms with two seeds and lesions. Tests must not change them."""
     return made_up_results.write_study(tmp_path_factory.mktemp("study"), lesions=True)

@@ -1,4 +1,4 @@
-"""Results folders as docs/results.md describes them, made up: smooth maps for `topo`, noise for the others."""
+"""Made-up results folders as docs/results.md describes them: smooth maps for `topo`, noise for the other arms."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ UPPER = np.triu_indices(SIDE * SIDE, 1)
 def write_study(
     root: Path, arms: tuple[str, ...] = tuple(SCORE), seeds: tuple[int, ...] = (1, 2), **given: Any
 ) -> list[Path]:
-    """A folder a run under `root`; `given` goes to `write_run`."""
+    """Write one folder per run below `root`. `given` is passed to `write_run`."""
     return [write_run(root / f"{arm}-s{seed}", arm, seed, **given) for arm in arms for seed in seeds]
 
 
 def write_run(
     folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "demo", lesions: bool = False
 ) -> Path:
-    """All files of one run."""
+    """Write all files of one run."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *arm.encode()])
     identity: dict[str, Any] = {
@@ -74,7 +74,7 @@ def write_run(
 
 
 def dump(path: Path, value: Any) -> None:
-    """Plain JSON."""
+    """Write JSON."""
     path.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False), encoding="utf-8")
 
 
@@ -103,7 +103,7 @@ def setting(arm: str, protocol: str = "demo") -> dict[str, Any]:
 
 
 def smoothness(arm: str) -> float:
-    """Width of the fields, in channels, that the arm's maps are made of; 0 is noise."""
+    """Return the width, in channels, of the smooth fields that the maps of an arm are made of; 0 is noise."""
     given = setting(arm)
     if not given["lambda"] or given["permuted"]:
         return 0.0
@@ -314,7 +314,7 @@ def _controls(smooth: bool) -> dict[str, Any]:
 
 
 def _lesions(arm: str, rng: np.random.Generator) -> dict[str, Any]:
-    """More specific the larger the disc, where maps are smooth; at chance elsewhere."""
+    """Return lesions whose specificity grows with the disc where maps are smooth, and is at chance elsewhere."""
     gain = 3.0 if smoothness(arm) else 0.0
     radii = []
     for place, radius in enumerate(RADII):

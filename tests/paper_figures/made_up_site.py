@@ -38,7 +38,7 @@ SESSION: dict[str, Any] = {
 
 
 def write_site(root: Path) -> dict[str, list[Path]]:
-    """Results, papers, provenance and claims.json below `root`; their paths by option of `report.page`."""
+    """Write results, figures, provenance and claims.json below `root`. Returns the paths by option of `report.page`."""
     data = root / "out" / DATA
     reference = root / "reference"
     made_up_results.write_study(reference / "demo", seeds=(0, 1, 2), data=DATA)

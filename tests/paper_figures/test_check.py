@@ -23,20 +23,20 @@ AGAIN = ("accuracy-comes-again", "topography-comes-again")
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A demo as somebody ran it: three arms, one seed. Not to be changed."""
+    """The results of a demo: three arms with one seed. Tests must not change them."""
     return made_up_results.write_study(tmp_path_factory.mktemp("made"), seeds=(11,), data=DATA)
 
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Committed results of the demo: three arms, six seeds. Not to be changed."""
+    """Reference results of the demo: three arms with six seeds. Tests must not change them."""
     root = tmp_path_factory.mktemp("reference")
     made_up_results.write_study(root / "demo", seeds=(0, 1, 2, 3, 4, 5), data=DATA)
     return root
 
 
 def judged(folders: list[Path], reference: Path, out: Path, *more: str) -> tuple[int, dict[str, str]]:
-    """The exit code, and the verdicts of the demo and of `every`."""
+    """Return the exit code, and the verdicts on the claims of the profiles `demo` and `every`."""
     code = check.main(["--results", *map(str, folders), "--reference", str(reference), "--out", str(out), *more])
     content = json.loads((out / "claims.json").read_text(encoding="utf-8"))
     return code, {c["id"]: c["verdict"] for c in content["claims"] if c["profile"] in ("demo", "every")}
@@ -65,7 +65,7 @@ def test_a_good_demo_supports_all_claims_about_the_demo(
     assert all(entry.what in text for entry in load_study().never_run)
 
 
-def test_a_drifted_value_is_caught(made: list[Path], reference: Path, tmp_path: Path) -> None:
+def test_a_drifted_value_is_contradicted(made: list[Path], reference: Path, tmp_path: Path) -> None:
     folders = copied(made, tmp_path)
     made_up_results.edit(folders[0], "evaluation.json", ("pckh", "0.5", "mean"), 76.0)  # still above 75
     code, found = judged(folders, reference, tmp_path)
@@ -75,7 +75,7 @@ def test_a_drifted_value_is_caught(made: list[Path], reference: Path, tmp_path: 
     assert judged(folders, reference, tmp_path)[1]["baseline-learns"] == "contradicted"
 
 
-def test_a_number_that_does_not_follow_from_its_arrays_is_caught(
+def test_a_number_that_does_not_follow_from_its_arrays_is_contradicted(
     made: list[Path], reference: Path, tmp_path: Path
 ) -> None:
     folders = copied(made, tmp_path)
@@ -130,7 +130,7 @@ def test_each_claim_takes_the_runs_of_its_profile(made: list[Path], reference: P
     assert judged([*other, *made], reference, tmp_path)[1] == judged(made, reference, tmp_path)[1]
 
 
-def test_swapped_arms_are_caught(
+def test_swapped_arms_are_found(
     made: list[Path], reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = copied(made[1:], tmp_path)
@@ -173,7 +173,7 @@ def test_the_published_predictions(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def predictions(auc: float) -> dict[str, object]:
-    """The evaluation of newell.h5, as far as claims read it."""
+    """Return the part of the evaluation of newell.h5 that claims read."""
     scores = {"0.5": 88.4301, "0.1": 21.589, "0.11": 25.44}
     return {
         "schema": 2,
@@ -197,7 +197,7 @@ def test_the_real_predictions(real_data: Path, tmp_path: Path, capsys: pytest.Ca
     assert "SUPPORTED    published/metric-is-pckh" in capsys.readouterr().out
 
 
-def test_the_cost_is_the_references(reference: Path, made: list[Path], tmp_path: Path) -> None:
+def test_the_cost_comes_from_the_reference_runs(reference: Path, made: list[Path], tmp_path: Path) -> None:
     timed = Path(shutil.copytree(reference, tmp_path / "reference"))
     for folder in (timed / "demo").iterdir():
         seconds = 600.0 if folder.name.startswith("topo") else 300.0
@@ -213,7 +213,7 @@ def test_the_cost_is_the_references(reference: Path, made: list[Path], tmp_path:
     assert costs["mpii", "topography-above-control"] is None
 
 
-def test_a_claim_on_a_key_that_is_not_there_says_so(
+def test_a_claim_about_an_unknown_key_is_an_error(
     made: list[Path], reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "claims.toml"

@@ -1,4 +1,4 @@
-"""The three kinds of checks, on values worked out by hand."""
+"""The three kinds of checks, with values computed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHER = Quantity("a", "analysis", "y", "Y")
 
 
 def runs(folder: str = "here", **arms: list[float | None]) -> dict[str, Run]:
-    """`a=[1.0, 2.0]` are two seeds of arm a, measured at x; None: a seed whose x is null."""
+    """Return runs: `a=[1.0, 2.0]` are two seeds of arm a with these values of x. None is a seed whose x is null."""
     return {
         f"{arm}-s{seed}": Run(Path(folder) / f"{arm}-s{seed}", arm, seed, "r", "p", {"analysis": {"x": x, "y": 1.0}})
         for arm, values in arms.items()
@@ -99,7 +99,7 @@ def test_pooled_seeds_find_a_drift_that_the_seeds_of_one_arm_do_not() -> None:
     assert found.wanted is not None and found.wanted.high == pytest.approx(2 + 2.7764451 * (4 / 3) ** 0.5)
 
 
-def test_an_exact_repetition_is_called_one() -> None:
+def test_an_exact_repetition_is_reported() -> None:
     reference = runs("reference", a=[1.0, 2.0, 3.0])
     found = Interval(A, 95.0).judge(runs("new", a=[1.0]), reference)
     assert found.verdict == "supported" and found.reason == "repeats seed 0 of the reference to the last digit"
@@ -141,5 +141,5 @@ def test_equal_by_hand() -> None:
         (Range(75.0, 79.25), "75 to 79.25"),
     ],
 )
-def test_a_range_in_words(bounds: Range, text: str) -> None:
+def test_a_range_as_text(bounds: Range, text: str) -> None:
     assert str(bounds) == text

@@ -83,7 +83,7 @@ QUANTITY = '{arm = "a", file = "analysis", key = "k"}'
 UNTITLED = QUANTITY.replace('"k"', '"no title"')
 
 
-def test_a_smallest_claims_file(tmp_path: Path) -> None:
+def test_a_minimal_claims_file(tmp_path: Path) -> None:
     path = tmp_path / "claims.toml"
     path.write_text(HEAD + CLAIM + f"check = [{{greater = {QUANTITY}, than = 1.0}}]", encoding="utf-8")
     assert [claim.id for claim in load_study(path).claims] == ["a"]

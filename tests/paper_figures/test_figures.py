@@ -129,7 +129,7 @@ def test_a_missing_file_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_without_the_file_is_left_out(study: list[Path], tmp_path: Path) -> None:
+def test_a_run_without_the_file_is_skipped(study: list[Path], tmp_path: Path) -> None:
     arms = []
     for source in (study[2], study[4]):
         shutil.copytree(source, tmp_path / source.name)
@@ -162,7 +162,7 @@ def test_right_joints_are_darker_than_left_and_all_colors_differ() -> None:
 
 
 def test_bytes_are_the_same_anywhere(drawn: tuple[Path, Path]) -> None:
-    """Other folders, order of runs, time zone, locale and hash seed; hostile settings, style and backend; no torch."""
+    """Neither folders, order of runs, time zone, locale, hash seed nor matplotlib settings change a byte."""
     first, second = ({p.name: p.read_bytes() for p in out.iterdir()} for out in drawn)
     assert len(first) == 3 * len(FIGURES) + 5 * (len(exhibits()) - len(FIGURES))
     assert [name for name in first if first[name] != second.get(name)] == [] and len(second) == len(first)

@@ -1,4 +1,4 @@
-"""The report in a browser: it loads, nothing is complained of, every image shows, and a phone can read it."""
+"""The report in a browser: it loads without errors, every image is shown, and it fits the screen of a phone."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ addEventListener("load", () => {
 
 
 def browse(path: Path, profile: Path, *more: str) -> tuple[str, list[str]]:
-    """The page's DOM after loading, and what the console said."""
+    """Return the DOM of the page after loading, and the messages of the console."""
     command = [str(BROWSER), *QUIET, f"--user-data-dir={profile}", *more, "--dump-dom", path.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
@@ -57,15 +57,15 @@ def test_the_report_in_a_browser(tmp_path: Path) -> None:
     probed = tmp_path / "probed.html"
     probed.write_text(POLICY.sub("", text).replace("</body>", PROBE), encoding="utf-8")
     claims = json.loads(site["claims"][0].read_text(encoding="utf-8"))["claims"]
-    for width in (1280, 500):  # a desk, a phone
+    for width in (1280, 500):  # a desktop and a phone
         dom, complaints = browse(probed, tmp_path / "profile", f"--window-size={width},900")
-        assert len(complaints) == 1 and "the probe speaks" in complaints[0]  # so a complaint would have been seen
-        found = json.loads(re.search('<pre id="probe">(.*?)</pre>', dom, re.S)[1])  # type: ignore[index]
+        assert len(complaints) == 1 and "the probe speaks" in complaints[0]  # so an error would have been seen
+        found = json.loads(re.search('<pre id="probe">(.*?)</pre>', dom, re.S)[1])  # type: ignore[index]  # the probe always writes it
         assert found["images"] == 2 * [300] * len(made_up_site.FIGURES)
         assert found["shown"] and sorted(found["chips"]) == sorted(claim["verdict"] for claim in claims)
         assert found["strips"] and min(found["strips"]) > 100
         assert found["width"] == width and found["tooWide"] <= 0
-    refused = tmp_path / "refused.html"  # with the policy, nothing but the page itself is ever loaded or run
+    refused = tmp_path / "refused.html"  # the policy of the page does not allow the script
     refused.write_text(text.replace("</body>", PROBE), encoding="utf-8")
     dom, complaints = browse(refused, tmp_path / "profile")
     assert 'id="probe"' not in dom and any("Content Security Policy" in line for line in complaints)

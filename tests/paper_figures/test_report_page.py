@@ -26,7 +26,7 @@ VOID = {"meta", "link", "img", "br", "rect", "line", "circle", "path"}
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
-    """Not to be changed."""
+    """The made-up inputs. Tests must not change them."""
     return made_up_site.write_site(tmp_path_factory.mktemp("site"))
 
 
@@ -39,7 +39,7 @@ def page(site: dict[str, list[Path]]) -> str:
 
 
 class Reader(HTMLParser):
-    """Checks that tags close as they opened; keeps ids, links and every address."""
+    """Checks that tags are closed in the order they were opened, and keeps ids, links and addresses."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
     assert page.count("data:image/png;base64,") == 2 * len(made_up_site.FIGURES)
 
 
-def test_verdicts_come_first_and_in_words(page: str, site: dict[str, list[Path]]) -> None:
+def test_verdicts_come_first_and_are_written_out(page: str, site: dict[str, list[Path]]) -> None:
     places = [page.index(f'id="{part}"') for part in ("verdicts", "part-1", "part-2", "limits", "runs")]
     assert places == sorted(places)
     content = json.loads(site["claims"][0].read_text(encoding="utf-8"))
@@ -102,7 +102,7 @@ def test_figures_and_tables_have_the_order_of_the_paper_and_unknown_ones_follow(
     assert "<h2>demo / resnet18</h2>" in page and "<h2>demo-e2 / resnet18</h2>" in page
 
 
-def test_provenance_and_times_stand_at_the_end(page: str, site: dict[str, list[Path]]) -> None:
+def test_provenance_and_times_come_last(page: str, site: dict[str, list[Path]]) -> None:
     end = page.split('id="runs"')[1]
     for key in ("commit", "lock_sha256", "device", "precision", "torch"):
         assert made_up_site.SESSION[key] in end
@@ -168,7 +168,7 @@ def test_claims_alone_make_a_page(site: dict[str, list[Path]], tmp_path: Path) -
     Reader((tmp_path / "report.html").read_text(encoding="utf-8"))
 
 
-def test_parts_are_named_by_where_they_differ(tmp_path: Path) -> None:
+def test_part_titles_by_hand(tmp_path: Path) -> None:
     inside = [tmp_path / "out" / part / "resnet18" / "paper" for part in ("standard", "paper")]
     assert part_titles(inside, tmp_path / "out") == ["standard / resnet18", "paper / resnet18"]
     assert part_titles(inside, tmp_path / "elsewhere") == ["standard / resnet18", "paper / resnet18"]

@@ -1,4 +1,4 @@
-"""Results folders are read as they are, and refused where they contradict themselves or each other."""
+"""Results folders are read, and are refused if they contradict themselves or each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paper_figures.lib.results import Run, by_arm, check_comparable, load, one_r
 from pose_topo.core.errors import PoseTopoError
 
 
-def test_a_run_as_values(study: list[Path]) -> None:
+def test_values_of_a_run(study: list[Path]) -> None:
     run = load([study[-1]])[0]
     assert (run.arm, run.seed, run.arch, run.protocol, run.data) == ("topo", 2, "resnet18", "demo", "synthetic")
     assert run.deviations == (made_up_results.DEMO, made_up_results.FASTER)
@@ -29,14 +29,14 @@ def test_a_run_as_values(study: list[Path]) -> None:
         run.maps["nothing"]
 
 
-def test_order_is_that_of_the_study(study: list[Path]) -> None:
+def test_runs_have_the_order_of_the_study(study: list[Path]) -> None:
     runs = load(study[::-1])
     assert [(arm, [run.seed for run in group]) for arm, group in by_arm(runs).items()] == [
         (arm, [1, 2]) for arm in ("baseline", "control", "topo")
     ]
 
 
-def test_arms_show_the_lowest_seed_that_all_have() -> None:
+def test_one_run_per_arm_has_the_lowest_common_seed() -> None:
     runs = [
         Run(Path(), arm, seed, "r", "p", {}) for arm, seed in (("control", 1), ("control", 2), ("topo", 2), ("topo", 3))
     ]
@@ -44,7 +44,7 @@ def test_arms_show_the_lowest_seed_that_all_have() -> None:
     assert [run.seed for run in one_run_per_arm([runs[0], runs[3]])] == [1, 3]
 
 
-def test_folders_without_results_are_left_out(study: list[Path], tmp_path: Path) -> None:
+def test_folders_without_results_are_skipped(study: list[Path], tmp_path: Path) -> None:
     assert load([tmp_path]) == []
     with pytest.raises(PoseTopoError, match="no such results folder"):
         load([tmp_path / "nowhere"])
@@ -74,7 +74,7 @@ def test_contradictions_are_refused(
         load([folder])
 
 
-def test_broken_files_are_named(study: list[Path], tmp_path: Path) -> None:
+def test_an_error_names_the_damaged_file(study: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(study[-1], folder)
     (folder / "analysis.npz").write_bytes(b"PK\x03\x04 cut off")
@@ -88,7 +88,7 @@ def test_broken_files_are_named(study: list[Path], tmp_path: Path) -> None:
         load([folder])
 
 
-def test_what_cannot_be_compared_is_refused(study: list[Path], tmp_path: Path) -> None:
+def test_runs_that_cannot_be_compared_are_refused(study: list[Path], tmp_path: Path) -> None:
     shutil.copytree(study[0], tmp_path / "copy")
     with pytest.raises(PoseTopoError, match="both baseline, seed 1"):
         load([*study, tmp_path / "copy"])
@@ -101,8 +101,8 @@ def test_what_cannot_be_compared_is_refused(study: list[Path], tmp_path: Path) -
         check_comparable(load([tmp_path / "copy", study[2]]))
 
 
-def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:
-    """The analysis stage writes the keys and arrays that these tests pretend it writes."""
+def test_the_made_up_analysis_has_the_keys_of_a_real_one(study: list[Path]) -> None:
+    """The made-up files have the keys and arrays that the analysis writes."""
     analyze = pytest.importorskip("pose_topo.topography.measures")
     lattice = pytest.importorskip("pose_topo.study.lattice").Lattice(4, 4)
     rng = np.random.default_rng(0)
@@ -114,8 +114,8 @@ def test_the_made_up_results_are_like_the_real_ones(study: list[Path]) -> None:
         assert run.maps[name].ndim == array.ndim
 
 
-def test_the_made_up_scores_are_like_the_real_ones(study: list[Path]) -> None:
-    """The evaluation stage writes the keys that these tests pretend it writes."""
+def test_the_made_up_evaluation_has_the_keys_of_a_real_one(study: list[Path]) -> None:
+    """The made-up files have the keys that the evaluation writes."""
     from pose_topo.scoring.legacy import legacy_report
     from pose_topo.scoring.pckh import score
 
@@ -129,8 +129,8 @@ def test_the_made_up_scores_are_like_the_real_ones(study: list[Path]) -> None:
     assert set(found["pckh"]) == set(said["pckh"]) and set(found["pckh"]["0.5"]) == set(said["pckh"]["0.5"])
 
 
-def test_the_made_up_lesions_are_like_the_real_ones(study: list[Path]) -> None:
-    """The lesion stage writes the keys that these tests pretend it writes."""
+def test_the_made_up_lesions_have_the_keys_of_real_ones(study: list[Path]) -> None:
+    """The made-up files have the keys that the lesions write."""
     intervention = pytest.importorskip("pose_topo.stages.silencing")
     damage = np.random.default_rng(0).normal(size=(3, 2, 16))  # (grids, discs, joints)
     found = intervention._specific(damage, np.zeros((3, 2), np.int64)) | intervention._damage(damage.mean(axis=-1))

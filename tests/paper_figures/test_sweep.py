@@ -26,7 +26,7 @@ ARMS = ("control", "topo", "topo-l0.05", "topo-l5", "topoloss-l0.05", "topoloss-
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two losses over lambda, two seeds. Not to be changed."""
+    """Two losses over lambda with two seeds. Tests must not change them."""
     return made_up_results.write_study(tmp_path_factory.mktemp("sweep"), arms=ARMS)
 
 
@@ -49,12 +49,12 @@ def said(folder: Path, name: str) -> dict[str, Any]:
 
 
 def points_of(axes: Axes) -> list[tuple[float, float]]:
-    """Where the markers stand."""
+    """Return the positions of the markers."""
     marked = [line for line in axes.lines if line.get_marker() != "None"]
     return [(float(np.asarray(line.get_xdata())[0]), float(np.asarray(line.get_ydata())[0])) for line in marked]
 
 
-def test_tradeoff_shows_every_arm_at_its_means(sweep: list[Path]) -> None:
+def test_tradeoff_shows_every_arm_at_its_mean(sweep: list[Path]) -> None:
     with style.applied():
         figure = tradeoff.draw(load(sweep))
     i = [np.mean([said(f, "analysis")["moran"]["mean_I"] for f in sweep if f.name[:-3] == arm]) for arm in ARMS]
@@ -71,7 +71,7 @@ def test_tradeoff_shows_every_arm_at_its_means(sweep: list[Path]) -> None:
     assert written == sorted(["0.5", "0.05", "5", "0.05", "0.5", "0.5"])  # the control has none
 
 
-def test_tradeoff_counts_in_words(sweep: list[Path], text_of: Callable[..., str]) -> None:
+def test_tradeoff_caption_counts_losses_and_lambdas(sweep: list[Path], text_of: Callable[..., str]) -> None:
     text = text_of("tradeoff", sweep)
     assert "2 spatial losses at 3 weights λ (7 arms, 2 seeds each)" in text
     assert "Seeds: 1, 2 (each of 7 arms)." in text and "arms are shown" not in text
@@ -80,7 +80,7 @@ def test_tradeoff_counts_in_words(sweep: list[Path], text_of: Callable[..., str]
     assert f"topo {sum(values) / 2:.1f} ({min(values):.1f} to {max(values):.1f})" in text
 
 
-def test_tradeoff_of_two_arms_says_so(study: list[Path], text_of: Callable[..., str]) -> None:
+def test_tradeoff_of_two_arms(study: list[Path], text_of: Callable[..., str]) -> None:
     text = text_of("tradeoff", study)
     assert "1 spatial loss at 1 weight λ (2 arms, 2 seeds each)" in text and "missing" not in text
     assert "the point of comparison and is missing here" in text_of("tradeoff", study[4:])
@@ -121,7 +121,7 @@ def _more(root: Path) -> list[Path]:
     return made_up_results.write_study(root, arms=(*(f"{loss}-l0.5" for loss in losses), "topographic-l5"))
 
 
-def test_lesions_say_specificity_and_p(study: list[Path], text_of: Callable[..., str]) -> None:
+def test_lesions_show_specificity_and_p(study: list[Path], text_of: Callable[..., str]) -> None:
     radii = [said(folder, "analysis")["lesions"]["radii"] for folder in study[4:]]
     first = [found[0]["specificity"] for found in radii]
     text = text_of("lesions", study)
@@ -129,7 +129,7 @@ def test_lesions_say_specificity_and_p(study: list[Path], text_of: Callable[...,
     assert "1 (5 channels), 2 (12 channels)" in text and "the smallest possible is 0.05" in text and "19 grids" in text
     with style.applied():
         figure = lesions.draw(load(study))
-    drawn = [line for line in figure.axes[5].lines if len(line.get_xdata()) == 4]  # type: ignore[arg-type]
+    drawn = [line for line in figure.axes[5].lines if len(line.get_xdata()) == 4]  # type: ignore[arg-type]  # an index
     means = np.mean([[entry["specificity"] for entry in found] for found in radii], axis=0)
     assert np.asarray(drawn[0].get_ydata()) == pytest.approx(means)
 
@@ -137,7 +137,7 @@ def test_lesions_say_specificity_and_p(study: list[Path], text_of: Callable[...,
 def test_a_lesion_without_a_number_is_not_drawn(tmp_path: Path, text_of: Callable[..., str]) -> None:
     folder = made_up_results.write_run(tmp_path / "run", "topo", 1, lesions=True)
     for key in ("specificity", "null_mean", "null_sd", "p", "own", "other", "null_own", "null_other"):
-        made_up_results.edit(folder, "analysis.json", ("lesions", "radii", 0, key), None)  # type: ignore[arg-type]
+        made_up_results.edit(folder, "analysis.json", ("lesions", "radii", 0, key), None)  # type: ignore[arg-type]  # an index
     assert "topo – p –, " in text_of("lesions", [folder])
 
 
@@ -165,7 +165,7 @@ def test_if_there_allows_no_other_error(tmp_path: Path, capsys: pytest.CaptureFi
     assert "not readable" in capsys.readouterr().err
 
 
-def test_schematic_has_the_networks_numbers(study: list[Path], text_of: Callable[..., str]) -> None:
+def test_schematic_has_the_numbers_of_the_network(study: list[Path], text_of: Callable[..., str]) -> None:
     text = text_of("schematic", study)
     assert "ResNet-18, 3 deconvolutions to 256 channels" in text and "96 x 96 px" in text
     assert "16 x 16 grid" in text and "all 930 pairs of neighbours" in text and "makes the weights of" in text
@@ -195,7 +195,7 @@ def test_schematic_of_another_grid_and_loss(tmp_path: Path, text_of: Callable[..
 
 def test_labels_cover_neither_points_nor_each_other() -> None:
     with matplotlib.rc_context():
-        figure = style.new_figure(3, 3, layout=None)
+        figure = style.new_figure(3, 3, constrained=False)
         axes = figure.add_axes((0.1, 0.1, 0.8, 0.8), xlim=(0, 1), ylim=(0, 1))
         points = [(0.5, 0.5), (0.5, 0.53), (0.53, 0.5), (0.47, 0.5), (0.99, 0.99)]
         place_labels(axes, [(x, y, "0.05", "black") for x, y in points], points)

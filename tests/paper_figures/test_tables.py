@@ -85,7 +85,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_pckh_is_the_evaluations(study: list[Path], tmp_path: Path) -> None:
+def test_table_pckh_holds_the_values_of_the_evaluations(study: list[Path], tmp_path: Path) -> None:
     assert main(["table_pckh", "--results", *map(str, study), "--out", str(tmp_path)]) == 0
     rows = _rows(tmp_path / "table_pckh.csv")
     assert [(row["arm"], row["seed"]) for row in rows] == [tuple(folder.name.split("-s")) for folder in study]
@@ -99,7 +99,7 @@ def test_pckh_is_the_evaluations(study: list[Path], tmp_path: Path) -> None:
     assert "published" not in (tmp_path / "table_pckh.md").read_text(encoding="utf-8")
 
 
-def test_a_hand_checked_mean(tmp_path: Path) -> None:
+def test_a_mean_by_hand(tmp_path: Path) -> None:
     folders = made_up_results.write_study(tmp_path / "runs", arms=("topo",))
     for folder, value in zip(folders, (80.0, 81.0), strict=True):
         made_up_results.edit(folder, "evaluation.json", ("pckh", "0.5", "mean"), value)
@@ -126,7 +126,7 @@ def test_different_settings_do_not_share_a_table(tmp_path: Path, capsys: pytest.
     assert "different settings" in capsys.readouterr().err
 
 
-def test_topography_is_the_analyses(study: list[Path], tmp_path: Path) -> None:
+def test_table_topography_holds_the_values_of_the_analyses(study: list[Path], tmp_path: Path) -> None:
     assert main(["table_topography", "--results", *map(str, study), "--out", str(tmp_path)]) == 0
     rows = {(row["arm"], row["seed"]): row for row in _rows(tmp_path / "table_topography.csv")}
     said = {
@@ -143,7 +143,7 @@ def test_topography_is_the_analyses(study: list[Path], tmp_path: Path) -> None:
     assert "| λ | – | 0 | 0.5 |" in text and "| E[I] | -0.0039 | -0.0039 | -0.0039 |" in text
 
 
-def test_metrics_are_the_evaluations(study: list[Path], tmp_path: Path) -> None:
+def test_table_metrics_holds_the_values_of_the_evaluations(study: list[Path], tmp_path: Path) -> None:
     made_up_results.write_study(tmp_path / "runs", arms=("topo",))
     folders = [tmp_path / "runs" / f"topo-s{seed}" for seed in (1, 2)]
     for folder, official, labelled, ratio in zip(folders, (80.0, 81.0), (94.0, 95.0), (2.4, 2.5), strict=True):
@@ -162,7 +162,7 @@ def test_metrics_are_the_evaluations(study: list[Path], tmp_path: Path) -> None:
     assert "(2.45 (2.40 to 2.50) times the official one in the median)" in caption and "660 of them" in caption
 
 
-def test_metrics_without_a_legacy_number_say_why(tmp_path: Path) -> None:
+def test_table_metrics_gives_the_reason_for_a_missing_legacy_number(tmp_path: Path) -> None:
     folder = made_up_results.write_run(tmp_path / "run", "topo", 1)
     for key, value in (("pckh", None), ("pckh_labelled", None), ("reason", "no sizes")):
         made_up_results.edit(folder, "evaluation.json", ("legacy", key), value)
@@ -171,7 +171,7 @@ def test_metrics_without_a_legacy_number_say_why(tmp_path: Path) -> None:
     assert "| – | – | 660 |" in (tmp_path / "table_metrics.md").read_text(encoding="utf-8")
 
 
-def test_the_sweep_by_hand(tmp_path: Path) -> None:
+def test_table_losses_by_hand(tmp_path: Path) -> None:
     arms = ("topoloss-l5", "topo-l0.05", "control", "topo", "baseline")
     folders = made_up_results.write_study(tmp_path / "runs", arms=arms)
     for folder in folders[:2]:  # topoloss-l5
@@ -205,7 +205,7 @@ def test_the_sweep_by_hand(tmp_path: Path) -> None:
     assert "Seeds: 1, 2 (control, topo, topo-l0.05, topoloss-l5)." in caption
 
 
-def test_latex_breaks_titles_and_rules_off_blocks() -> None:
+def test_latex_breaks_titles_and_separates_blocks() -> None:
     head = ("", "Kind", "Head size, legacy / official")
     table = TextTable(head, (("a", "x|y", "1"), ("", "z", "2"), ("b", "x", "-3")), words=2)
     lines = to_latex(table).splitlines()
@@ -215,7 +215,7 @@ def test_latex_breaks_titles_and_rules_off_blocks() -> None:
     assert to_markdown(table).splitlines()[1] == "| --- | --- | ---: |"
 
 
-def test_a_topography_table_has_the_main_arms(study: list[Path], tmp_path: Path) -> None:
+def test_table_topography_shows_the_main_arms(study: list[Path], tmp_path: Path) -> None:
     losses = [f"{loss}-l{weight}" for loss in list(TOPO_LOSSES)[1:] for weight in (0.05, 0.5)]
     sweep = made_up_results.write_study(tmp_path / "runs", arms=tuple(losses), seeds=(1,))
     assert main(["table_topography", "--results", *map(str, [*study, *sweep]), "--out", str(tmp_path)]) == 0
@@ -224,7 +224,7 @@ def test_a_topography_table_has_the_main_arms(study: list[Path], tmp_path: Path)
     assert caption.endswith("3 of 13 arms are shown; table_losses has all.\n")
 
 
-def test_seeds_by_hand(tmp_path: Path) -> None:
+def test_table_seeds_by_hand(tmp_path: Path) -> None:
     """Differences of seeds 1 and 2 in I are .5 and .7; each pair has p >= 2 / 2^2."""
     folders = made_up_results.write_study(tmp_path / "runs", arms=("control", "topo"))
     for folder, value in zip(folders, (0.0, 0.1, 0.5, 0.8), strict=True):
@@ -247,9 +247,7 @@ def test_seeds_by_hand(tmp_path: Path) -> None:
     assert "t, 95%, n - 1 degrees of freedom" in caption and "Protocol demo, resnet18. Seeds: 1, 2." in caption
 
 
-def test_without_a_group_there_is_no_table(
-    study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_table_seeds_without_a_group(study: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--group", str(tmp_path / "group.json"), "--out", str(tmp_path / "out")]
     assert main(["table_seeds", *where]) == 1 and not (tmp_path / "out").exists()
     assert capsys.readouterr().err.startswith("table_seeds: there is no comparison of arms over seeds")
