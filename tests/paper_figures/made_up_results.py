@@ -93,7 +93,7 @@ def setting(arm: str, protocol: str = "demo") -> dict[str, Any]:
     if arm == "baseline":
         return {"topo_loss": None, "lambda": None, "topo_lr_mult": None, "permuted": None}
     parts = {key: re.search(rf"-{key}([0-9.]+)", arm) for key in "lm"}
-    loss = re.sub(r"-(l[0-9.]+|m[0-9.]+|permuted)", "", arm)
+    loss = re.sub(r"-(l[0-9.]+|m[0-9.]+|permuted|\d+x\d+|rook)", "", arm)
     return {
         "topo_loss": "weight-similarity" if loss in ("topo", "control") else loss,
         "lambda": 0.0 if arm == "control" else float(parts["l"][1]) if parts["l"] else 0.5,

@@ -181,7 +181,7 @@ def test_schematic_has_the_numbers_of_the_network(study: list[Path], text_of: Ca
 
 
 def test_schematic_of_another_grid_and_loss(tmp_path: Path, text_of: Callable[..., str]) -> None:
-    folder = made_up_results.write_run(tmp_path / "run", "topographic-l5", 1)
+    folder = made_up_results.write_run(tmp_path / "run", "topographic-l5-4x8-rook", 1)
     (folder / "evaluation.json").unlink()
     for key, value in (("height", 4), ("width", 8), ("neighbours", 4)):
         made_up_results.edit(folder, "analysis.json", ("grid", key), value)
