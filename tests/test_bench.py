@@ -13,7 +13,8 @@ from pose_topo.bench.__main__ import main, measure, table
 from pose_topo.bench.timing import summary, utilisation
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.mpii import load_people
-from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.models.regularizers import LOSSES
+from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import DEMO
 
 
@@ -34,7 +35,7 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     assert numbers["batch_standard_one_thread_ms_per_person"] > 0
     assert numbers["evaluation_people"] == 11 and numbers["evaluation_s"] > 0
     assert numbers["evaluation_over_model_only"] > 0 and numbers["evaluation_images_per_s"] > 0
-    assert all(numbers[f"loss_{name}_ms"] > 0 for name in TOPO_LOSSES)
+    assert all(numbers[f"loss_{name}_ms"] > 0 for name in LOSSES)
     assert all(key in table(result) for key in numbers)
 
 

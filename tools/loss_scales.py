@@ -24,8 +24,8 @@ from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people
 from pose_topo.data.people import CropSettings
 from pose_topo.models.pose import TopoModel, build_model
-from pose_topo.models.regularizers import spatial_loss
-from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.models.regularizers import LOSSES, spatial_loss
+from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import DEMO
 from pose_topo.training.epoch import train_epoch
 from pose_topo.training.optimisation import heatmap_loss, learning_rate, make_optimizer
@@ -54,7 +54,7 @@ def rows(model: TopoModel, batch: Batch) -> list[str]:
         f"heatmap loss {heatmap.item():.3g}, its gradient {layer:.3g} in the layer, {every:.3g} in all; "
         f"{silent} of {features.shape[1]} channels silent"
     ]
-    for name in TOPO_LOSSES:
+    for name in LOSSES:
         loss = spatial_loss(name, model.topo.lattice, model.topo.conv.weight, features)
         mine, all_of_it = lengths(model, loss)
         lines.append(f"| `{name}` | {loss.item():.3g} | {mine / layer:.3g} | {all_of_it / every:.3g} |")

@@ -20,7 +20,7 @@ from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run
 from pose_topo.study import joints
 from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE, Backbone
-from pose_topo.study.config import DECONV_CHANNELS, TOPO_LOSSES
+from pose_topo.study.config import DECONV_CHANNELS
 from pose_topo.study.lattice import Lattice
 
 HEIGHT = 3.0  # inches
@@ -216,7 +216,7 @@ def caption(runs: list[Run]) -> str:
         f"The input has {size}. b: the topographic network has another 1 x 1 convolution before the head; its "
         f"{lattice.channels} channels lie on a {lattice.height} x {lattice.width} grid. c: this grid ({lattice.name}), "
         f"with a channel and its neighbours; E is the set of all {len(lattice.edges())} pairs of neighbours. The "
-        f"spatial loss ({net.loss}) makes the {TOPO_LOSSES.get(net.loss, 'weights')} of neighbours alike. The control "
+        f"spatial loss ({net.loss}) makes neighbours alike. The control "
         "is network b with λ = 0. Sizes: height x width x channels."
     )
 

@@ -32,12 +32,12 @@ from pose_topo.data.people import CropSettings, CropStore, People, head_size
 from pose_topo.data.splits import TOMPSON_SIZES
 from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.prediction import predict
-from pose_topo.models.regularizers import spatial_loss
+from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.scoring.pckh import score
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.study import joints as J
 from pose_topo.study.backbones import HEATMAP_STRIDE
-from pose_topo.study.config import TOPO_LOSSES, Recipe, RunConfig
+from pose_topo.study.config import Recipe, RunConfig
 from pose_topo.study.lattice import Lattice
 from pose_topo.training.epoch import train_epoch
 from pose_topo.training.optimisation import make_optimizer
@@ -330,7 +330,7 @@ def spatial_loss_cost(device: torch.device) -> dict[str, float]:
     maps = torch.randn(16, 256, 32, 32, device=device).relu_().to(memory_format=torch.channels_last).requires_grad_()
 
     def run(name: str) -> None:
-        read = weight if TOPO_LOSSES[name] == "weights" else maps
+        read = weight if LOSSES[name].reads == "weights" else maps
         torch.autograd.grad(spatial_loss(name, lattice, weight, maps), read)
 
-    return side_by_side({f"loss_{name}_ms": lambda n=name: run(n) for name in TOPO_LOSSES}, device)
+    return side_by_side({f"loss_{name}_ms": lambda n=name: run(n) for name in LOSSES}, device)

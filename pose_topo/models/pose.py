@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_topo.models.backbones import build_backbone
-from pose_topo.models.regularizers import check, spatial_loss
+from pose_topo.models.regularizers import LOSSES, check, spatial_loss
 from pose_topo.models.topographic import TopographicConv2d
 from pose_topo.study import joints
 from pose_topo.study.backbones import BACKBONES
-from pose_topo.study.config import DECONV_CHANNELS, TOPO_LOSSES, RunConfig
+from pose_topo.study.config import DECONV_CHANNELS, RunConfig
 from pose_topo.study.lattice import Lattice
 
 
@@ -105,7 +105,7 @@ class TopoModel(SimpleBaseline):
     @property
     def reads_activations(self) -> bool:
         """Whether the spatial loss needs the features of a batch, not the weights alone."""
-        return TOPO_LOSSES[self.loss] == "activations"
+        return LOSSES[self.loss].reads == "activations"
 
     def topo_reg_loss(self, features: Tensor | None = None) -> Tensor:
         """The spatial loss of the topographic layer, a scalar, before lambda, in fp32.

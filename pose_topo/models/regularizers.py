@@ -1,17 +1,22 @@
-"""Losses that make grid neighbours alike: pure functions of what the topographic layer holds or answers.
+"""The spatial losses, which make neighbours on the grid alike.
 
-Each takes a tensor and the lattice and gives a scalar. Which tensor, `config.TOPO_LOSSES` says:
+Each loss is a pure function of one tensor and the lattice, and returns a scalar. `LOSSES` is the only list of them. It
+says which tensor each one reads:
 
-- "weights": (C, ...), one incoming weight vector a channel, channel c at row c // w, column c % w of the lattice.
-- "activations": (B, C, H, W), what the layer puts out (after its ReLU: what the head reads) on a training batch. The
-  layer and the head are 1x1 convolutions, so an *answer* is the value of a channel at one cell of one picture; a batch
-  gives B * H * W answers of each channel. (B, C) is taken as well: one answer a picture.
+- "weights": (C, ...), one incoming weight vector per channel. Channel c is at row c // w, column c % w of the grid.
+- "activations": (B, C, H, W), the output of the topographic layer on a training batch, after its ReLU. The layer and
+  the head are 1x1 convolutions, so a *response* of a channel is its value at one cell of one input, and a batch holds
+  B * H * W responses of each channel. (B, C) is accepted as well: one response per input.
 
-A channel that is all zeros (or constant, where means are taken off) has no direction: its cosine (correlation) with
-every other counts as 0 and pulls at nothing, so values and gradients stay finite. Half precision is computed in fp32.
+The cosine of a zero vector with any other vector counts as 0, and so does the correlation of a constant channel. Such a
+channel gets no gradient from its pairs, so values and gradients stay finite. Half precision is computed in fp32.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,45 +29,11 @@ from pose_topo.study.lattice import Lattice
 NO_LENGTH = 1e-24  # squared length below which a vector has no direction
 
 
-def check(name: str, lattice: Lattice) -> None:
-    """Whether `--topo-loss` names a loss, and one that means something on this grid.
-
-    Raises:
-        UsageError: an unknown name, or a grid without the pairs that the loss compares.
-    """
-    if name not in TOPO_LOSSES:
-        raise UsageError(f"--topo-loss {name}: give one of {', '.join(TOPO_LOSSES)}")
-    shape = (lattice.channels, 1) if TOPO_LOSSES[name] == "weights" else (1, lattice.channels)
-    spatial_loss(name, lattice, *[torch.zeros(shape, device="cpu")] * 2)  # each loss knows what it refuses
-
-
-def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tensor | None = None) -> Tensor:
-    """The spatial loss of a layer whose output channels lie on a lattice, a scalar.
-
-    It is computed in at least fp32, also inside autocast.
-
-    Args:
-        name: one of the six losses, e.g. "weight-similarity" or "topoloss" (docs/regularizers.md).
-        lattice: of C channels.
-        weight: (C, ...), one incoming weight vector per channel.
-        activations: (B, C, H, W), the output of the layer for a batch. Losses on weights do not need it.
-
-    Raises:
-        ValueError: the loss reads activations and there are none.
-    """
-    given = weight if TOPO_LOSSES[name] == "weights" else activations
-    if given is None:
-        raise ValueError(f"{name} reads the layer's activations: give them")
-    loss = globals()[name.replace("-", "_")]
-    with torch.autocast(given.device.type, enabled=False):
-        return loss(given, lattice)
-
-
 def weight_similarity(weight: Tensor, lattice: Lattice) -> Tensor:
-    """Mean over neighbour pairs of the squared distance of their incoming weight vectors (the study's loss; cf. the
-    "weight similarity" arm of Truong & Hasson, arXiv 2508.00043).
+    """Mean over neighbour pairs of the squared distance of their incoming weight vectors.
 
-    Not invariant to scale: a layer can lower it by shrinking, so row norms are logged beside it.
+    This is the study's loss; compare the "weight similarity" of Truong & Hasson, arXiv 2508.00043. It is not invariant
+    to scale: a layer can lower it by shrinking, so the row norms are logged beside it.
 
     Returns:
         A scalar: exactly 4 for orthogonal rows of norm sqrt(2).
@@ -74,9 +45,9 @@ def weight_similarity(weight: Tensor, lattice: Lattice) -> Tensor:
 
 
 def neighbour_cosine(weight: Tensor, lattice: Lattice) -> Tensor:
-    """(1 - mean cosine of the incoming weight vectors of neighbours) / 2 (All-TNN, arXiv 2308.09431).
+    """(1 - mean cosine of the incoming weight vectors of neighbours) / 2, from All-TNN, arXiv 2308.09431.
 
-    Invariant to the scale of every row. 0.5 for orthogonal rows, 0 for parallel ones.
+    It is invariant to the scale of every row. It is 0.5 for orthogonal rows and 0 for parallel rows.
     """
     rows = _rows(weight, lattice)
     near = grid.on(Lattice.adjacency, lattice, rows)
@@ -84,10 +55,11 @@ def neighbour_cosine(weight: Tensor, lattice: Lattice) -> Tensor:
 
 
 def topoloss(weight: Tensor, lattice: Lattice) -> Tensor:
-    """1 - mean over channels of cos(W, Up(Down(W))): each incoming weight vector against the same place of a sheet that
-    was read at every third place and enlarged again, both bilinearly (TopoNets, arXiv 2501.16396).
+    """1 - mean over channels of cos(W, Up(Down(W))), from TopoNets, arXiv 2501.16396.
 
-    Invariant to the scale of the layer. 0 for equal rows. The neighbourhood (4 or 8) does not enter; a torus wraps.
+    Down reads the grid of incoming weight vectors at every third place and Up enlarges the result to the grid again,
+    both bilinearly. The loss is invariant to the scale of the layer and 0 for equal rows. It does not depend on the
+    neighbourhood (4 or 8). On a torus the interpolation wraps round.
     """
     rows = _rows(weight, lattice)
     smooth = grid.on(grid.topoloss_smoothing, lattice, rows) @ rows
@@ -96,35 +68,36 @@ def topoloss(weight: Tensor, lattice: Lattice) -> Tensor:
 
 
 def activation_similarity(activations: Tensor, lattice: Lattice) -> Tensor:
-    """Mean over neighbour pairs and answers of the squared difference of their activations (the "activation similarity"
-    arm of Truong & Hasson, arXiv 2508.00043, which takes them before the ReLU).
+    """Mean over neighbour pairs and responses of the squared difference of the two channels' responses.
 
-    Not invariant to scale; blind to what all channels share in an answer.
+    After the "activation similarity" of Truong & Hasson, arXiv 2508.00043, who take activations before the ReLU. It is
+    not invariant to scale. An offset that all channels share in a response does not change it.
     """
-    answers = _answers(activations, lattice).flatten(0, 1)  # (N, C)
-    # what is shared cancels in every difference: taken off beforehand, it costs no digits (and has no gradient)
-    answers = answers - answers.mean(1, keepdim=True).detach()
-    # sum over pairs of (a_i - a_j)^2 = a L a: one product where slices pass over the batch once a direction, and back
-    laplacian = grid.on(grid.laplacian, lattice, answers)
-    total = (answers * (answers @ laplacian)).sum()
-    return total / (len(answers) * laplacian.trace() / 2)
+    responses = _responses(activations, lattice).flatten(0, 1)  # (N, C)
+    # the shared offset cancels in every difference and has no gradient; without it the products lose fewer digits
+    responses = responses - responses.mean(1, keepdim=True).detach()
+    # the sum over pairs of (a_i - a_j)^2 is a L a: one product, where slices would read the batch once per direction
+    laplacian = grid.on(grid.laplacian, lattice, responses)
+    total = (responses * (responses @ laplacian)).sum()
+    return total / (len(responses) * laplacian.trace() / 2)
 
 
 def spatial_correlation(activations: Tensor, lattice: Lattice) -> Tensor:
-    """(1 - r) / 2, with r the Pearson correlation over all pairs of channels between corr(a_i, a_j) and 1 / (d_ij + 1),
-    d in cells (the spatial correlation loss of TDANN, Margalit et al. 2024, which takes it over random neighbourhoods).
+    """(1 - r) / 2; r is the Pearson correlation, over all pairs of channels, of corr(a_i, a_j) and 1 / (d_ij + 1).
 
-    Invariant to the scale and mean of every channel, and to a correlation that all pairs have in common. What all
-    channels share in an answer is not taken off. The neighbourhood (4 or 8) does not enter; a torus has its distances.
+    d is the distance on the grid in cells. After the spatial correlation loss of TDANN (Margalit et al. 2024), which
+    takes random neighbourhoods. It is invariant to the scale and mean of every channel, and to a correlation that all
+    pairs have in common. What all channels share in a response is not subtracted. It does not depend on the
+    neighbourhood (4 or 8). On a torus d is the distance round the torus.
     """
-    answers = _answers(activations, lattice).flatten(0, 1)  # (N, C)
-    centred = answers - answers.mean(0)
+    responses = _responses(activations, lattice).flatten(0, 1)  # (N, C)
+    centred = responses - responses.mean(0)
     correlations = _cosines(centred.T @ centred)
-    # a constant channel keeps the rounding of its mean
-    rounding = (8 * torch.finfo(answers.dtype).eps) ** 2
-    varies = (centred.square().sum(0) > rounding * answers.square().sum(0)).to(answers.dtype)
+    # the centred responses of a constant channel are the rounding error of its mean, not 0
+    rounding = (8 * torch.finfo(responses.dtype).eps) ** 2
+    varies = (centred.square().sum(0) > rounding * responses.square().sum(0)).to(responses.dtype)
     correlations = correlations * varies[:, None] * varies
-    pairs, wanted = grid.on(grid.pairs, lattice, answers), grid.on(grid.standard_closeness, lattice, answers)
+    pairs, wanted = grid.on(grid.pairs, lattice, responses), grid.on(grid.standard_closeness, lattice, responses)
     count = lattice.channels * (lattice.channels - 1)
     spread = (correlations - (correlations * pairs).sum() / count) * pairs
     r = (correlations * wanted).sum() * _inverse_lengths(spread.square().sum(), rounding * count)
@@ -132,22 +105,85 @@ def spatial_correlation(activations: Tensor, lattice: Lattice) -> Tensor:
 
 
 def topographic(activations: Tensor, lattice: Lattice) -> Tensor:
-    """Mean over pictures and pairs of channels of (cos(a_i, a_j) - 1 / (d_ij + 1))^2, with a_i the map of channel i in
-    that picture and d in cells (Poli, Dupoux & Riad, arXiv 2211.13152). For (B, C) a_i runs over the batch.
+    """Mean over inputs and pairs of channels of (cos(a_i, a_j) - 1 / (d_ij + 1))^2.
 
-    Invariant to the scale of every map; a shared offset draws all cosines to 1. The neighbourhood does not enter.
+    a_i is the map of channel i for one input and d the distance on the grid in cells (Poli, Dupoux & Riad,
+    arXiv 2211.13152). For (B, C) a_i runs over the batch. It is invariant to the scale of every map. An offset that all
+    channels share moves all cosines towards 1. It does not depend on the neighbourhood (4 or 8).
     """
-    maps = _answers(activations, lattice)  # (pictures, cells, C)
-    cosines = _cosines(maps.transpose(1, 2) @ maps)  # (pictures, C, C)
+    maps = _responses(activations, lattice)  # (inputs, cells, C)
+    cosines = _cosines(maps.transpose(1, 2) @ maps)  # (inputs, C, C)
     missed = (cosines - grid.on(grid.closeness, lattice, maps)) * grid.on(grid.pairs, lattice, maps)
     return missed.square().sum() / (len(maps) * lattice.channels * (lattice.channels - 1))
 
 
-def neighbour_differences(sheet: Tensor, lattice: Lattice) -> list[Tensor]:
-    """Differences (n, D) along the edges of the grid, one tensor a direction; together every edge once.
+@dataclass(frozen=True)
+class SpatialLoss:
+    """A spatial loss: its function, and which tensor of the topographic layer the function reads."""
+
+    function: Callable[[Tensor, Lattice], Tensor]
+    reads: Literal["weights", "activations"]
+
+
+LOSSES: dict[str, SpatialLoss] = {  # --topo-loss; docs/regularizers.md says how to add one
+    "weight-similarity": SpatialLoss(weight_similarity, "weights"),
+    "neighbour-cosine": SpatialLoss(neighbour_cosine, "weights"),
+    "topoloss": SpatialLoss(topoloss, "weights"),
+    "activation-similarity": SpatialLoss(activation_similarity, "activations"),
+    "spatial-correlation": SpatialLoss(spatial_correlation, "activations"),
+    "topographic": SpatialLoss(topographic, "activations"),
+}
+if tuple(LOSSES) != TOPO_LOSSES:  # which is read where torch must not be imported
+    raise RuntimeError(f"the spatial losses are {', '.join(LOSSES)}, but the study lists {', '.join(TOPO_LOSSES)}")
+
+
+def find_loss(name: str) -> SpatialLoss:
+    """The entry of `LOSSES` for a name.
+
+    Raises:
+        UsageError: there is none; the message lists the names.
+    """
+    if name not in LOSSES:
+        raise UsageError(f"--topo-loss {name}: give one of {', '.join(LOSSES)}")
+    return LOSSES[name]
+
+
+def check(name: str, lattice: Lattice) -> None:
+    """Check that a loss exists and is defined on this grid.
+
+    Raises:
+        UsageError: an unknown name, or a grid without the pairs that the loss compares.
+    """
+    shape = (lattice.channels, 1) if find_loss(name).reads == "weights" else (1, lattice.channels)
+    spatial_loss(name, lattice, *[torch.zeros(shape, device="cpu")] * 2)  # each loss refuses the grids it cannot use
+
+
+def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tensor | None = None) -> Tensor:
+    """The value of a spatial loss, a scalar, in the precision of the tensor it reads but at least fp32.
 
     Args:
-        sheet: (h, w, D), one vector a channel.
+        name: a key of `LOSSES`, e.g. "weight-similarity".
+        lattice: the grid of the C channels.
+        weight: (C, ...), one incoming weight vector per channel.
+        activations: (B, C, H, W), the output of the layer for a batch. Losses on weights do not need it.
+
+    Raises:
+        UsageError: an unknown name.
+        ValueError: the loss reads activations and they are None.
+    """
+    loss = find_loss(name)
+    read = weight if loss.reads == "weights" else activations
+    if read is None:
+        raise ValueError(f"{name} reads the layer's activations: give them")
+    with torch.autocast(read.device.type, enabled=False):
+        return loss.function(read, lattice)
+
+
+def neighbour_differences(sheet: Tensor, lattice: Lattice) -> list[Tensor]:
+    """Differences (n, D) along the edges of the grid, one tensor per direction. Together they hold every edge once.
+
+    Args:
+        sheet: (h, w, D), one vector per channel.
     """
     h, w = lattice.height, lattice.width
     if lattice.torus:
@@ -173,23 +209,23 @@ def _rows(weight: Tensor, lattice: Lattice) -> Tensor:
     """Weights as (C, D)."""
     _refuse_one_channel(lattice)
     if weight.ndim < 2 or len(weight) != lattice.channels:
-        raise ValueError(f"weights {tuple(weight.shape)}: the grid has {lattice.channels} channels, give one row each")
+        raise ValueError(f"weights {tuple(weight.shape)}: give one row for each of the {lattice.channels} channels")
     return _wide(weight).flatten(1)
 
 
-def _answers(activations: Tensor, lattice: Lattice) -> Tensor:
-    """Activations as (pictures, cells, C): a view where memory is channels_last; (B, C) as one picture of B cells."""
+def _responses(activations: Tensor, lattice: Lattice) -> Tensor:
+    """Activations as (inputs, cells, C), a view where memory is channels_last. (B, C) becomes one input of B cells."""
     _refuse_one_channel(lattice)
     if activations.ndim not in (2, 4) or activations.shape[1] != lattice.channels:
         raise ValueError(
             f"activations {tuple(activations.shape)}: give (B, {lattice.channels}) or (B, {lattice.channels}, H, W)"
         )
-    answers = activations.permute(0, 2, 3, 1).flatten(1, 2) if activations.ndim == 4 else activations[None]
-    return _wide(answers)
+    responses = activations.permute(0, 2, 3, 1).flatten(1, 2) if activations.ndim == 4 else activations[None]
+    return _wide(responses)
 
 
 def _inverse_lengths(squares: Tensor, floor: float = NO_LENGTH) -> Tensor:
-    """1 / length of vectors from their squared lengths; 0, with no gradient, for one that is not above `floor`."""
+    """1 / length of vectors, from their squared lengths; 0 without gradient where the square is not above `floor`."""
     return torch.where(squares > floor, squares, torch.inf).rsqrt()
 
 

@@ -31,18 +31,18 @@ Precision = Literal["auto", "fp32", "bf16"]
 Switch = Literal["on", "off"]
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
-TOPO_LOSSES = {  # --topo-loss -> what it reads of the topographic layer; models/regularizers.py has the functions
-    "weight-similarity": "weights",
-    "neighbour-cosine": "weights",
-    "topoloss": "weights",
-    "activation-similarity": "activations",
-    "spatial-correlation": "activations",
-    "topographic": "activations",
-}
+TOPO_LOSSES = (  # names of the spatial losses, the study's first; models/regularizers.py has their functions
+    "weight-similarity",
+    "neighbour-cosine",
+    "topoloss",
+    "activation-similarity",
+    "spatial-correlation",
+    "topographic",
+)
 if TYPE_CHECKING:
     Arch = TopoLoss = str
-else:  # the choices are the names in the two registries; a type checker cannot read them
-    Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[tuple(TOPO_LOSSES)]
+else:  # the choices are the names in two registries, which a type checker cannot read
+    Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[TOPO_LOSSES]
 DECONV_CHANNELS = 256  # of each deconvolution between the backbone and the head
 
 

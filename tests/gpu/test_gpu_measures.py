@@ -7,17 +7,16 @@ from torch import Tensor, nn
 
 from pose_topo.data.batches import Batch
 from pose_topo.data.people import People
-from pose_topo.models.regularizers import spatial_loss
+from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.stages.analyze import mean_activations
 from pose_topo.stages.silencing import pckh_silenced
-from pose_topo.study.config import TOPO_LOSSES
 from pose_topo.study.lattice import Lattice
 
 PEOPLE, CHANNELS, CELLS = 9, 12, 16
 
 
 @pytest.mark.parametrize("torus", [False, True])
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_and_its_gradient(device, name, torus):
     lattice, rng = Lattice(3, 4, torus=torus), torch.Generator().manual_seed(0)
     given = torch.randn(12, 20, 1, 1, generator=rng), torch.randn(5, 12, 8, 8, generator=rng).relu()
@@ -25,7 +24,7 @@ def test_every_loss_and_its_gradient(device, name, torus):
     for where in (device, torch.device("cpu")):
         weight, maps = (value.to(where).requires_grad_() for value in given)
         loss = spatial_loss(name, lattice, weight, maps)
-        (slope,) = torch.autograd.grad(loss, weight if TOPO_LOSSES[name] == "weights" else maps)
+        (slope,) = torch.autograd.grad(loss, weight if LOSSES[name].reads == "weights" else maps)
         found.append((loss.item(), slope.cpu()))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
     assert torch.allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-4 * float(found[1][1].abs().max()))

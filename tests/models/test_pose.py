@@ -10,9 +10,9 @@ from pose_topo.core.files import sha256_file
 from pose_topo.download.fetch import FetchResult
 from pose_topo.models.backbones import load_imagenet
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, trained_order
-from pose_topo.models.regularizers import spatial_loss
+from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.study.backbones import BACKBONES
-from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
+from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.lattice import Lattice
 from pose_topo.study.protocols import DEMO, PAPER, STANDARD
 
@@ -86,7 +86,7 @@ def test_features_are_what_the_head_reads():
         assert torch.equal(maps, model.head(features)) and torch.equal(maps, model(x))
 
 
-@pytest.mark.parametrize("loss", TOPO_LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 def test_the_spatial_loss_reads_the_weights_or_the_features_of_the_batch(loss):
     torch.manual_seed(0)
     model = TopoModel("resnet18", Lattice(4, 4), loss=loss)

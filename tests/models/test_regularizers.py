@@ -1,8 +1,9 @@
-"""Every loss against values by hand and double loops; its gradient; what it does not see; what it refuses."""
+"""Every loss against its definition and values by hand; its gradient, its invariances, and what it refuses."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,18 +13,17 @@ from torch.nn.functional import interpolate
 
 from pose_topo.core.errors import UsageError
 from pose_topo.models import regularizers
-from pose_topo.models.regularizers import check, spatial_loss
-from pose_topo.study.config import TOPO_LOSSES
+from pose_topo.models.regularizers import LOSSES, check, spatial_loss
 from pose_topo.study.lattice import Lattice
 
-ON_WEIGHTS = [name for name, reads in TOPO_LOSSES.items() if reads == "weights"]
-ON_ACTIVATIONS = [name for name, reads in TOPO_LOSSES.items() if reads == "activations"]
+ON_WEIGHTS = [name for name, loss in LOSSES.items() if loss.reads == "weights"]
+ON_ACTIVATIONS = [name for name, loss in LOSSES.items() if loss.reads == "activations"]
 GRIDS = [(3, 7), (1, 16), (16, 16), (2, 5)]
 DOUBLE = torch.float64
 
 
 def function(name: str):
-    return getattr(regularizers, name.replace("-", "_"))
+    return LOSSES[name].function
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -37,7 +37,7 @@ def given_to(name: str, lattice: Lattice, seed: int = 0) -> Tensor:
     return noise(2, lattice.channels, 3, 2, seed=seed).relu() + 0.1 * noise(2, lattice.channels, 3, 2, seed=9).abs()
 
 
-# ---- double loops over the definitions ----
+# ---- the definition of every loss, as loops over pairs of channels ----
 def offsets(a: int, b: int, lattice: Lattice) -> tuple[int, int]:
     down = abs(a // lattice.width - b // lattice.width)
     right = abs(a % lattice.width - b % lattice.width)
@@ -56,46 +56,27 @@ def neighbours(lattice: Lattice) -> list[tuple[int, int]]:
 
 
 def cosine(x: np.ndarray, y: np.ndarray) -> float:
-    return float(x @ y) / math.sqrt(float(x @ x) * float(y @ y))
+    return float(x.ravel() @ y.ravel()) / float(np.linalg.norm(x) * np.linalg.norm(y))
 
 
-def wanted(a: int, b: int, lattice: Lattice) -> float:
+def closeness(a: int, b: int, lattice: Lattice) -> float:
     return 1 / (math.hypot(*offsets(a, b, lattice)) + 1)
 
 
-def by_loops(name: str, given: Tensor, lattice: Lattice) -> float:
-    values = given.detach().numpy()
-    near = neighbours(lattice)
-    if name == "weight-similarity":
-        return float(np.mean([((values[a] - values[b]) ** 2).sum() for a, b in near]))
-    if name == "neighbour-cosine":
-        return (1 - float(np.mean([cosine(values[a].ravel(), values[b].ravel()) for a, b in near]))) / 2
-    if name == "topoloss":
-        return topoloss_by_interpolation(given.detach(), lattice)
-    if name == "activation-similarity":
-        return float(np.mean([((values[:, a] - values[:, b]) ** 2).mean() for a, b in near]))
-    if name == "topographic":
-        return float(
-            np.mean(
-                [
-                    (cosine(image[a].ravel(), image[b].ravel()) - wanted(a, b, lattice)) ** 2
-                    for image in values
-                    for a, b in all_pairs(lattice)
-                ]
-            )
-        )
-    assert name == "spatial-correlation"
-    rows = values.swapaxes(0, 1).reshape(lattice.channels, -1)
-    table = np.corrcoef(rows)
-    found = [table[pair] for pair in all_pairs(lattice)]
-    return (1 - float(np.corrcoef(found, [wanted(a, b, lattice) for a, b in all_pairs(lattice)])[0, 1])) / 2
+def weight_similarity(weight: np.ndarray, lattice: Lattice) -> float:
+    return float(np.mean([((weight[a] - weight[b]) ** 2).sum() for a, b in neighbours(lattice)]))
 
 
-def topoloss_by_interpolation(weight: Tensor, lattice: Lattice) -> float:
-    """Torch's interpolation; on a torus in the middle of a sheet that repeats."""
+def neighbour_cosine(weight: np.ndarray, lattice: Lattice) -> float:
+    return (1 - float(np.mean([cosine(weight[a], weight[b]) for a, b in neighbours(lattice)]))) / 2
+
+
+def topoloss(weight: np.ndarray, lattice: Lattice) -> float:
+    """By torch's interpolation; on a torus, in the middle of a sheet that is repeated."""
     h, w = lattice.height, lattice.width
     times = 5 if lattice.torus else 1
-    maps = weight.flatten(1).T.reshape(1, -1, h, w).repeat(1, 1, times, times)
+    rows = weight.reshape(lattice.channels, -1)
+    maps = torch.from_numpy(rows).T.reshape(1, -1, h, w).repeat(1, 1, times, times)
     small = [max(1, side // 3) for side in (h, w)]
     if lattice.torus:
         down = interpolate(maps, size=[times * side for side in small], mode="bilinear")
@@ -104,28 +85,55 @@ def topoloss_by_interpolation(weight: Tensor, lattice: Lattice) -> float:
     up = interpolate(down, size=(times * h, times * w), mode="bilinear")
     middle = times // 2
     up = up[0, :, middle * h : (middle + 1) * h, middle * w : (middle + 1) * w].flatten(1).T.numpy()
-    rows = weight.flatten(1).numpy()
     return 1 - float(np.mean([cosine(rows[c], up[c]) for c in range(lattice.channels)]))
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+def activation_similarity(maps: np.ndarray, lattice: Lattice) -> float:
+    return float(np.mean([((maps[:, a] - maps[:, b]) ** 2).mean() for a, b in neighbours(lattice)]))
+
+
+def spatial_correlation(maps: np.ndarray, lattice: Lattice) -> float:
+    table = np.corrcoef(maps.swapaxes(0, 1).reshape(lattice.channels, -1))
+    pairs = all_pairs(lattice)
+    r = np.corrcoef([table[pair] for pair in pairs], [closeness(*pair, lattice) for pair in pairs])[0, 1]
+    return (1 - float(r)) / 2
+
+
+def topographic(maps: np.ndarray, lattice: Lattice) -> float:
+    missed = [cosine(one[a], one[b]) - closeness(a, b, lattice) for one in maps for a, b in all_pairs(lattice)]
+    return float(np.mean(np.square(missed)))
+
+
+DEFINITIONS: dict[str, tuple[Callable[[np.ndarray, Lattice], float], int]] = {
+    # name: (definition, degree), where loss(c x) = c ** degree loss(x): 0 is invariant to scale
+    "weight-similarity": (weight_similarity, 2),
+    "neighbour-cosine": (neighbour_cosine, 0),
+    "topoloss": (topoloss, 0),
+    "activation-similarity": (activation_similarity, 2),
+    "spatial-correlation": (spatial_correlation, 0),
+    "topographic": (topographic, 0),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("torus", [False, True])
 @pytest.mark.parametrize("near", [4, 8])
 @pytest.mark.parametrize(("height", "width"), GRIDS)
-def test_against_a_double_loop(height, width, near, torus, name):
+def test_a_loss_equals_its_definition(height, width, near, torus, name):
     lattice = Lattice(height, width, near, torus)
     given = given_to(name, lattice)
-    assert function(name)(given, lattice).item() == pytest.approx(by_loops(name, given, lattice), abs=1e-10)
+    expected = DEFINITIONS[name][0](given.numpy(), lattice)
+    assert function(name)(given, lattice).item() == pytest.approx(expected, abs=1e-10)
 
 
 @pytest.mark.parametrize("name", ON_ACTIVATIONS)
-def test_memory_order_does_not_matter_and_a_picture_may_have_one_answer(name):
+def test_memory_order_does_not_matter_and_an_input_may_have_one_response(name):
     lattice = Lattice(3, 5)
     maps = given_to(name, lattice)
     channels_last = maps.to(memory_format=torch.channels_last)
     torch.testing.assert_close(function(name)(channels_last, lattice), function(name)(maps, lattice))
     vectors = noise(8, 15).abs()
-    single = vectors[..., None, None]  # (8, 15, 1, 1): the same answers
+    single = vectors[..., None, None]  # (8, 15, 1, 1): the same responses
     if name == "topographic":  # a map of one cell has no direction to compare: (B, C) is one map of B cells
         single = vectors.T.reshape(1, 15, 8, 1)
     torch.testing.assert_close(function(name)(vectors, lattice), function(name)(single, lattice))
@@ -145,7 +153,7 @@ def test_neighbour_cosine_by_hand():
 
 
 def test_topoloss_by_hand():
-    # a row of three is read at its middle (factor 3): every vector is held against that of channel 1
+    # a row of three is read at its middle (factor 3): every vector is compared with that of channel 1
     weight = torch.tensor([[1.0, 0], [1, 1], [0, -1]], dtype=DOUBLE)
     root = math.sqrt(0.5)
     assert regularizers.topoloss(weight, ROW).item() == pytest.approx(1 - (root + 1 - root) / 3, abs=1e-12)
@@ -155,7 +163,7 @@ def test_topoloss_by_hand():
 
 
 def test_activation_similarity_by_hand():
-    # two answers a channel: (0, 1), (2, 1), (2, 5); neighbours 01: (4 + 0) / 2, 12: (0 + 16) / 2 -> mean 5
+    # two responses per channel: (0, 1), (2, 1), (2, 5); neighbours 01: (4 + 0) / 2, 12: (0 + 16) / 2 -> mean 5
     activations = torch.tensor([[0.0, 2, 2], [1, 1, 5]], dtype=DOUBLE)
     assert regularizers.activation_similarity(activations, ROW).item() == pytest.approx(5, abs=1e-12)
     # the ring of three joins 02 too: (4 + 16) / 2 -> mean 20 / 3
@@ -164,7 +172,7 @@ def test_activation_similarity_by_hand():
 
 
 def test_spatial_correlation_by_hand():
-    # centred answers (-1, 0, 1), (-1, 2, -1), (-1, 0, 1): correlations 01: 0, 02: 1, 12: 0; 1 / (d + 1) is
+    # centred responses (-1, 0, 1), (-1, 2, -1), (-1, 0, 1): correlations 01: 0, 02: 1, 12: 0; 1 / (d + 1) is
     # 1/2, 1/3, 1/2: exactly opposed, r = -1
     activations = torch.tensor([[0.0, 5, 1], [1, 8, 2], [2, 5, 3]], dtype=DOUBLE)
     assert regularizers.spatial_correlation(activations, ROW).item() == pytest.approx(1.0, abs=1e-12)
@@ -177,7 +185,7 @@ def test_topographic_by_hand():
     maps = torch.tensor([[[[1.0, 0]], [[1, 1]], [[0, 2]]]], dtype=DOUBLE)
     expected = (2 * (math.sqrt(0.5) - 1 / 2) ** 2 + (1 / 3) ** 2) / 3
     assert regularizers.topographic(maps, ROW).item() == pytest.approx(expected, abs=1e-12)
-    # pictures are averaged after the square: a second one of three equal maps, all cosines 1
+    # inputs are averaged after the square: a second input of three equal maps, all cosines 1
     both = torch.cat([maps, torch.ones_like(maps)])
     second = (2 * (1 / 2) ** 2 + (2 / 3) ** 2) / 3
     assert regularizers.topographic(both, ROW).item() == pytest.approx((expected + second) / 2, abs=1e-12)
@@ -185,41 +193,31 @@ def test_topographic_by_hand():
 
 @pytest.mark.parametrize(("name", "value"), [("weight-similarity", 4.0), ("neighbour-cosine", 0.5)])
 @pytest.mark.parametrize("torus", [False, True])
-def test_at_orthogonal_rows_of_norm_sqrt_two(name, value, torus):
+def test_the_value_at_orthogonal_rows_of_norm_sqrt_two(name, value, torus):
     weight = torch.empty(256, 256, dtype=DOUBLE)
     torch.nn.init.orthogonal_(weight, gain=math.sqrt(2))
     assert function(name)(weight, Lattice(16, 16, torus=torus)).item() == pytest.approx(value, abs=1e-12)
 
 
 # ---- gradients ----
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("lattice", [Lattice(2, 3), Lattice(3, 3, 4, torus=True), Lattice(1, 4)])
 def test_the_gradient_is_right(name, lattice):
     given = given_to(name, lattice, seed=3).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: function(name)(x, lattice), (given,), eps=1e-6, atol=1e-7)
 
 
-# ---- what a loss does not see ----
-DEGREE = {  # loss(c x) = c ** degree loss(x): 0 is invariant to scale
-    "weight-similarity": 2,
-    "neighbour-cosine": 0,
-    "topoloss": 0,
-    "activation-similarity": 2,
-    "spatial-correlation": 0,
-    "topographic": 0,
-}
-
-
-@pytest.mark.parametrize("name", TOPO_LOSSES)
-def test_scale(name):
+# ---- invariances ----
+@pytest.mark.parametrize("name", LOSSES)
+def test_how_a_loss_follows_the_scale_of_what_it_reads(name):
     lattice = Lattice(3, 4)
     given = given_to(name, lattice)
     before, after = function(name)(given, lattice).item(), function(name)(0.1 * given, lattice).item()
-    assert after == pytest.approx(0.1 ** DEGREE[name] * before, rel=1e-9)
+    assert after == pytest.approx(0.1 ** DEFINITIONS[name][1] * before, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["neighbour-cosine", "spatial-correlation", "topographic"])
-def test_the_gain_of_a_single_channel(name):
+def test_the_gain_of_a_single_channel_does_not_matter(name):
     lattice = Lattice(3, 4)
     given = given_to(name, lattice)
     gain = noise(12, seed=5).abs() + 0.5
@@ -227,23 +225,24 @@ def test_the_gain_of_a_single_channel(name):
     assert function(name)(scaled, lattice).item() == pytest.approx(function(name)(given, lattice).item(), abs=1e-12)
 
 
-def test_an_offset_that_all_channels_share_in_a_picture():
+def test_an_offset_that_all_channels_share_in_an_input():
     lattice = Lattice(3, 4)
     given = noise(6, 12, 3, 2)
     offset = 30 * noise(6, 1, 1, 1, seed=7).abs()
-    similar, correlated, alike = (function(name) for name in ON_ACTIVATIONS)
+    similar, correlated = regularizers.activation_similarity, regularizers.spatial_correlation
+    alike = regularizers.topographic
     assert similar(given + offset, lattice).item() == pytest.approx(similar(given, lattice).item(), rel=1e-12)
     # all cosines go to 1, whatever the distance
-    far = [(1 - wanted(a, b, lattice)) ** 2 for a, b in all_pairs(lattice)]
+    far = [(1 - closeness(a, b, lattice)) ** 2 for a, b in all_pairs(lattice)]
     assert alike(given + offset, lattice).item() == pytest.approx(float(np.mean(far)), abs=0.05)
-    # and all correlations: what differs between the pairs is left, and changes
+    # all correlations go to 1 as well, and what is left of their differences changes
     assert abs(correlated(given + offset, lattice).item() - correlated(given, lattice).item()) > 1e-3
-    # a channel's own mean is no matter to the correlation
+    # the mean of a channel does not change its correlations
     means = noise(12, 1, 1, seed=8)
     assert correlated(given + means, lattice).item() == pytest.approx(correlated(given, lattice).item(), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_the_order_of_channels_matters_to_every_loss(name):
     lattice = Lattice(4, 4)
     given = given_to(name, lattice)
@@ -252,7 +251,7 @@ def test_the_order_of_channels_matters_to_every_loss(name):
     assert abs(function(name)(moved, lattice).item() - function(name)(given, lattice).item()) > 1e-6
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_torus_has_no_border(name):
     lattice = Lattice(3, 6, torus=True)
     given = given_to(name, lattice)
@@ -263,8 +262,8 @@ def test_a_torus_has_no_border(name):
 
 
 # ---- degenerate input ----
-@pytest.mark.parametrize("name", TOPO_LOSSES)
-@pytest.mark.parametrize("kind", ["zero", "constant", "one dead", "equal channels", "one picture", "tiny"])
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("kind", ["zero", "constant", "one dead", "equal channels", "one input", "tiny"])
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
 def test_degenerate_input_gives_finite_values_and_gradients(name, kind, dtype):
     lattice = Lattice(3, 4)
@@ -277,7 +276,7 @@ def test_degenerate_input_gives_finite_values_and_gradients(name, kind, dtype):
         given.select(0 if name in ON_WEIGHTS else 1, 5).zero_()
     elif kind == "equal channels":
         given = given[:1].expand_as(given).clone() if name in ON_WEIGHTS else given[:, :1].expand_as(given).clone()
-    elif kind == "one picture":
+    elif kind == "one input":
         given = given[:1, :, :1, :1].clone() if name in ON_ACTIVATIONS else given[:, :1].clone()
     else:
         given = given * 1e-15
@@ -285,7 +284,7 @@ def test_degenerate_input_gives_finite_values_and_gradients(name, kind, dtype):
     loss = function(name)(given, lattice)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(given.grad).all()
-    # nothing is lifted out of rounding: no gradient where all is the same or nothing at all
+    # rounding errors are not amplified: no gradient where all channels are equal or zero
     if kind in ("zero", "constant", "equal channels") and name != "topographic":
         assert given.grad.abs().max() < 1e-5
 
@@ -307,7 +306,7 @@ def test_the_values_of_constant_and_zero_input(name, constant, zero):
     assert function(name)(0 * given, lattice).item() == pytest.approx(zero, abs=1e-12)
 
 
-def test_a_dead_channel_counts_as_unlike_all_others():
+def test_the_cosine_of_a_dead_channel_counts_as_zero():
     # rows (1, 0), 0, (1, 0) in a row of three: both neighbour cosines are 0
     weight = torch.tensor([[1.0, 0], [0, 0], [1, 0]], dtype=DOUBLE)
     assert regularizers.neighbour_cosine(weight, ROW).item() == pytest.approx(0.5, abs=1e-12)
@@ -316,13 +315,13 @@ def test_a_dead_channel_counts_as_unlike_all_others():
     assert regularizers.topographic(maps, ROW).item() == pytest.approx((1 / 4 + 4 / 9 + 1 / 4) / 3, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_single_channel_is_refused(name):
     with pytest.raises(UsageError, match="no neighbours"):
         check(name, Lattice(1, 1))
 
 
-def test_a_grid_of_equal_distances_has_no_spatial_correlation():
+def test_spatial_correlation_refuses_a_grid_of_equal_distances():
     for lattice in (Lattice(1, 2), Lattice(1, 3, torus=True)):
         with pytest.raises(UsageError, match="equally far apart"):
             check("spatial-correlation", lattice)
@@ -336,20 +335,21 @@ def test_an_unknown_loss_is_refused_with_the_list():
         check("smooth", Lattice(4, 4))
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_another_number_of_channels_is_refused(name):
     given = given_to(name, Lattice(3, 4))
     with pytest.raises(ValueError, match="16"):
         function(name)(given, Lattice(4, 4))
 
 
-# ---- how they are called ----
-def test_every_name_has_its_function():
-    for name in TOPO_LOSSES:
-        assert callable(function(name)) and function(name).__doc__
+# ---- calls ----
+def test_every_loss_is_defined_here_and_documented():
+    assert list(LOSSES) == list(DEFINITIONS)
+    for name in LOSSES:
+        assert function(name).__doc__
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_half_precision_is_computed_in_fp32_also_under_autocast(name):
     lattice = Lattice(4, 4)
     given = given_to(name, lattice).bfloat16()
@@ -360,9 +360,9 @@ def test_half_precision_is_computed_in_fp32_also_under_autocast(name):
     assert torch.equal(loss, expected)
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
-def test_a_first_use_in_inference_mode_does_not_spoil_training(name):
-    lattice = Lattice(5, 3, torus=True)  # used nowhere else: nothing of it is kept yet
+@pytest.mark.parametrize("name", LOSSES)
+def test_training_works_after_a_first_use_in_inference_mode(name):
+    lattice = Lattice(5, 3, torus=True)  # used in no other test, so that no matrix of it is cached yet
     with torch.inference_mode():
         function(name)(given_to(name, lattice).float(), lattice)
     given = given_to(name, lattice).float().requires_grad_()
@@ -370,9 +370,9 @@ def test_a_first_use_in_inference_mode_does_not_spoil_training(name):
     assert given.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("name", TOPO_LOSSES)
+@pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("torus", [False, True])
-def test_descending_on_itself_alone_lowers_it(name, torus):
+def test_gradient_descent_lowers_a_loss(name, torus):
     lattice = Lattice(4, 4, torus=torus)
     given = given_to(name, lattice).requires_grad_()
     optimizer = torch.optim.Adam([given], lr=0.02)
