@@ -93,11 +93,6 @@ def sha256_file(path: str | Path) -> str:
     return _hash_file(path, hashlib.sha256())
 
 
-def md5_file(path: str | Path) -> str:
-    """The md5 of a file's bytes, in hex (some archives publish nothing better)."""
-    return _hash_file(path, hashlib.md5(usedforsecurity=False))
-
-
 def git_blob_sha1_file(path: str | Path) -> str:
     """The name git gives the file's content: sha1 of `blob <size>\\0` and the bytes, in hex."""
     header = f"blob {Path(path).stat().st_size}\0".encode()

@@ -10,8 +10,6 @@ from typing import IO
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.study.backbones import BACKBONES
 
-BLOCK = 1 << 20  # bytes read at a time
-
 
 @dataclass(frozen=True)
 class Checks:
@@ -63,7 +61,7 @@ def stream_mismatch(stream: IO[bytes], size: int, checks: Checks) -> str | None:
         "sha256": hashlib.sha256(),
         "git blob sha1": hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False),
     }
-    while block := stream.read(BLOCK):
+    while block := stream.read(1 << 20):
         for name in wanted:
             digests[name].update(block)
     for name, value in wanted.items():
