@@ -1,1 +1,1 @@
-"""How topographic a channel grid is: measures of arrays. Nothing here opens a network."""
+"""Measures of topography. They take arrays, not networks."""

@@ -1,8 +1,8 @@
-"""Are neighbouring channels active together, and does that fade with their distance on the grid?
+"""Correlation and distance: are neighbouring channels active together, and how does this decay over the grid?
 
-A correlation matrix here is (C, C), Pearson's over images. A channel without variance (dead) has NaN in its
-row and column, the diagonal included; every function leaves such pairs out. Channels are in row-major grid
-order.
+A correlation matrix is (C, C): Pearson's correlation of the channels over people, in row-major grid order. A channel
+without variance (a dead channel) is NaN in its row and column, including the diagonal. All functions leave out pairs
+with a dead channel.
 """
 
 from __future__ import annotations
@@ -16,63 +16,19 @@ from scipy import stats
 
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography.inference import p_values, permutation_blocks
+from pose_topo.topography.moran import unit_columns
 
 Array = NDArray[np.float64]
-Measure = Callable[[NDArray[np.int64]], tuple[Array, float]]
 
 BINS: Array = np.linspace(-1.0, 1.0, 41)
-
-_CONSTANT = 1e-12  # a range below this share of the largest value is rounding, not variance
-
-
-@dataclass(frozen=True)
-class Decay:
-    """Correlation over grid distance.
-
-    `bins` (d,) are the whole distances r, each holding the pairs in [r - 1/2, r + 1/2); `correlation` (d,)
-    their mean, NaN without a live pair; `low`, `high` (d,) the pointwise middle 95% with the channels
-    permuted on the grid. `spearman` is the rank correlation of (correlation, distance) over pairs, `mantel_p`
-    its one-sided p (Mantel 1967) that correlation falls with distance; both None where correlations or
-    distances do not differ.
-
-    `smoothness` is 1 - x / chance, where x is the mean of 1 - correlation at distance 1 and chance the same over
-    all pairs: 0 on a random grid, 1 where neighbours are alike. This is the first point of the profile of pairwise
-    difference over distance, divided by chance, of Margalit et al. 2024 (Neuron 112, 2435-2451), with 1 -
-    correlation as the difference. An offset that all channels share shrinks numerator and denominator alike.
-    `smoothness_p` is one-sided, with the channels permuted; both None without live pairs at distance 1 or where no
-    correlation is below 1.
-    """
-
-    bins: Array
-    correlation: Array
-    low: Array
-    high: Array
-    spearman: float | None
-    mantel_p: float | None
-    smoothness: float | None = None
-    smoothness_p: float | None = None
-
-
-def unit_columns(values: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """The columns of (N, M) centred and scaled to length 1, as (N, M), and which have variance, (M,).
-
-    A column that is constant up to rounding, or holds a value that is not finite, is marked False and zero
-    throughout.
-    """
-    values = np.asarray(values, np.float64)
-    if values.size == 0:
-        return np.zeros(values.shape), np.zeros(values.shape[1], bool)
-    finite = np.isfinite(values).all(axis=0)
-    values = np.where(finite, values, 0.0)
-    largest = np.abs(values).max(axis=0)
-    values = values / np.where(largest > 0, largest, 1.0)  # else squares of huge values overflow
-    known = finite & (np.ptp(values, axis=0) > _CONSTANT)
-    centred = np.where(known, values - values.mean(axis=0), 0.0)
-    return centred / np.where(known, np.linalg.norm(centred, axis=0), 1.0), known
+ALPHAS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def pearson(activations: Array) -> Array:
-    """Pearson correlation (C, C) between channels over images, from spatial-mean activations (N, C).
+    """The Pearson correlation (C, C) of the channels over people.
+
+    Args:
+        activations: (N, C), spatial means.
 
     Raises:
         ValueError: `activations` is not two-dimensional.
@@ -88,10 +44,10 @@ def pearson(activations: Array) -> Array:
 
 
 def pair_values(matrix: Array, lattice: Lattice) -> tuple[Array, Array]:
-    """Correlations of all live neighbour pairs, and of all live pairs (neighbours among them), each once.
+    """The correlations of all neighbour pairs and of all pairs, each pair once, without dead channels.
 
     Raises:
-        ValueError: the matrix is not of the lattice's channels.
+        ValueError: The matrix does not match the lattice.
     """
     check_matrix(matrix, lattice)
     first, second = lattice.edges().T
@@ -100,13 +56,13 @@ def pair_values(matrix: Array, lattice: Lattice) -> tuple[Array, Array]:
 
 
 def pair_means(matrix: Array, lattice: Lattice) -> tuple[float | None, float | None]:
-    """Mean correlation of neighbour pairs and of all pairs; None where no live pair is left."""
+    """The mean correlation of neighbour pairs and of all pairs. None where no pair is left."""
     near, every = (float(values.mean()) if values.size else None for values in pair_values(matrix, lattice))
     return near, every
 
 
 def neighbour_map(matrix: Array, lattice: Lattice) -> Array:
-    """Each channel's mean correlation with its live neighbours, (h, w); NaN where it is dead or has none."""
+    """The mean correlation (h, w) of each channel with its live neighbours. NaN where it is dead or has none."""
     check_matrix(matrix, lattice)
     counted = (lattice.adjacency() > 0) & ~np.isnan(matrix)
     number = counted.sum(axis=1)
@@ -116,20 +72,58 @@ def neighbour_map(matrix: Array, lattice: Lattice) -> Array:
 
 
 def histograms(matrix: Array, lattice: Lattice) -> tuple[Array, Array, Array]:
-    """Bin edges (41,), and densities (40,) of neighbour pairs and of all pairs; zeros without a live pair."""
+    """Bin edges (41,), and the densities (40,) of neighbour pairs and of all pairs. Zeros if there is no pair."""
     near, every = (
         np.histogram(values, BINS)[0] / (max(1, values.size) * np.diff(BINS)) for values in pair_values(matrix, lattice)
     )
     return BINS.copy(), near, every
 
 
-def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Decay:
-    """Correlation against grid distance with its permutation band and Mantel test: see `Decay`.
+def check_matrix(matrix: Array, lattice: Lattice) -> None:
+    """Raise ValueError unless the matrix is (C, C) for the C channels of the lattice."""
+    shape = (lattice.channels, lattice.channels)
+    if np.shape(matrix) != shape:
+        raise ValueError(f"correlations {np.shape(matrix)}: a {lattice.height} x {lattice.width} grid needs {shape}")
 
-    Live channels are permuted among the places of live channels, so that dead ones stay where they are.
+
+# ---- Correlation over grid distance
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Correlation over grid distance.
+
+    Attributes:
+        bins: (d,), the whole distances r. Each bin holds the pairs with a distance in [r - 1/2, r + 1/2).
+        correlation: (d,), the mean correlation per bin. NaN for a bin without live pairs.
+        low, high: (d,), the pointwise middle 95% of `correlation` when the channels are permuted on the grid.
+        spearman: The rank correlation of (correlation, distance) over pairs. None if either does not vary.
+        mantel_p: The one-sided p (Mantel 1967) that correlation falls with distance. None with `spearman`.
+        smoothness: 1 - x / chance, where x is the mean of 1 - correlation at distance 1 and chance is the same mean
+            over all pairs. It is 0 on a random grid and 1 if neighbours are alike. This is the first point of the
+            profile of pairwise difference over distance of Margalit et al. 2024 (Neuron 112, 2435-2451), divided by
+            chance, with 1 - correlation as the difference. An offset that all channels share shrinks numerator and
+            denominator alike. None without live pairs at distance 1, or if no correlation is below 1.
+        smoothness_p: The one-sided p of `smoothness` under permuted channels. None with `smoothness`.
+    """
+
+    bins: Array
+    correlation: Array
+    low: Array
+    high: Array
+    spearman: float | None
+    mantel_p: float | None
+    smoothness: float | None = None
+    smoothness_p: float | None = None
+
+
+def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Decay:
+    """Correlation over grid distance, with its permutation band and the Mantel test.
+
+    Live channels are permuted among the places of live channels. Dead channels stay where they are.
 
     Raises:
-        ValueError: the matrix is not of the lattice's channels, or `permutations` is below 1.
+        ValueError: The matrix does not match the lattice, or `permutations` is below 1.
     """
     check_matrix(matrix, lattice)
     whole = lattice.distances()
@@ -138,14 +132,15 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     mean, low, high = np.full((3, len(bins)), np.nan)
     if alive.size < 2:
         return Decay(bins, mean, low, high, None, None)
-    present, measure, ranked = _measurement(matrix[np.ix_(alive, alive)], whole[np.ix_(alive, alive)])
-    observed, rho = measure(np.arange(len(alive)))
+    live = matrix[np.ix_(alive, alive)]
+    present, profile, ranked = _profile_function(live, whole[np.ix_(alive, alive)])
+    observed, rho = profile(np.arange(len(alive)))
     orders = (order for part in permutation_blocks(len(alive), permutations, seed) for order in part)
-    null_curves, null_rho = zip(*map(measure, orders), strict=True)
+    null_curves, null_rho = zip(*map(profile, orders), strict=True)
     filled = np.isin(bins, present)
     mean[filled] = observed
     low[filled], high[filled] = np.quantile(null_curves, [0.025, 0.975], axis=0)
-    chance = 1.0 - matrix[np.ix_(alive, alive)][np.triu_indices(len(alive), 1)].mean()
+    chance = 1.0 - live[np.triu_indices(len(alive), 1)].mean()
     smooth = smooth_p = None
     if present[0] == 1 and chance > 1e-10:
         smooth = float(1.0 - (1.0 - observed[0]) / chance)
@@ -156,17 +151,23 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     return Decay(bins, mean, low, high, float(rho), p, smooth, smooth_p)
 
 
-def _measurement(live: Array, apart: Array) -> tuple[Array, Measure, bool]:
-    """What `over_distance` measures in every order of the channels, from correlations and distances (L, L).
+def _profile_function(
+    live: Array, apart: Array
+) -> tuple[Array, Callable[[NDArray[np.int64]], tuple[Array, float]], bool]:
+    """The statistics of `over_distance` as a function of the order of the channels.
 
-    Gives the bins that hold pairs, (b,); a function from an order (L,) to the bin means (b,) and Spearman's
-    rho; and whether there is a rho at all.
+    Permuting channels only reorders the ranks of the correlations, so the ranks are computed once. Correlations and
+    ranks are packed into one complex number, so that each permutation gathers and sums its pairs only once.
 
-    Permuting channels only reorders the ranks of the correlations, hence they are taken once. Correlations
-    and ranks travel as one complex number, so that each permutation gathers its pairs and sums them once.
+    Args:
+        live, apart: (L, L), the correlations and distances of the live channels.
+
+    Returns:
+        The bins that hold pairs (b,); a function from an order (L,) to the bin means (b,) and Spearman's rho; and
+        whether rho is defined.
     """
     first, second = np.triu_indices(len(live), 1)
-    order = np.argsort(apart[first, second], kind="stable")  # pairs of one distance side by side
+    order = np.argsort(apart[first, second], kind="stable")  # pairs of one distance become contiguous
     first, second = first[order], second[order]
     distance = apart[first, second]
     scores = np.stack([stats.rankdata(live[first, second]), stats.rankdata(distance)], axis=1)
@@ -177,41 +178,31 @@ def _measurement(live: Array, apart: Array) -> tuple[Array, Measure, bool]:
     apart_each, starts = np.unique(distance, return_index=True)
     present, bin_starts = np.unique(_nearest(apart_each), return_index=True)
     counts = np.diff(np.append(starts[bin_starts], len(distance)))
-    weights = unit[starts, 1]  # pairs of one distance share its rank
+    rank_of_distance = unit[starts, 1]  # pairs of one distance share one rank
 
-    def measure(places: NDArray[np.int64]) -> tuple[Array, float]:
+    def profile(places: NDArray[np.int64]) -> tuple[Array, float]:
         sums: NDArray[np.complex128] = np.add.reduceat(packed.take(places[first] * len(live) + places[second]), starts)
-        return np.add.reduceat(sums.real, bin_starts) / counts, float(sums.imag @ weights)
+        return np.add.reduceat(sums.real, bin_starts) / counts, float(sums.imag @ rank_of_distance)
 
-    return present, measure, bool(known.all())
+    return present, profile, bool(known.all())
 
 
 def _nearest(distance: Array) -> Array:
     return np.floor(distance + 0.5)
 
 
-def check_matrix(matrix: Array, lattice: Lattice) -> None:
-    """Raise ValueError unless the matrix is (C, C) for the lattice's C channels."""
-    shape = (lattice.channels, lattice.channels)
-    if np.shape(matrix) != shape:
-        raise ValueError(f"correlations {np.shape(matrix)}: a {lattice.height} x {lattice.width} grid needs {shape}")
-
-
-# ---- How far apart on the grid do channels lie that are active together?
-#
-# At each threshold alpha, the mean grid distance of the pairs whose correlation over images is at least alpha.
-# On a topographic grid it falls with alpha; on any other it stays at chance. An offset that all channels share
-# lifts every correlation over every alpha and returns chance throughout, so read it beside
-# `correlation.over_distance`.
-
-ALPHAS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+# ---- The distance of co-active channels
 
 
 @dataclass(frozen=True)
 class CoActivation:
-    """For each of `alphas` the mean `distance` in cells (None without pairs) and the number of `pairs`.
+    """The grid distance of co-active pairs: the pairs whose correlation is at least alpha.
 
-    `chance` is the mean distance of all pairs, None for a single channel.
+    Attributes:
+        chance: The mean distance of all pairs, in cells. None for a single channel.
+        alphas: The thresholds.
+        distance: The mean distance per threshold, in cells. None where there is no pair.
+        pairs: The number of pairs per threshold.
     """
 
     chance: float | None
@@ -220,25 +211,23 @@ class CoActivation:
     pairs: list[int]
 
 
-def chance(lattice: Lattice) -> float | None:
-    """Mean distance of all pairs of different channels, in cells; None for a single channel."""
-    apart = lattice.distances()[np.triu_indices(lattice.channels, 1)]
-    return float(apart.mean()) if apart.size else None
+def coactivation(matrix: Array, lattice: Lattice, alphas: Sequence[float] = ALPHAS) -> CoActivation:
+    """The mean grid distance of co-active pairs, for each threshold alpha.
 
-
-def distances(matrix: NDArray[np.float64], lattice: Lattice, alphas: Sequence[float] = ALPHAS) -> CoActivation:
-    """Mean distance of co-active pairs of the correlations (C, C); pairs with a dead channel never count.
+    On a topographic grid the distance falls with alpha; on any other grid it stays at chance. An offset that all
+    channels share lifts every correlation above every alpha, and the distance is then at chance throughout. Read it
+    together with `over_distance`.
 
     Raises:
-        ValueError: the matrix is not of the lattice's channels.
+        ValueError: The matrix does not match the lattice.
     """
     check_matrix(matrix, lattice)
     upper = np.triu_indices(lattice.channels, 1)
-    together, apart = matrix[upper], lattice.distances()[upper]
-    chosen = [apart[together >= alpha] for alpha in alphas]
+    values, apart = matrix[upper], lattice.distances()[upper]
+    selected = [apart[values >= alpha] for alpha in alphas]
     return CoActivation(
-        chance=chance(lattice),
+        chance=float(apart.mean()) if apart.size else None,
         alphas=list(alphas),
-        distance=[float(found.mean()) if found.size else None for found in chosen],
-        pairs=[int(found.size) for found in chosen],
+        distance=[float(pairs.mean()) if pairs.size else None for pairs in selected],
+        pairs=[int(pairs.size) for pairs in selected],
     )

@@ -1,10 +1,10 @@
-"""Permutation inference over several maps that share one grid: p values, their corrections, the null band.
+"""Permutation inference for several maps that share one grid: p values, multiplicity corrections and the null band.
 
-The conventions everywhere: `observed` is (K,), one statistic a map; `null` is (P, K), the same statistics
-under P permutations of the channels, row by row the same permutation for all maps. The maps share their
-channels, hence are dependent, and only a shared permutation keeps that dependence. All tests are one-sided
-(large is evidence), so the tail is chosen before the data are seen. A map without a statistic is NaN in both,
-stays NaN in the result and is no member of any family.
+All functions use the same conventions. `observed` is (K,), one statistic per map. `null` is (P, K), the same statistics
+under P permutations of the channels; one row uses the same permutation for all maps. The maps share their channels and
+are therefore dependent, and only a shared permutation keeps this dependence. All tests are one-sided: a large statistic
+is evidence. A map without a statistic is NaN in `observed` and in `null`, stays NaN in the result, and is not counted
+among the tests.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-# equal statistics summed in another order differ in their last bits, and must still count as ties
+# equal statistics that are summed in another order differ in their last bits, and must still count as ties
 _TIE = 1e-10
 
 
 def permutation_blocks(size: int, permutations: int, seed: int, block: int = 2048) -> Iterator[NDArray[np.int64]]:
-    """`permutations` random orders of range(size), in arrays of at most (block, size).
+    """Yield `permutations` random orders of range(size), in arrays of at most (block, size).
 
-    Memory is bounded by `block`, which changes none of the orders.
+    `block` bounds the memory. It does not change the orders.
 
     Raises:
-        ValueError: fewer than one permutation is asked for.
+        ValueError: `permutations` is below 1.
     """
     if permutations < 1:
         raise ValueError(f"{permutations} permutations: at least 1 is needed")
@@ -47,25 +47,25 @@ def _checked(observed: Array, null: Array) -> tuple[Array, Array]:
 
 def _upper_tail(observed: Array, null: Array) -> Array:
     reached = null >= observed - _TIE * np.maximum(1.0, np.abs(observed))
-    # the observation is itself one of the arrangements, so that p is never 0 (Phipson & Smyth 2010)
+    # the observation counts as one of the arrangements, so that p is never 0 (Phipson & Smyth 2010)
     return (1.0 + reached.sum(axis=0)) / (1.0 + len(null))
 
 
 def p_values(observed: Array, null: Array) -> Array:
-    """One-sided p = (1 + #{I* >= I}) / (P + 1) of every map, (K,); NaN where a map has no statistic.
+    """One-sided p = (1 + #{I* >= I}) / (P + 1) of each map, (K,). NaN where a map has no statistic.
 
     Raises:
-        ValueError: the shapes do not belong together, or the null is empty.
+        ValueError: The shapes do not match, or the null is empty.
     """
     observed, null = _checked(observed, null)
     return np.where(np.isnan(observed), np.nan, _upper_tail(observed, null))
 
 
 def z_scores(observed: Array, null: Array) -> Array:
-    """(I - mean I*) / sd I* of every map, (K,); NaN where a map has no statistic or its null no spread.
+    """z = (I - mean I*) / sd I* of each map, (K,). NaN where a map has no statistic or its null has no spread.
 
     Raises:
-        ValueError: the shapes do not belong together, or the null is empty.
+        ValueError: The shapes do not match, or the null is empty.
     """
     observed, null = _checked(observed, null)
     spread = null.std(axis=0)
@@ -74,9 +74,10 @@ def z_scores(observed: Array, null: Array) -> Array:
 
 
 def benjamini_hochberg(p: Sequence[float | None] | Array) -> Array:
-    """q values (K,) of the p values (K,): step-up false discovery rate (Benjamini & Hochberg 1995).
+    """q values (K,) of p values (K,): the step-up false discovery rate (Benjamini & Hochberg 1995).
 
-    None or NaN is no test: it stays NaN and is not counted among the tests.
+    None or NaN is not a test: it stays NaN and is not counted. `scipy.stats.false_discovery_control` multiplies in
+    another order and differs from the published q values in the last bit.
     """
     values = np.asarray(p, dtype=np.float64)
     q = np.full(values.shape, np.nan)
@@ -90,15 +91,15 @@ def benjamini_hochberg(p: Sequence[float | None] | Array) -> Array:
 
 
 def max_t(observed: Array, null: Array) -> Array:
-    """Family-wise p (K,) of every map: its z against the largest z of each permutation.
+    """Family-wise p (K,): the z of each map against the largest z of each permutation.
 
-    Single-step max-T (Westfall & Young 1993). Maps are standardised first, since heavy-tailed maps have a
-    narrower null and would count for less; mean and sd are taken over the P permutations *and* the
-    observation, which treats all P + 1 arrangements alike and keeps the test exact. A null without spread
-    gives z = 0.
+    This is the single-step max-T procedure (Westfall & Young 1993). The maps are standardised first, because
+    heavy-tailed maps have a narrower null and would count for less. Mean and sd are taken over the P permutations *and*
+    the observation. This treats all P + 1 arrangements alike and keeps the test exact. A null without spread gives
+    z = 0.
 
     Raises:
-        ValueError: the shapes do not belong together, or the null is empty.
+        ValueError: The shapes do not match, or the null is empty.
     """
     observed, null = _checked(observed, null)
     result, known = np.full(observed.shape, np.nan), ~np.isnan(observed)
@@ -114,16 +115,16 @@ def max_t(observed: Array, null: Array) -> Array:
 
 
 def mean_of_defined(values: Array) -> float | None:
-    """The mean over the maps that have a statistic; None where none has."""
+    """The mean over the maps that have a statistic. None if no map has one."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else None
 
 
 def p_of_mean(observed: Array, null: Array) -> float | None:
-    """One-sided p of the mean over the maps that have a statistic; None where none has.
+    """One-sided p of the mean over the maps that have a statistic. None if no map has one.
 
     Raises:
-        ValueError: the shapes do not belong together, or the null is empty.
+        ValueError: The shapes do not match, or the null is empty.
     """
     observed, null = _checked(observed, null)
     known = ~np.isnan(observed)
@@ -134,7 +135,7 @@ def p_of_mean(observed: Array, null: Array) -> float | None:
 
 
 def null_band(null: Array, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:
-    """The middle `level` of single-map statistics under permutation, pooled over maps, or (None, None)."""
+    """The interval that holds the middle `level` of the null statistics of all maps together, or (None, None)."""
     known = null[~np.isnan(null)]
     if known.size == 0:
         return None, None

@@ -1,12 +1,12 @@
 """Moran's I (Moran 1950; Cliff & Ord 1981): do neighbouring channels have similar values?
 
-I = (C / S0) * sum_ij w_ij z_i z_j / sum_i z_i^2 with z the centred map and S0 the sum of the weights. Its
-expectation under permutation is -1 / (C - 1), not 0, and its size depends on the weights: always report
-`weights_name` beside it.
+I = (C / S0) * sum_ij w_ij z_i z_j / sum_i z_i^2, where z is the centred map and S0 is the sum of the neighbour
+weights. The expectation of I under permutation is -1 / (C - 1), not 0. The size of I depends on the neighbour weights,
+so report `weights_name` with every I.
 
-I of a map without variance does not exist. It is NaN here, as are all its permutations, whatever the other
-maps hold; callers write it as null. The same goes for a map with a value that is not finite and for weights
-that sum to zero.
+A map without variance has no I. Its I is NaN, and so are all its permutations, whatever the other maps contain. The
+callers write NaN as null. The same holds for a map with a value that is not finite, and for neighbour weights that sum
+to zero.
 """
 
 from __future__ import annotations
@@ -22,18 +22,37 @@ from scipy import sparse
 
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography import inference
-from pose_topo.topography.correlation import unit_columns
 
 Array = NDArray[np.float64]
 
-_CACHE_VALUES = 1 << 17  # numbers a task works on: 1 MiB, so that all its steps stay in the L2 cache
-_SPARSE_SHARE = 1 / 16  # up to this share of non-zero weights a sparse product is faster than a dense one
+_CONSTANT = 1e-12  # a range below this share of the largest value is rounding, not variance
+_CACHE_VALUES = 1 << 17  # numbers per task: 1 MiB, so that all steps of a task stay in the L2 cache
+_SPARSE_SHARE = 1 / 16  # up to this share of non-zero weights, a sparse product is faster than a dense one
+
+
+def unit_columns(values: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Centre the columns of a matrix (N, M) and scale them to length 1.
+
+    Returns:
+        The scaled matrix (N, M), and which columns have variance (M,). A column that is constant up to rounding, or
+        that contains a value that is not finite, is marked False and is zero throughout.
+    """
+    values = np.asarray(values, np.float64)
+    if values.size == 0:
+        return np.zeros(values.shape), np.zeros(values.shape[1], bool)
+    finite = np.isfinite(values).all(axis=0)
+    values = np.where(finite, values, 0.0)
+    largest = np.abs(values).max(axis=0)
+    values = values / np.where(largest > 0, largest, 1.0)  # the squares of huge values would overflow
+    known = finite & (np.ptp(values, axis=0) > _CONSTANT)
+    centred = np.where(known, values - values.mean(axis=0), 0.0)
+    return centred / np.where(known, np.linalg.norm(centred, axis=0), 1.0), known
 
 
 def weights(lattice: Lattice, row_standardised: bool = False) -> Array:
-    """The weights (C, C) of a lattice: 1 between neighbours, or row-standardised.
+    """The neighbour weights (C, C) of a lattice: 1 between neighbours and 0 elsewhere.
 
-    Rows then sum to 1, that of a channel without neighbours to 0.
+    With `row_standardised` each row is divided by its sum. The row of a channel without neighbours stays 0.
     """
     matrix = lattice.adjacency()
     if row_standardised:
@@ -42,20 +61,20 @@ def weights(lattice: Lattice, row_standardised: bool = False) -> Array:
 
 
 def weights_name(lattice: Lattice, row_standardised: bool = False) -> str:
-    """As results name the weights, e.g. "queen, bounded, binary"."""
+    """The name of the neighbour weights in result files, for example "queen, bounded, binary"."""
     return f"{lattice.name}, {'row-standardised' if row_standardised else 'binary'}"
 
 
 def primary(lattice: Lattice) -> Lattice:
-    """The grid under which I is reported first, whatever graph the loss used: queen, bounded."""
+    """The lattice under which I is reported first: queen neighbours, bounded, whatever lattice the loss used."""
     return Lattice(lattice.height, lattice.width)
 
 
 def weight_sets(lattice: Lattice) -> dict[str, tuple[str, Array]]:
-    """The weights under which I is reported, as key -> (name, weights (C, C)); the primary ones first.
+    """The neighbour weights under which I is reported: key -> (name, weights (C, C)), the primary weights first.
 
-    I of one map differs by a third between them (0.41 to 0.55 for smooth fields), so a number without its weights
-    says little. "torus" is there only where the loss itself joins opposite borders, with the loss's neighbours.
+    The I of one map differs by a third between them (0.41 to 0.55 for smooth fields). "torus" is included only where
+    the loss itself joins opposite borders. It then has the neighbours of the loss.
     """
     queen, rook = primary(lattice), Lattice(lattice.height, lattice.width, neighbours=4)
     chosen = {"queen": (queen, False), "queen_row": (queen, True), "rook": (rook, False), "rook_row": (rook, True)}
@@ -74,14 +93,14 @@ def morans_i(maps: Array, weights: Array | Lattice) -> Array:
 
     Args:
         maps: (K, C), one value per channel, in row-major grid order.
-        weights: (C, C), any finite neighbour weights (symmetry is not needed), or a lattice, which stands for its
-            binary adjacency.
+        weights: (C, C), any finite neighbour weights (they need not be symmetric), or a lattice, which stands for
+            its binary adjacency.
 
     Returns:
-        (K,), NaN where I does not exist; never infinite.
+        (K,). NaN where I does not exist; never infinite.
 
     Raises:
-        ValueError: the shapes do not belong together.
+        ValueError: The shapes do not match.
     """
     maps, weights = _checked(maps, weights)
     unit, known = unit_columns(maps.T)
@@ -96,7 +115,7 @@ def morans_i(maps: Array, weights: Array | Lattice) -> Array:
 class MoranTest:
     """Moran's I of K maps on one lattice, tested by permutation. Arrays are (K,); NaN where a map has no I."""
 
-    I: Array  # noqa: E741 (the field's name for it)
+    I: Array  # noqa: E741 (its name in the literature)
     expected: float  # E[I] under permutation, -1 / (C - 1)
     z: Array  # (I - mean) / standard deviation of the permuted I
     p: Array  # one-sided
@@ -113,11 +132,11 @@ def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, 
     Args:
         maps: (K, C), one value per channel, in row-major grid order.
         weights: (C, C) neighbour weights, or a lattice, which stands for its binary adjacency.
-        permutations: how many random arrangements of the channels give the null distribution.
-        seed: of the permutations.
+        permutations: The number of random arrangements of the channels in the null distribution.
+        seed: Seed of the permutations.
 
     Raises:
-        ValueError: the shapes do not belong together, or `permutations` is below 1.
+        ValueError: The shapes do not match, or `permutations` is below 1.
     """
     maps, weights = _checked(maps, weights)
     observed, null = morans_i(maps, weights), permutation_null(maps, weights, permutations, seed)
@@ -136,19 +155,19 @@ def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, 
 
 
 def permutation_null(maps: Array, weights: Array | Lattice, permutations: int = 9999, seed: int = 0) -> Array:
-    """I of every map with its channels permuted; each permutation is used for all maps.
+    """Moran's I of each map under random permutations of the channels. Each permutation is used for all maps.
 
     Args:
-        maps: (K, C), one value a channel.
-        weights: (C, C), any finite weights.
-        permutations: P, how many.
-        seed: of the permutations; the same seed gives the same ones, on any number of cores.
+        maps: (K, C), one value per channel.
+        weights: (C, C), any finite neighbour weights.
+        permutations: The number of permutations P.
+        seed: Seed of the permutations. The result does not depend on the number of cores.
 
     Returns:
-        (P, K), a column of NaN where a map has no I.
+        (P, K). The column of a map without I is NaN.
 
     Raises:
-        ValueError: the shapes do not belong together, or `permutations` is below 1.
+        ValueError: The shapes do not match, or `permutations` is below 1.
     """
     maps, weights = _checked(maps, weights)
     unit, known = unit_columns(maps.T)
@@ -167,16 +186,16 @@ def permutation_null(maps: Array, weights: Array | Lattice, permutations: int = 
 
 
 def _quadratic(columns: Array, orders: NDArray[np.int64], product: Callable[[Array], Array]) -> Array:
-    """z' W z of every column (C, V) in every order (B, C), as (B, V)."""
-    # channels first: each weight then adds one long run of numbers to another
+    """z' W z of each column (C, V) in each order (B, C), as (B, V)."""
+    # with the channels first, each weight adds one long contiguous row to another
     permuted = columns.take(orders.T, axis=0).reshape(len(columns), -1)
     return np.einsum("cn,cn->n", permuted, product(permuted)).reshape(len(orders), -1)
 
 
 def _half_product(weights: Array) -> Callable[[Array], Array]:
-    """A function x -> U x with x' U x = x' W x, where U is the upper half of W + W'.
+    """A function x -> U x with x' U x = x' W x, where U is the upper triangle of W + W'.
 
-    The quadratic form sees only W + W', and half a symmetric matrix holds all of it: half the work.
+    The quadratic form depends only on W + W'. One triangle of this symmetric matrix is enough, which halves the work.
     """
     upper = np.triu(weights + weights.T)
     np.fill_diagonal(upper, np.diagonal(weights))

@@ -1,7 +1,7 @@
-"""Which joint does each channel serve, and do the channels of one joint lie together?
+"""Parcellation and wiring: which joint does each channel serve, and do the channels of one joint lie together?
 
-A label is the index of a joint, or -1 for a channel that serves none. Neighbours are always rook here,
-whatever graph a loss used: with queen neighbours a checkerboard of two joints would count as two connected
+A label is the index of a joint, or -1 for a channel that serves no joint. The parcellation always uses rook neighbours,
+whatever lattice the loss used: with queen neighbours, a checkerboard of two joints would count as two connected
 regions.
 """
 
@@ -18,22 +18,23 @@ from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography.inference import p_values, permutation_blocks
 
+Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class LabelNull:
-    """A measure with the labels permuted: its mean and sd, and the one-sided p of the observed one."""
+    """A measure under permuted labels: its mean and sd, and the one-sided p of the observed value."""
 
     mean: float
     sd: float
     p: float
 
 
-def labels(strength: NDArray[np.float64]) -> Labels:
-    """The joint with the largest |head weight| of each channel, (K, C) -> (C,); the first of equal ones.
+def labels(strength: Array) -> Labels:
+    """The joint with the largest |head weight| of each channel, (K, C) -> (C,). The first joint wins a tie.
 
-    -1 where all weights of a channel are zero or one is not finite.
+    -1 if all weights of a channel are zero or one is not finite.
 
     Raises:
         ValueError: `strength` is not (K, C) with K at least 1.
@@ -46,10 +47,10 @@ def labels(strength: NDArray[np.float64]) -> Labels:
 
 
 def units(labels: Labels, count: int = joints.K) -> Labels:
-    """How many channels serve each joint, (count,).
+    """The number of channels that serve each joint, (count,).
 
     Raises:
-        ValueError: a label is not below `count`.
+        ValueError: A label is not below `count`.
     """
     if labels.size and labels.max() >= count:
         raise ValueError(f"label {labels.max()}: there are only {count} joints")
@@ -57,20 +58,21 @@ def units(labels: Labels, count: int = joints.K) -> Labels:
 
 
 def _labelled_pairs(labels: Labels, lattice: Lattice) -> NDArray[np.int64]:
-    """Rook pairs (E, 2) of which both channels have a label."""
+    """The rook pairs (E, 2) in which both channels have a label."""
     if labels.shape != (lattice.channels,):
         raise ValueError(f"labels {labels.shape}: the grid has {lattice.channels} channels")
     pairs = replace(lattice, neighbours=4).edges()
     return pairs[(labels[pairs] >= 0).all(axis=1)]
 
 
-def contiguity(labels: Labels, lattice: Lattice) -> float | None:
-    """Share of rook neighbour pairs with equal label.
+# ---- Contiguity
 
-    Pairs with an unlabelled channel are left out; None where no pair is left.
+
+def contiguity(labels: Labels, lattice: Lattice) -> float | None:
+    """The share of rook pairs with equal labels. Pairs with an unlabelled channel are left out; None if none is left.
 
     Raises:
-        ValueError: there is not one label a channel.
+        ValueError: The number of labels is not the number of channels.
     """
     pairs = _labelled_pairs(labels, lattice)
     return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
@@ -79,16 +81,16 @@ def contiguity(labels: Labels, lattice: Lattice) -> float | None:
 def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> LabelNull | None:
     """Contiguity when the labels are permuted over the labelled channels. None without pairs.
 
-    This, and not 1/16, is chance: joints that own many channels meet themselves more often.
+    This null is the chance level, not 1/16: joints that own many channels meet themselves more often.
 
     Raises:
-        ValueError: there is not one label a channel, or `permutations` is below 1.
+        ValueError: The number of labels is not the number of channels, or `permutations` is below 1.
     """
     pairs, observed = _labelled_pairs(labels, lattice), contiguity(labels, lattice)
     if observed is None:
         return None
     owned = np.flatnonzero(labels >= 0)
-    first, second = np.searchsorted(owned, pairs).T  # places among the labelled channels
+    first, second = np.searchsorted(owned, pairs).T  # indices among the labelled channels
     shares = []
     for orders in permutation_blocks(len(owned), permutations, seed, 256):
         shuffled = labels[owned][orders].T
@@ -99,26 +101,26 @@ def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, 
 
 
 def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> list[float | None]:
-    """z of the number of rook pairs within each label: do the channels of one joint meet more often than chance?
+    """The z of the number of rook pairs within each label: do the channels of one joint meet more often than chance?
 
-    The BB join count with its exact moments when the labels are permuted over the labelled channels (non-free
-    sampling; Cliff & Ord 1981, ch. 2). With J pairs, of which M pairs of pairs share a channel, n of N channels
-    labelled k and p_m = n(n-1)...(n-m+1) / (N(N-1)...(N-m+1)): mean J p_2, second moment
+    This is the BB join count with its exact moments when the labels are permuted over the labelled channels (non-free
+    sampling; Cliff & Ord 1981, ch. 2). With J pairs, of which M pairs of pairs share a channel, with n of N channels
+    labelled k, and with p_m = n(n-1)...(n-m+1) / (N(N-1)...(N-m+1)), the mean is J p_2 and the second moment is
     J p_2 + 2 M p_3 + (J^2 - J - 2 M) p_4.
 
     Returns:
-        `count` values; None where the count cannot vary (a label with fewer than two channels, or with all).
+        `count` values. None where the count cannot vary (a label with fewer than two channels, or with all of them).
 
     Raises:
-        ValueError: there is not one label a channel, or a label is not below `count`.
+        ValueError: The number of labels is not the number of channels, or a label is not below `count`.
     """
     pairs, owned = _labelled_pairs(labels, lattice), units(labels, count)
     same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
-    found = np.bincount(labels[pairs[same, 0]], minlength=count)
+    observed = np.bincount(labels[pairs[same, 0]], minlength=count)
     degree = np.bincount(pairs.ravel(), minlength=len(labels)).astype(float)
     joined, sharing, total = len(pairs), float((degree * (degree - 1)).sum()), int(owned.sum())
     result: list[float | None] = []
-    for here, size in zip(found.tolist(), owned.tolist(), strict=True):
+    for here, size in zip(observed.tolist(), owned.tolist(), strict=True):
         p2, p3, p4 = (_share_of_tuples(size, total, length) for length in (2, 3, 4))
         mean = joined * p2
         variance = mean + sharing * p3 + (joined**2 - joined - sharing) * p4 - mean**2
@@ -127,19 +129,22 @@ def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> lis
 
 
 def _share_of_tuples(size: int, total: int, length: int) -> float:
-    """The chance that `length` different channels, drawn among `total`, are all among the `size` of one label."""
+    """The probability that `length` different channels, drawn from `total`, are all among the `size` of one label."""
     if size < length:
         return 0.0
     return float(np.prod([(size - i) / (total - i) for i in range(length)]))
 
 
+# ---- Connected regions
+
+
 def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
-    """The sizes, largest first, of the rook-connected regions of each label that occurs.
+    """The sizes of the rook-connected regions of each label that occurs, largest first.
 
     Unlabelled channels form no region.
 
     Raises:
-        ValueError: there is not one label a channel.
+        ValueError: The number of labels is not the number of channels.
     """
     pairs = _labelled_pairs(labels, lattice)
     first, second = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]].T
@@ -153,17 +158,17 @@ def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
 
 
 def component_count(labels: Labels, lattice: Lattice) -> int:
-    """The number of connected regions over all labels."""
+    """The number of connected regions of all labels together."""
     return sum(len(sizes) for sizes in components(labels, lattice).values())
 
 
 def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, seed: int = 0) -> LabelNull | None:
-    """The number of connected regions when the labels are permuted over the labelled channels; p for as few as found.
+    """The number of connected regions when the labels are permuted over the labelled channels. None without pairs.
 
-    None without pairs.
+    p is one-sided: few regions are evidence.
 
     Raises:
-        ValueError: there is not one label a channel, or `permutations` is below 1.
+        ValueError: The number of labels is not the number of channels, or `permutations` is below 1.
     """
     pairs, owned = _labelled_pairs(labels, lattice), np.flatnonzero(labels >= 0)
     if len(pairs) == 0:
@@ -174,7 +179,7 @@ def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, se
         shuffled = labels[owned][orders]  # (B, L)
         grid, edge = np.nonzero(shuffled[:, first] == shuffled[:, second])
         ends = grid * len(owned) + first[edge], grid * len(owned) + second[edge]
-        # all permuted grids as one graph of separate parts
+        # all permuted grids form one graph of separate parts, so that SciPy is called once per block
         graph = sparse.coo_array((np.ones(len(grid)), ends), shape=(shuffled.size, shuffled.size))
         _, region = csgraph.connected_components(graph, directed=False)
         by_grid = region.reshape(shuffled.shape)
@@ -184,34 +189,35 @@ def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, se
     return LabelNull(float(null.mean()), float(null.std()), float(p_values(observed, -null[:, None])[0]))
 
 
-# ---- How long are the wires that a joint needs to gather its channels?
-#
-# If each channel is joined to its joint by a wire whose cost grows with length and weight, a map that keeps the
-# channels of a joint together is cheap (wiring economy: Jacobs & Jordan 1992, J. Cogn. Neurosci. 4, 323-336; for whole
-# maps Koulakov & Chklovskii 2001, Neuron 29, 519-527). The length of joint k is
-#
-#     min over places j of sum_c |w_kc| d(c, j) / sum_c |w_kc|
-#
-# with d the grid distance in cells: the mean distance, weighted by |w|, to the place where the joint is cheapest to
-# read. Small is short. It is a length per unit of weight, hence blind to the size of the weights.
-
-Array = NDArray[np.float64]
+# ---- Wiring length
 
 
-def lengths(strength: Array, lattice: Lattice) -> Array:
-    """Wiring length in cells of every joint, (K, C) -> (K,); NaN where all its weights are zero or one is not finite.
+def wiring_lengths(strength: Array, lattice: Lattice) -> Array:
+    """The wiring length of each joint in cells, (K, C) -> (K,).
+
+    Suppose that each channel is connected to its joint by a wire whose cost grows with length and weight. A map that
+    keeps the channels of a joint together is then cheap (wiring economy: Jacobs & Jordan 1992, J. Cogn. Neurosci. 4,
+    323-336; for whole maps Koulakov & Chklovskii 2001, Neuron 29, 519-527). The length of joint k is
+
+        min over places j of sum_c |w_kc| d(c, j) / sum_c |w_kc|
+
+    with d the grid distance in cells: the mean distance, weighted by |w|, to the place where the joint is cheapest to
+    read. It is a length per unit of weight, so it does not depend on the size of the weights.
+
+    Returns:
+        (K,). NaN where all weights of a joint are zero or one is not finite.
 
     Raises:
-        ValueError: `strength` is not (K, C) for the lattice's C channels.
+        ValueError: `strength` is not (K, C) for the C channels of the lattice.
     """
     return _shortest(_shares(strength, lattice), lattice.distances())
 
 
-def permutation_null(strength: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Array:
-    """`lengths` with the channels permuted on the grid, the same permutation for all joints, (P, K).
+def wiring_null(strength: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Array:
+    """`wiring_lengths` when the channels are permuted on the grid, (P, K). All joints share each permutation.
 
     Raises:
-        ValueError: as `lengths`, or `permutations` is below 1.
+        ValueError: As for `wiring_lengths`, or `permutations` is below 1.
     """
     shares, apart = _shares(strength, lattice), lattice.distances()
     blocks = permutation_blocks(lattice.channels, permutations, seed, 64)
@@ -219,7 +225,7 @@ def permutation_null(strength: Array, lattice: Lattice, permutations: int = 999,
 
 
 def _shares(strength: Array, lattice: Lattice) -> Array:
-    """Each joint's weights as shares that sum to 1, (K, C); a row of NaN where there are none."""
+    """The weights of each joint as shares that sum to 1, (K, C). A row of NaN where a joint has no length."""
     size = np.abs(np.asarray(strength, np.float64))
     if size.ndim != 2 or size.shape[1] != lattice.channels:
         raise ValueError(f"strength {size.shape}: give (joints, {lattice.channels})")

@@ -1,11 +1,11 @@
-"""Did a topographic loss organise the weights, or only shrink, smooth or collapse them?
+"""Statistics of weights: did a spatial loss organise the weights, or did it only shrink, smooth or collapse them?
 
-The loss on weight similarity falls to zero when the weights shrink, and when all rows become one. Row norm,
-neighbour cosine beside the cosine of all pairs, and participation ratio tell these apart from a map; report
-all of them.
+The weight-similarity loss falls to zero when the weights shrink, and also when all rows become equal. Mean row norm,
+neighbour cosine beside the cosine of all pairs, and participation ratio tell these cases apart from a map. Report all
+of them.
 
-Weights are (C, ...): one row a channel, everything behind the first axis is its incoming weight vector. Where
-a number does not exist (no pairs, only zero rows, a weight that is not finite) the result is None.
+Weights are (C, ...): one row per channel, and everything after the first axis is its incoming weight vector. A number
+that does not exist (no pairs, only zero rows, a weight that is not finite) is None.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 
 def _rows(weights: Array) -> Array | None:
-    """The weights as (C, D), or None where they are empty or not finite."""
+    """The weights as (C, D), or None if they are empty or not finite."""
     rows = np.asarray(weights, np.float64)
     rows = rows.reshape(len(rows), -1) if rows.size else rows
     return rows if rows.size and np.isfinite(rows).all() else None
@@ -34,24 +34,24 @@ def _pairs(weights: Array, lattice: Lattice) -> NDArray[np.int64]:
 
 
 def _directions(rows: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """Rows of length 1, and which rows have a direction at all (a zero row has none)."""
+    """The rows scaled to length 1, and which rows have a direction. A zero row has none."""
     norms = np.linalg.norm(rows, axis=1)
     return rows / np.where(norms > 0, norms, 1.0)[:, None], norms > 0
 
 
 def mean_row_norm(weights: Array) -> float | None:
-    """Mean Euclidean length of the rows; zero rows count."""
+    """The mean Euclidean length of the rows, including zero rows."""
     rows = _rows(weights)
     return None if rows is None else float(np.linalg.norm(rows, axis=1).mean())
 
 
 def weight_similarity(weights: Array, lattice: Lattice) -> float | None:
-    """Mean squared distance of the rows of neighbouring channels: the study's loss.
+    """The mean squared distance of the rows of neighbouring channels: the weight-similarity loss.
 
-    Exactly 4 for orthogonal rows of length sqrt(2), and 0 for equal rows as for no weights at all.
+    It is exactly 4 for orthogonal rows of length sqrt(2). It is 0 for equal rows, and also for zero weights.
 
     Raises:
-        ValueError: there is not one row a channel.
+        ValueError: The number of rows is not the number of channels.
     """
     pairs, rows = _pairs(weights, lattice), _rows(weights)
     if rows is None or len(pairs) == 0:
@@ -60,10 +60,10 @@ def weight_similarity(weights: Array, lattice: Lattice) -> float | None:
 
 
 def neighbour_cosine(weights: Array, lattice: Lattice) -> float | None:
-    """Mean cosine of the rows of neighbouring channels; pairs with a zero row are left out.
+    """The mean cosine of the rows of neighbouring channels. Pairs with a zero row are left out.
 
     Raises:
-        ValueError: there is not one row a channel.
+        ValueError: The number of rows is not the number of channels.
     """
     pairs, rows = _pairs(weights, lattice), _rows(weights)
     if rows is None:
@@ -74,7 +74,7 @@ def neighbour_cosine(weights: Array, lattice: Lattice) -> float | None:
 
 
 def all_pairs_cosine(weights: Array) -> float | None:
-    """Mean cosine over all pairs of rows, zero rows left out: what `neighbour_cosine` would be by chance."""
+    """The mean cosine of all pairs of rows without zero rows: the chance level of `neighbour_cosine`."""
     rows = _rows(weights)
     if rows is None:
         return None
@@ -85,36 +85,32 @@ def all_pairs_cosine(weights: Array) -> float | None:
 
 
 def cosine_excess(weights: Array, lattice: Lattice) -> float | None:
-    """`neighbour_cosine` less `all_pairs_cosine`: how much more alike neighbours are than any two channels.
+    """`neighbour_cosine` minus `all_pairs_cosine`: how much more alike neighbours are than any two channels.
 
-    0 for rows in no order, however alike they all are.
+    0 for rows in random order, however alike they all are.
 
     Raises:
-        ValueError: there is not one row a channel.
+        ValueError: The number of rows is not the number of channels.
     """
-    near, every = neighbour_cosine(weights, lattice), all_pairs_cosine(weights)
-    return None if near is None or every is None else near - every
+    return excess(neighbour_cosine(weights, lattice), all_pairs_cosine(weights))
 
 
-def _spread(rows: Array) -> float | None:
-    """(sum l)^2 / sum l^2 over the squared singular values l of the rows; None where all are zero."""
-    largest = np.abs(rows).max()
-    if largest == 0:
-        return None
-    rows = rows / largest
-    gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
-    # the sums are the trace and the squared Frobenius norm of the Gram matrix: no eigenvalue is needed
-    return float(np.trace(gram) ** 2 / (gram**2).sum())
+def excess(neighbours: float | None, all_pairs: float | None) -> float | None:
+    """The difference of the two cosines. None if one of them is None."""
+    return None if neighbours is None or all_pairs is None else neighbours - all_pairs
 
 
 def participation_ratio(weights: Array) -> float | None:
-    """How many directions the rows use, from 1 to the smaller side: squared singular values, not centred."""
+    """The number of directions that the rows use, from 1 to the smaller side, from squared singular values.
+
+    The rows are not centred.
+    """
     rows = _rows(weights)
-    return None if rows is None else _spread(rows)
+    return None if rows is None else _effective_number(rows)
 
 
 def effective_dimensionality(activations: Array) -> float | None:
-    """(sum l)^2 / sum l^2 over the eigenvalues l of the covariance of activations (N images, C channels).
+    """(sum l)^2 / sum l^2 over the eigenvalues l of the covariance of activations (N people, C channels).
 
     Raises:
         ValueError: `activations` is not two-dimensional.
@@ -124,56 +120,74 @@ def effective_dimensionality(activations: Array) -> float | None:
     values = _rows(activations)
     if values is None:
         return None
-    # a constant channel must become exactly zero, which subtracting a rounded mean does not promise
+    # a constant channel must become exactly zero; subtracting a rounded mean does not guarantee this
     centred = np.where(np.ptp(values, axis=0) > 0, values - values.mean(axis=0), 0.0)
-    return _spread(centred)
+    return _effective_number(centred)
+
+
+def _effective_number(rows: Array) -> float | None:
+    """(sum l)^2 / sum l^2 over the squared singular values l of the rows. None if all are zero."""
+    largest = np.abs(rows).max()
+    if largest == 0:
+        return None
+    rows = rows / largest
+    gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
+    # the sums are the trace and the squared Frobenius norm of the Gram matrix, so no eigenvalues are needed
+    return float(np.trace(gram) ** 2 / (gram**2).sum())
 
 
 def summary(weights: Array, lattice: Lattice) -> dict[str, float | None]:
-    """All of the above that concern weights, named as in `analysis.json`.
+    """All statistics of the weights, with the keys of `health` in `analysis.json`.
 
     Raises:
-        ValueError: there is not one row a channel.
+        ValueError: The number of rows is not the number of channels.
     """
     return {
         "mean_row_norm": mean_row_norm(weights),
         "neighbour_cosine": neighbour_cosine(weights, lattice),
         "all_pairs_cosine": all_pairs_cosine(weights),
+        "cosine_excess": cosine_excess(weights, lattice),
         "participation_ratio": participation_ratio(weights),
         "weight_similarity": weight_similarity(weights, lattice),
     }
 
 
-# ---- What of a channel is mapped: how strongly each joint reads it, in three ways that answer different questions.
-#
-# |w| mixes a channel's tuning (which joints read it) with its gain (how large its weights are): a smooth gain over
-# independent tuning gives Moran's I of 0.25. Hence the column-normalised |w|, which holds tuning alone; and |w| times
-# the standard deviation of the channel's activation, what the joint in fact receives, since a large weight on a silent
-# channel moves nothing.
+# ---- Channel maps: how strongly each joint reads each channel
 
 
 @dataclass(frozen=True)
-class Strength:
-    """Maps (K, L) of the L channels `live` (indices, ascending) for which the measure exists."""
+class ChannelMaps:
+    """One measure of how strongly each joint reads each channel.
+
+    Attributes:
+        name: The name of the measure in result files.
+        maps: (K, L), the values of the L channels for which the measure exists.
+        live: (L,), the indices of these channels, ascending.
+    """
 
     name: str
     maps: Array
     live: NDArray[np.int64]
 
 
-def measures(head: Array, activations: Array) -> dict[str, Strength]:
-    """The three measures by key.
+def channel_maps(head: Array, activations: Array) -> dict[str, ChannelMaps]:
+    """Three measures of how strongly each joint reads each channel.
+
+    |w| mixes the tuning of a channel (which joints read it) with its gain (how large its weights are): a smooth gain
+    over independent tuning gives Moran's I of 0.25. The column-normalised |w| holds the tuning alone. |w| times the
+    standard deviation of the channel's activation is what the joint receives, because a large weight on a silent
+    channel has no effect.
 
     Args:
-        head: (K, C) weights of the 1x1 head.
-        activations: (N, C) spatial means over pictures.
+        head: (K, C), the weights of the 1x1 head.
+        activations: (N, C), spatial means over people.
 
     Returns:
-        "strength": |w|, all channels; "normalised": |w| over its length over joints, the channels that any joint
-        reads; "activity": |w| x sd(activation), all channels.
+        "strength": |w|, all channels. "normalised": |w| divided by its length over joints, for the channels that any
+        joint reads. "activity": |w| x sd(activation), all channels.
 
     Raises:
-        ValueError: the channels of `head` and `activations` are not as many.
+        ValueError: `head` and `activations` have different numbers of channels.
     """
     if activations.ndim != 2 or head.shape[1] != activations.shape[1]:
         raise ValueError(f"head {head.shape}, activations {activations.shape}: give (K, C) and (images, C)")
@@ -181,17 +195,16 @@ def measures(head: Array, activations: Array) -> dict[str, Strength]:
     every = np.arange(size.shape[1])
     largest = size.max(axis=0)
     read = np.flatnonzero(largest > 0) if np.isfinite(size).all() else every
-    scaled = size[:, read] / largest[read]  # else the squares of tiny weights vanish
-    received = size * _strength_spread(activations)
+    scaled = size[:, read] / largest[read]  # the squares of tiny weights would vanish
     return {
-        "strength": Strength("|w|", size, every),
-        "normalised": Strength("|w| / its length over joints", scaled / np.linalg.norm(scaled, axis=0), read),
-        "activity": Strength("|w| x sd(activation)", received, every),
+        "strength": ChannelMaps("|w|", size, every),
+        "normalised": ChannelMaps("|w| / its length over joints", scaled / np.linalg.norm(scaled, axis=0), read),
+        "activity": ChannelMaps("|w| x sd(activation)", size * _deviation(activations), every),
     }
 
 
-def _strength_spread(activations: Array) -> Array:
-    """Standard deviation over pictures, (C,); NaN without pictures or where one is not finite."""
+def _deviation(activations: Array) -> Array:
+    """The standard deviation over people, (C,). NaN without people, or where a value is not finite."""
     if len(activations) == 0:
         return np.full(activations.shape[1], np.nan)
     finite = np.isfinite(activations).all(axis=0)

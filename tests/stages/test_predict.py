@@ -6,13 +6,11 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-
 import cv2
 import h5py
 import numpy as np
 import pytest
 import torch
-
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
 from pose_topo.data.dataset import prepare
@@ -26,6 +24,9 @@ from pose_topo.study import joints as J
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.protocols import DEMO, PAPER
+from pose_topo.scoring.coco import Found, FoundPerson, annotation, category
+from pose_topo.study import joints
+from pose_topo.stages.predict import find_photographs
 
 
 def checkpoint(path: Path, data: Path, recipe=DEMO) -> Path:
@@ -255,3 +256,82 @@ def test_a_name_that_is_no_utf8_costs_nothing(network, photo, tmp_path):
     assert [image["file_name"] for image in content["images"]] == ["\ufffdber.png"]
     assert len(content["skipped"]) == 1 and "\ufffdtext.jpg: not readable" in content["skipped"][0]
     assert len(content["annotations"]) == 1
+
+
+def person(**changes) -> FoundPerson:
+    """Joint k at (10 k, 10 k + 0.126), confidence 0.5; the last two were not found."""
+    points = np.stack([10.0 * np.arange(16), 10.0 * np.arange(16) + 0.126], axis=1)
+    confidence = np.full(16, 0.5)
+    confidence[14:] = 0.0, -0.25
+    return FoundPerson(**{"box": (1.0, 2.0, 3.0, 4.0), "points": points, "confidence": confidence, **changes})
+
+
+def test_one_person():
+    record = annotation(person(), 7, 3, "a.jpg")
+    keypoints = record.pop("keypoints")
+    assert record == {
+        "id": 7, "image_id": 3, "file_name": "a.jpg", "category_id": 1, "bbox": [1.0, 2.0, 3.0, 4.0],
+        "score": 0.4375,  # 14 * 0.5 / 16
+    }  # fmt: skip
+    assert keypoints[:6] == [0.0, 0.13, 0.5, 10.0, 10.13, 0.5]
+    assert keypoints[42:] == [0.0] * 6 and len(keypoints) == 48
+
+
+def test_the_category_counts_limbs_from_one():
+    found = category()
+    assert found["keypoints"] == list(joints.NAMES) and found["id"] == 1
+    assert [1, 2] in found["skeleton"] and [15, 16] in found["skeleton"]  # right ankle to knee, left elbow to wrist
+    assert {k for limb in found["skeleton"] for k in limb} == set(range(1, 17))
+
+
+def test_ids_join_people_and_photographs():
+    found = Found()
+    found.add(Path("x/a.jpg"), 640, 480, "a.overlay.jpg", [person(), person()])
+    found.add(Path("y/a.jpg"), 200, 100, None, [person()])
+    content = found.as_json()
+    assert content["images"] == [
+        {"id": 1, "file_name": "a.jpg", "path": "x/a.jpg", "overlay": "a.overlay.jpg", "width": 640, "height": 480},
+        {"id": 2, "file_name": "a.jpg", "path": "y/a.jpg", "overlay": None, "width": 200, "height": 100},
+    ]
+    assert [(a["id"], a["image_id"]) for a in content["annotations"]] == [(1, 1), (2, 1), (3, 2)]
+    assert [c["id"] for c in content["categories"]] == [1]
+
+
+def files(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_equal_stems_keep_apart(tmp_path):
+    """Also from a photograph that is called as a numbered one, and where file names know no case."""
+    files(tmp_path, "a/x.jpg", "a/x-2.jpg", "b/x.jpg", "b/X.png", "c/x.webp")
+    found = find_photographs([tmp_path / "b", tmp_path / "a", tmp_path / "c" / "x.webp"])
+    assert [(file.path.relative_to(tmp_path).as_posix(), file.name) for file in found] == [
+        ("b/X.png", "X"), ("b/x.jpg", "x-2"), ("a/x-2.jpg", "x-2-2"), ("a/x.jpg", "x-3"), ("c/x.webp", "x-4"),
+    ]  # fmt: skip
+    assert len({file.name.casefold() for file in found}) == 5
+
+
+def test_a_folder_gives_its_photographs_and_nothing_else(tmp_path):
+    files(tmp_path, "b.JPG", "a.png", "notes.txt", "keypoints.json", "._b.jpg", "a.overlay.png", "sub/c.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    assert [file.path.name for file in find_photographs([tmp_path])] == ["a.png", "b.JPG"]
+
+
+def test_a_named_file_is_taken_whatever_it_is_called(tmp_path):
+    files(tmp_path, "photo.dat", "a.overlay.png")
+    assert len(find_photographs([tmp_path / "photo.dat", tmp_path / "a.overlay.png"])) == 2
+
+
+def test_a_photograph_named_twice_is_one(tmp_path):
+    files(tmp_path, "a.jpg")
+    assert len(find_photographs([tmp_path / "a.jpg", tmp_path, tmp_path / ".." / tmp_path.name / "a.jpg"])) == 1
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(PoseTopoError, match=r"absent\.jpg: no such photograph"):
+        find_photographs([tmp_path / "absent.jpg"])
+    files(tmp_path, "notes.txt")
+    with pytest.raises(PoseTopoError, match="no photograph in this folder"):
+        find_photographs([tmp_path])
