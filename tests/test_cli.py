@@ -297,7 +297,7 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["evaluate"], 2, "--predictions"),
         (["evaluate", "nowhere"], 1, "nowhere"),
         (["analyze", "nowhere"], 1, "nowhere"),
-        (["compare", "nowhere", "nowhere"], 1, "nowhere is no result folder"),
+        (["compare", "nowhere", "nowhere"], 1, "nowhere is no results folder"),
         (["predict", "nowhere", "a.jpg", "--box", "1,2,3"], 2, "x,y,w,h"),
         (["predict", "nowhere", "a.jpg", "--box", "1,2,0,5"], 2, "positive"),
         (["predict", "nowhere", "a.jpg", "--box", "1,2,3,5", "--box", "5"], 2, "--box 5"),

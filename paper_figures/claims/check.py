@@ -14,11 +14,12 @@ from paper_figures.claims.model import CLAIMS, REFERENCE, Claim, Profile, Study,
 from paper_figures.lib import captions
 from paper_figures.lib.command import add_results, guarded
 from paper_figures.lib.provenance_table import Cost, training_cost
-from paper_figures.lib.results import Run, check_comparable, load, read_document
+from paper_figures.lib.results import Run, check_comparable, load
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import write_json, write_text
 from pose_topo.core.schemas import OF_RUN
 from pose_topo.download.catalog import NEWELL
+from pose_topo.study.results import read_document
 
 SCHEMA = 1
 PUBLISHED = "published predictions"

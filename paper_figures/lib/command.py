@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from paper_figures.lib import captions, tables
 from paper_figures.lib.arms import REFERENCE
-from paper_figures.lib.results import FILES, WITHIN, Run, check_comparable, load, main_arms, read_document
+from paper_figures.lib.results import FILES, WITHIN, Run, check_comparable, load, main_arms
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import write_text
 from pose_topo.core.log import show_messages
 from pose_topo.core.schemas import GROUP
+from pose_topo.study.results import read_document
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and claims and report do without it
     from matplotlib.figure import Figure

@@ -15,16 +15,14 @@ from numpy.typing import NDArray
 
 from paper_figures.lib.arms import arm_order, chosen
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import read_json
 from pose_topo.core.log import log
-from pose_topo.core.schemas import OF_RUN
+from pose_topo.study import results
 from pose_topo.study.arms import arm_consistency
 from pose_topo.study.protocols import PROTOCOLS
+from pose_topo.study.results import IDENTITY, check_one_study, read_documents
 
-IDENTITY = ("arm", "seed", "arch", "protocol")
 FILES = {
-    "evaluation": "evaluation.json",
-    "analysis": "analysis.json",
+    **results.FILES,
     "maps": "analysis.npz",
     "metrics": "metrics.csv",
     "examples": "examples.npz",
@@ -173,20 +171,13 @@ def load(folders: Iterable[Path], keep: Callable[[Run], bool] = lambda run: True
 def _read(folder: Path) -> Run | None:
     if not folder.is_dir():
         raise PoseTopoError(f"{folder}: no such results folder")
-    found = {
-        kind: read_document(folder / FILES[kind], kind, OF_RUN[kind])
-        for kind in ("evaluation", "analysis")
-        if (folder / FILES[kind]).is_file()
-    }
+    found = read_documents(folder)
     if not found:
         return None
     first = next(iter(found.values()))
     if any(first.get(key) is None for key in IDENTITY):
         log.warning(f"{folder}: skipped, because its arm, seed, arch or protocol is null (not a run of pose-topo)")
         return None
-    for key in (*IDENTITY, "checkpoint_sha256", "data_sha256"):
-        if len({content.get(key) for content in found.values()}) > 1:
-            raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both again")
     if not isinstance(first["seed"], int):
         raise PoseTopoError(f"{folder}: the seed {first['seed']!r} is not a number: make its results again")
     usual = PROTOCOLS.get(first["protocol"])
@@ -195,39 +186,13 @@ def _read(folder: Path) -> Run | None:
     return Run(folder, first["arm"], first["seed"], first["arch"], first["protocol"], found)
 
 
-def read_document(path: Path, kind: str, schema: int) -> dict[str, Any]:
-    """Return the content of a JSON file of ours.
-
-    Raises:
-        PoseTopoError: the file is not readable, or is of another kind or schema.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict) or (content.get("kind"), content.get("schema")) != (kind, schema):
-        raise PoseTopoError(f"{path} is not a schema {schema} {kind} file: make it again")
-    return content
-
-
 def check_comparable(runs: Sequence[Run]) -> None:
     """Check that the runs can be compared in one figure.
 
     Raises:
-        PoseTopoError: the runs differ in protocol, backbone, data set or, within a seed, in the split.
+        UsageError: the runs differ in protocol, backbone, data set or, within a seed, in the split.
     """
-    for what, values in (
-        ("protocols", {run.protocol for run in runs}),
-        ("backbones", {run.arch for run in runs}),
-        ("data sets", {run.data for run in runs if run.data}),
-    ):
-        if len(values) > 1:
-            raise PoseTopoError(
-                f"the results are of different {what} ({', '.join(sorted(map(str, values)))}): give one"
-            )
-    hashes: dict[int, set[str]] = {}  # the split may depend on the seed; the arms of one seed share it
-    for run in runs:
-        hashes.setdefault(run.seed, set()).update(content["data_sha256"] for content in run.json.values())
-    for seed, found in hashes.items():
-        if len(found) > 1:
-            raise PoseTopoError(f"the arms of seed {seed} were measured on different data or splits (data_sha256)")
+    check_one_study([run.json for run in runs], {"data sets": [run.data for run in runs if run.data]})
 
 
 def by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -13,9 +13,10 @@ from markupsafe import Markup, escape
 from paper_figures.claims.check import SCHEMA, summary
 from paper_figures.lib.command import add_results, guarded
 from paper_figures.lib.provenance_table import ProvenanceTable, load_provenance
-from paper_figures.lib.results import Run, by_arm, load, read_document
+from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.report.exhibits import ReportPart, inline, load_parts
 from pose_topo.core.files import write_text
+from pose_topo.study.results import read_document
 
 HERE = Path(__file__).parent
 MARKS = {"supported": "✓", "contradicted": "✗", "not run": "○"}  # a sign beside every word and colour

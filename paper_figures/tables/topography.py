@@ -1,6 +1,7 @@
 """Topography tables: the main arms in detail (analysis.json), and all losses and lambdas (analysis, evaluation)."""
 
-from __future__ import annotations
+from __future__ import annotationsfrom pose_topo.topography.weight_statistics import excess
+
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -122,9 +123,13 @@ def loss(run: Run) -> str:
 
 
 def cosine_excess(run: Run) -> float | None:
-    """Return the mean cosine of the weights of grid neighbours minus that of all pairs of channels."""
-    near, every = (run.number("analysis", f"health.{key}_cosine") for key in ("neighbour", "all_pairs"))
-    return None if near is None or every is None else near - every
+    """Return the mean cosine of the weights of grid neighbours minus that of all pairs of channels.
+
+    An older analysis holds only the two cosines.
+    """
+    if "cosine_excess" in run.value("analysis", "health"):
+        return run.number("analysis", "health.cosine_excess")
+    return excess(*(run.number("analysis", f"health.{key}_cosine") for key in ("neighbour", "all_pairs")))
 
 
 def share_of_best(runs: Sequence[Run]) -> Measure:

@@ -282,7 +282,7 @@ def evaluation_cost(
 ) -> dict[str, float]:
     """Scoring `count` people (the store's, over again if it has fewer) with the flip test, against the two forward
     passes alone on a batch that is there already."""
-    recipe = config.recipe
+    recipe = replace(config.recipe, flip_test=True)
     precision = pick_precision(config.precision, device)
     seed_everything(0)
     model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -298,10 +298,7 @@ def evaluation_cost(
                     model(fixed[: count - start])
 
     def find() -> tuple[Any, Any, Any]:
-        return predict(
-            model, batches.in_order(size), batches.input_to_photo(), flip_test=True, decode_by=recipe.decode,
-            sigma=recipe.sigma, precision=precision,
-        )  # fmt: skip
+        return predict(model, batches.in_order(size), batches.input_to_photo(), recipe, precision)
 
     def judge(found: Any, where: Any) -> None:
         seen = people.take(where)

@@ -1,4 +1,4 @@
-"""Network -> joints in the photograph, for every person of a set."""
+"""Run a network on the people of a data set, and decode their joints."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch
 from pose_topo.scoring.decoding import decode, flip_back, shift_right
+from pose_topo.study.config import Recipe
 
 
 @torch.inference_mode()
 def heatmaps(model: nn.Module, images: Tensor, *, flip_test: bool, precision: str, shift: bool = True) -> Tensor:
-    """Heatmaps (B, 16, H/4, W/4), fp32; with `flip_test` averaged with the mirrored input's (Xiao et al. 2018).
+    """Heatmaps (B, 16, H/4, W/4) in fp32.
 
-    shift: move the mirrored input's maps right by one column; right wherever cell c stands for pixel 4c.
+    Args:
+        flip_test: Average with the heatmaps of the mirrored input (Xiao et al. 2018).
+        shift: Move the heatmaps of the mirrored input right by one column. This is correct if cell c stands for pixel
+            4c.
     """
     with autocast(images.device, precision):
         maps = model(images).float()
@@ -32,46 +36,42 @@ def heatmaps(model: nn.Module, images: Tensor, *, flip_test: bool, precision: st
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    input_to_photo: NDArray[np.float64],
-    *,
-    flip_test: bool,
-    decode_by: str,
-    sigma: float,
-    precision: str,
-    shift: bool = True,
+    model: nn.Module, batches: Iterable[Batch], input_to_photo: NDArray[np.float64], recipe: Recipe, precision: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Joints (P, 16, 2) in 0-based pixels of the photograph, confidences (P, 16) and the rows they belong to (P,).
+    """Predict the joints of all people of `batches`.
 
-    Decoded where the network runs and copied to the host once, at the end, so that a GPU is never waited for between
-    two batches.
+    The heatmaps are decoded on the device of the network. The joints are copied to the host once, at the end, so that
+    the host does not wait for a GPU between two batches.
 
     Args:
-        input_to_photo: (rows of the store, 2, 3).
-        shift: of the flip test, see `heatmaps`.
+        input_to_photo: (rows of the store, 2, 3), the affine map from the input to the photograph.
+        recipe: The flip test and the decoding.
+
+    Returns:
+        Joints (P, 16, 2) in 0-based pixels of the photograph, their confidences (P, 16), and the rows of the store that
+        they belong to (P,).
 
     Raises:
-        PoseTopoError: the network answers with numbers that are not finite.
+        PoseTopoError: The output of the network is not finite.
     """
     model.eval()
-    found: list[Tensor] = []  # (B, 16, 3): x, y, confidence
+    decoded: list[Tensor] = []  # (B, 16, 3): x, y, confidence
     rows = []
     for batch in batches:
-        maps = heatmaps(model, batch.images, flip_test=flip_test, precision=precision, shift=shift)
-        pixels, sure = decode(maps, decode_by, sigma)
-        found.append(torch.cat([pixels, sure[..., None]], dim=-1))
+        maps = heatmaps(model, batch.images, flip_test=recipe.flip_test, precision=precision, shift=recipe.flip_shift)
+        pixels, confidence = decode(maps, recipe.decode, recipe.sigma)
+        decoded.append(torch.cat([pixels, confidence[..., None]], dim=-1))
         rows.append(batch.index)
-    everything, order = torch.cat(found).double().cpu().numpy(), np.concatenate(rows)
+    everything, order = torch.cat(decoded).double().cpu().numpy(), np.concatenate(rows)
     check_finite(everything[..., 2])
     return geometry.apply(input_to_photo[order], everything[..., :2]), everything[..., 2], order
 
 
 def check_finite(confidence: NDArray[np.float64]) -> None:
-    """Refuse answers of a network that has gone astray: decoded, NaN would be a joint in a corner.
+    """Refuse outputs that are not finite: decoded, NaN would be a joint in the corner.
 
     Raises:
-        PoseTopoError: not all are finite.
+        PoseTopoError: Some confidences are not finite.
     """
     if not np.isfinite(confidence).all():
         raise PoseTopoError("the network answers with numbers that are not finite: its training went astray")

@@ -1,1 +1,1 @@
-"""From heatmaps to joints, and from joints to PCKh. Nothing here opens a network."""
+"""Scoring: from heatmaps to joints, and from joints to PCKh. Nothing here loads a network."""

@@ -1,6 +1,8 @@
-"""Heatmaps -> joints, in pixels of the network's input."""
+"""Decode heatmaps into joints, in pixels of the network's input."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -8,27 +10,29 @@ from torch import Tensor
 from pose_topo.core.errors import UsageError
 from pose_topo.study import joints
 from pose_topo.study.backbones import HEATMAP_STRIDE
+from pose_topo.study.config import Decode
 
-DECODES = ("argmax", "quarter", "dark", "cell-centre")
+DECODES: tuple[str, ...] = get_args(Decode)
 
 
 def decode(heatmaps: Tensor, how: str, sigma: float = 2.0) -> tuple[Tensor, Tensor]:
-    """Joints and confidences.
+    """Decode heatmaps into joints and confidences.
 
     Args:
         heatmaps: (B, K, H, W).
-        how: "argmax": the highest cell; "quarter": moved a quarter cell towards its higher neighbour on each axis
-            (Xiao et al. 2018); "dark": a Newton step on the logarithm of the smoothed map (Zhang et al. 2020), within
-            two cells of the border, where its differences do not fit, the quarter cell;
-            "cell-centre": the middle of the highest cell where cells tile the picture (the study's squeezed framing).
-        sigma: of the targets in cells, for "dark".
+        how: The method. "argmax": the highest cell. "quarter": the highest cell, moved by a quarter cell towards its
+            higher neighbour on each axis (Xiao et al. 2018). "dark": a Newton step on the logarithm of the smoothed map
+            (Zhang et al. 2020); within two cells of the border its differences do not fit, and the quarter cell is
+            used. "cell-centre": the centre of the highest cell, for targets whose cells tile the input (the study's
+            squeezed framing).
+        sigma: The sigma of the targets in cells, for "dark".
 
     Returns:
-        joints (B, K, 2) in input pixels, 0-based pixel centres; confidences (B, K), the map's maximum. A map without a
-        positive value puts its joint at (0, 0).
+        Joints (B, K, 2) in pixels of the input (0-based pixel centres), and confidences (B, K), the maximum of each
+        map. A map without a positive value puts its joint at (0, 0).
 
     Raises:
-        UsageError: an unknown method.
+        UsageError: The method is unknown.
     """
     if how not in DECODES:
         raise UsageError(f"--decode {how}: give one of {', '.join(DECODES)}")
@@ -46,21 +50,21 @@ def decode(heatmaps: Tensor, how: str, sigma: float = 2.0) -> tuple[Tensor, Tens
 
 
 def argmax_cells(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest cell (B, K, 2) as x, y, and its value (B, K)."""
+    """The highest cell of each map (B, K, 2) as x, y, and its value (B, K)."""
     value, flat = heatmaps.flatten(2).max(-1)
     width = heatmaps.shape[-1]
     return torch.stack([flat % width, flat // width], dim=-1), value
 
 
 def _at(heatmaps: Tensor, cells: Tensor, dx: int, dy: int) -> Tensor:
-    """Values (B, K) beside the cells, clamped to the map."""
+    """The values (B, K) at an offset from the cells. The offset cells are clamped to the map."""
     height, width = heatmaps.shape[-2:]
     x, y = (cells[..., 0] + dx).clamp(0, width - 1), (cells[..., 1] + dy).clamp(0, height - 1)
     return heatmaps.flatten(2).gather(-1, (y * width + x)[..., None])[..., 0]
 
 
 def _inner(heatmaps: Tensor, cells: Tensor, first: int, last: int) -> Tensor:
-    """(B, K, 1) True where the cell has at least `first` cells before it and `last` behind it on both axes."""
+    """Whether a cell has at least `first` cells before it and `last` cells after it on both axes, (B, K, 1)."""
     height, width = heatmaps.shape[-2:]
     x, y = cells.unbind(-1)
     return ((x >= first) & (x < width - last) & (y >= first) & (y < height - last))[..., None]
@@ -74,7 +78,7 @@ def _quarter_offset(heatmaps: Tensor, cells: Tensor) -> Tensor:
         ],
         dim=-1,
     )
-    # the standard code's own condition, 1 < p < size - 1, not symmetric
+    # the condition of the standard code, 1 < p < size - 1, which is not symmetric
     return torch.where(_inner(heatmaps, cells, 2, 1), 0.25 * slope.sign(), torch.zeros_like(slope))
 
 
@@ -89,7 +93,7 @@ def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
     hyy = 0.25 * (at(0, 2) - 2 * at(0, 0) + at(0, -2))
     hxy = 0.25 * (at(1, 1) - at(-1, 1) - at(1, -1) + at(-1, -1))
     determinant = hxx * hyy - hxy * hxy
-    peak = (determinant > 1e-12) & (hxx < 0)  # else no maximum there: stay on the cell
+    peak = (determinant > 1e-12) & (hxx < 0)  # without a maximum there, the joint stays on the cell
     safe = torch.where(peak, determinant, torch.ones_like(determinant))
     step = torch.stack([hxy * gy - hyy * gx, hxy * gx - hxx * gy], dim=-1) / safe[..., None]
     step = torch.where(peak[..., None], step.clamp(-1, 1), torch.zeros_like(step))
@@ -97,16 +101,16 @@ def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:
 
 
 def _smooth(heatmaps: Tensor, sigma: float) -> Tensor:
-    """A Gaussian blur of `sigma` (zero outside), rescaled to the maximum each map had."""
+    """A Gaussian blur of `sigma` with zero padding. Each map is rescaled to its maximum before the blur."""
     height, width = heatmaps.shape[-2:]
-    # two banded matrices: many times as fast as convolutions of one channel
+    # two banded matrices are many times as fast as convolutions of one channel
     blurred = _blur_matrix(height, sigma, heatmaps) @ heatmaps @ _blur_matrix(width, sigma, heatmaps)
     peak, before = blurred.amax((2, 3), keepdim=True), heatmaps.amax((2, 3), keepdim=True)
     return blurred * (before / peak.clamp_min(1e-12))
 
 
 def _blur_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
-    """(size, size) symmetric: row i holds the kernel of `sigma`, cut off at 2.5 sigma, around cell i."""
+    """A symmetric matrix (size, size): row i holds the kernel of `sigma` around cell i, cut off at 2.5 sigma."""
     radius = max(1, round(2.5 * sigma))
     cells = torch.arange(size, device=like.device, dtype=like.dtype)
     offset = cells[:, None] - cells
@@ -116,16 +120,16 @@ def _blur_matrix(size: int, sigma: float, like: Tensor) -> Tensor:
 
 
 def flip_back(heatmaps: Tensor) -> Tensor:
-    """Heatmaps (B, K, H, W) of a mirrored input as maps of the input: mirrored, left and right joints swapped."""
+    """Heatmaps (B, K, H, W) of a mirrored input as heatmaps of the input: mirrored, left and right joints swapped."""
     mirrored = heatmaps.flip(-1)
-    # not indexed by a list: that is copied to a GPU first, and the host waits for it
+    # indexing by a list would copy the list to the GPU, and the host would wait for it
     return torch.stack([mirrored[:, k] for k in joints.FLIP_INDEX], dim=1)
 
 
 def shift_right(heatmaps: Tensor) -> Tensor:
-    """Moved right by one column; the first column stays.
+    """Move heatmaps right by one column. The first column stays.
 
-    The standard recipe's correction of `flip_back`: cell c stands for pixel 4c, so mirrored pixels and mirrored cells
-    lie 3/4 of a cell apart. Where cells tile the picture (the study's targets) they do not, and nothing is shifted.
+    This is the correction of `flip_back` in the standard recipe. There, cell c stands for pixel 4c, so mirrored pixels
+    and mirrored cells are 3/4 of a cell apart. Where cells tile the input (the study's targets), no shift is needed.
     """
     return torch.cat([heatmaps[..., :1], heatmaps[..., :-1]], dim=-1)

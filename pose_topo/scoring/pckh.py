@@ -1,4 +1,4 @@
-"""PCKh: the share of labelled joints predicted within a fraction of the head size (Andriluka et al. 2014)."""
+"""PCKh: the share of labelled joints that are predicted within a fraction of the head size (Andriluka et al. 2014)."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ CURVE = np.arange(51) / 100
 
 
 def normalised_errors(predicted: NDArray, truth: NDArray, labelled: NDArray, head_size: NDArray) -> NDArray[np.float64]:
-    """Distance / head size, (P, K); NaN where the joint is not labelled.
+    """Distance / head size, (P, K). NaN where the joint is not labelled.
 
     Args:
-        predicted, truth: (P, K, 2) pixels of the photograph.
-        labelled: (P, K) bool.
-        head_size: (P,) 0.6 x diagonal of the head box, pixels.
+        predicted, truth: (P, K, 2), in pixels of the photograph.
+        labelled: (P, K), bool.
+        head_size: (P,), 0.6 times the diagonal of the head box, in pixels.
 
     Raises:
-        PoseTopoError: shapes differ, a prediction is not finite, or a head size is not positive.
+        PoseTopoError: The shapes differ, a prediction is not finite, or a head size is not positive.
     """
     if predicted.shape != truth.shape or labelled.shape != truth.shape[:2]:
         raise PoseTopoError(f"predictions {predicted.shape} and true joints {truth.shape} are not of the same people")
@@ -40,7 +40,7 @@ def normalised_errors(predicted: NDArray, truth: NDArray, labelled: NDArray, hea
 
 
 def hits(errors: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
-    """(P, K) True: labelled and found within `threshold` head sizes."""
+    """Whether each joint is labelled and predicted within `threshold` head sizes, (P, K)."""
     return np.where(np.isnan(errors), np.inf, errors) <= threshold
 
 
@@ -67,31 +67,40 @@ def pckh(
 
 
 def scores_at(errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    """Scores in percent at one threshold, from `normalised_errors` (P, K).
-
-    Returns:
-        mean: pooled over the labelled joints that are neither pelvis nor thorax; groups: mean of left and right;
-        joints. None where no joint is labelled.
-    """
-    correct = hits(errors, threshold).sum(0)  # (K,)
-    count = (~np.isnan(errors)).sum(0)
-    per_joint = [100.0 * c / n if n else None for c, n in zip(correct.tolist(), count.tolist(), strict=True)]
-    scored = list(joints.SCORED)
-    total = int(count[scored].sum())
+    """PCKh at one threshold from `normalised_errors` (P, K), with the return value of `pckh`."""
+    shares, mean = percentages(hits(errors, threshold).sum(0), (~np.isnan(errors)).sum(0))
+    per_joint = [_defined(share) for share in shares.tolist()]
     return {
-        "mean": 100.0 * int(correct[scored].sum()) / total if total else None,
+        "mean": _defined(float(mean)),
         "groups": {name: _mean([per_joint[k] for k in group]) for name, group in joints.GROUPS.items()},
         "joints": dict(zip(joints.NAMES, per_joint, strict=True)),
     }
 
 
+def percentages(correct: NDArray, labelled: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Percentages per joint (..., K), and pooled over the joints that PCKh counts (...), from counts per joint.
+
+    NaN where nothing is labelled.
+    """
+    scored = list(joints.SCORED)
+    return _percentage(correct, labelled), _percentage(correct[..., scored].sum(-1), labelled[..., scored].sum(-1))
+
+
+def _percentage(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
+    return np.where(whole > 0, 100.0 * part / np.maximum(whole, 1), np.nan)
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
 def _mean(values: list[float | None]) -> float | None:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def curve(errors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The pooled mean at the thresholds 0, .01, ... .5, in percent, (51,); NaN without labelled joints."""
+    """The pooled mean at the thresholds 0, .01, ..., .5, in percent, (51,). NaN without labelled joints."""
     scored = errors[:, list(joints.SCORED)]
     scored = np.sort(scored[~np.isnan(scored)])
     if not scored.size:
@@ -100,7 +109,7 @@ def curve(errors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def auc(errors: NDArray[np.float64]) -> float | None:
-    """Area under `curve` by trapezoids, normalised to 0..100."""
+    """The area under `curve` by the trapezoidal rule, normalised to 0..100. None without labelled joints."""
     values = curve(errors)
     if np.isnan(values).any():
         return None
@@ -116,31 +125,21 @@ def score(
     resamples: int = intervals.RESAMPLES,
     seed: int = intervals.SEED,
 ) -> dict[str, Any]:
-    """Everything of the above, with bootstrap intervals, keyed as `evaluation.json` wants it."""
+    """All scores with their bootstrap intervals, with the keys of `evaluation.json`."""
     errors = normalised_errors(predicted, truth, labelled, head_size)
     scores: dict[str, Any] = {}
     for threshold in THRESHOLDS:
         scores[str(threshold)] = scores_at(errors, threshold)
         if threshold in NOTES:
             scores[str(threshold)]["note"] = NOTES[threshold]
+    values = curve(errors)
+    drawn = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples, seed)
+    bands = {str(t): intervals.named(each) for t, each in zip(WITH_INTERVALS, drawn, strict=True)}
     return {
         "pckh": scores,
         "auc": auc(errors),
-        "curve": _named_curve(errors),
-        "intervals": _intervals(errors, resamples, seed),
+        "curve": None if np.isnan(values).any() else {"thresholds": CURVE.tolist(), "mean": values.tolist()},
+        "intervals": {**intervals.settings(resamples, seed), **bands},
         "people": len(errors),
         "joints": int((~np.isnan(errors)).sum()),
     }
-
-
-def _named_curve(errors: NDArray[np.float64]) -> dict[str, list[float]] | None:
-    values = curve(errors)
-    if np.isnan(values).any():
-        return None
-    return {"thresholds": CURVE.tolist(), "mean": values.tolist()}
-
-
-def _intervals(errors: NDArray[np.float64], resamples: int, seed: int) -> dict[str, Any]:
-    found = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples, seed)
-    by_threshold = {str(t): intervals.named(values) for t, values in zip(WITH_INTERVALS, found, strict=True)}
-    return {**intervals.settings(resamples, seed), **by_threshold}

@@ -1,5 +1,6 @@
-"""Prediction files and ground truth, ours and other people's. Inside, pixels are 0-based; in the files they are
-1-based.
+"""Read and write prediction files and ground truth, of this project and of other systems.
+
+Pixels are 1-based in the files and 0-based in memory.
 """
 
 from __future__ import annotations
@@ -17,23 +18,42 @@ from pose_topo.data.matlab import read_array
 from pose_topo.data.people import head_size
 from pose_topo.study import joints as J
 
-MOST_VALUES = 100_000_000  # in one array: MPII has 1.3 million
-EXCHANGED = 0.2  # so many more joints near the truth with (y, x): chance differs by a few hundredths
+MOST_VALUES = 100_000_000  # in one array; MPII has 1.3 million
+EXCHANGED = 0.2  # the share of joints that (y, x) must place better than (x, y); chance differs by a few hundredths
+TRUTH = ("joints", "labelled")
+HEAD = ("head_size", "head_box")  # one of them; the ground truth of other systems may have no boxes
+WHO = ("annolist_index", "person")  # the annotation entry, and the person in it
 
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What predictions are scored against."""
+    """The annotation that predictions are scored against."""
 
-    joints: NDArray[np.float64]  # (P, 16, 2) 0-based
+    joints: NDArray[np.float64]  # (P, 16, 2), 0-based
     labelled: NDArray[np.bool_]  # (P, 16)
-    head_size: NDArray[np.float64]  # (P,) pixels
+    head_size: NDArray[np.float64]  # (P,), in pixels
+
+
+@dataclass(frozen=True)
+class Record:
+    """The people of a `predictions.h5` as they were scored."""
+
+    found: NDArray[np.float64]  # (P, 16, 2), 0-based
+    joints: NDArray[np.float64]  # (P, 16, 2), 0-based; arbitrary where not labelled
+    labelled: NDArray[np.bool_]  # (P, 16)
+    head_size: NDArray[np.float64]  # (P,), in pixels
+    who: NDArray[np.int64] | None  # (P, 2), annolist index and person. None if the file does not contain them
+
+    def take(self, index: NDArray) -> Record:
+        """The people at `index`."""
+        who = None if self.who is None else self.who[index]
+        return Record(self.found[index], self.joints[index], self.labelled[index], self.head_size[index], who)
 
 
 def write_predictions(path: Path, predicted: NDArray[np.float64], **arrays: Any) -> None:
-    """Write `preds` (P, 16, 2), given 0-based, and whatever else describes the people, as HDF5.
+    """Write predictions (P, 16, 2), given 0-based, and other arrays that describe the people, as HDF5.
 
-    Names of images are stored as fixed-length bytes.
+    Strings are stored as fixed-length bytes.
     """
     import h5py
 
@@ -45,12 +65,12 @@ def write_predictions(path: Path, predicted: NDArray[np.float64], **arrays: Any)
 
 
 def read_predictions(path: str | Path) -> NDArray[np.float64]:
-    """Read field `preds` of an .h5 or .mat file: (P, 16, 2) or (2, 16, P), 1-based -> (P, 16, 2) 0-based.
+    """Read the field `preds` of an .h5 or .mat file: (P, 16, 2) or (2, 16, P), 1-based, to (P, 16, 2), 0-based.
 
-    (2, 16, 2) is two people, not transposed.
+    The shape (2, 16, 2) is read as two people, not transposed.
 
     Raises:
-        PoseTopoError: missing, unreadable, no such field, another shape, not numbers, or not finite.
+        PoseTopoError: The file is missing or unreadable, or the field is missing, has another shape, or is not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -74,11 +94,10 @@ def read_predictions(path: str | Path) -> NDArray[np.float64]:
 
 
 def read_ground_truth(path: str | Path) -> GroundTruth:
-    """Read `detections_our_format.mat` (the field's), or this project's own predictions.h5, which holds the truth as
-    well.
+    """Read `detections_our_format.mat`, or a predictions.h5 of this project, which also contains the ground truth.
 
     Raises:
-        PoseTopoError: missing, unreadable, or another kind of file.
+        PoseTopoError: The file is missing, unreadable, or another kind of file.
     """
     path = Path(path)
     if not path.is_file():
@@ -103,11 +122,40 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
     return GroundTruth(truth - 1.0, labelled, head_size(box))
 
 
-def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None:
-    """Where both files say who their people are (those that this project writes do), it must be the same, in order.
+def read_record(path: str | Path) -> Record:
+    """Read a `predictions.h5` that `pose-topo evaluate` wrote.
 
     Raises:
-        PoseTopoError: it is not.
+        PoseTopoError: The file is missing or broken, or it does not contain the ground truth.
+    """
+    found = read_predictions(path)
+    fields = read_fields(path, (*TRUTH, *HEAD, *WHO))
+    if any(name not in fields for name in TRUTH) or not any(name in fields for name in HEAD):
+        raise PoseTopoError(f"{path}: holds predictions alone; `pose-topo evaluate --predictions {path}` scores them")
+    size = fields["head_size"] if "head_size" in fields else head_size(fields["head_box"])
+    who = np.stack([fields[name] for name in WHO], axis=1) if all(name in fields for name in WHO) else None
+    if any(len(array) != len(found) for array in (fields["joints"], fields["labelled"], size)):
+        raise PoseTopoError(f"{path}: its predictions and its true joints are not of the same people")
+    return Record(found, fields["joints"] - 1.0, fields["labelled"].astype(bool), size, who)
+
+
+def read_fields(path: str | Path, names: tuple[str, ...]) -> dict[str, NDArray]:
+    """The arrays among `names` that an HDF5 file contains. None of them if it is another kind of file."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return {}
+    with h5py.File(path, "r") as file:
+        return {name: np.asarray(file[name]) for name in names if name in file}
+
+
+def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None:
+    """Check that two files hold the same people in the same order, if both files identify their people.
+
+    The files that this project writes do.
+
+    Raises:
+        PoseTopoError: The people or their order differ.
     """
     one, other = _people(Path(predictions)), _people(Path(ground_truth))
     if one is not None and other is not None and not np.array_equal(one, other):
@@ -115,10 +163,10 @@ def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None
 
 
 def check_axes(path: str | Path, found: NDArray[np.float64], truth: GroundTruth) -> None:
-    """Refuse predictions (P, 16, 2) that hold (y, x): exchanged they would place many more joints rightly.
+    """Check that predictions (P, 16, 2) are (x, y) and not (y, x).
 
     Raises:
-        PoseTopoError: with x and y exchanged, a fifth of the joints more lie within half a head size.
+        PoseTopoError: With x and y exchanged, a fifth more of the joints lie within half a head size.
     """
     as_given, exchanged = (_share_near(points, truth) for points in (found, found[..., ::-1]))
     if exchanged > as_given + EXCHANGED:
@@ -134,16 +182,16 @@ def _share_near(found: NDArray[np.float64], truth: GroundTruth) -> float:
 
 
 def _people(path: Path) -> NDArray[np.int64] | None:
-    """(P, 2) annotation entry and person in it, as `write_predictions` keeps them; None in other people's files."""
+    """Annotation entry and person, (P, 2). None for a file that does not identify its people."""
     try:
-        columns = [_field(path, name, "iu") for name in ("annolist_index", "person")]
+        columns = [_field(path, name, "iu") for name in WHO]
     except PoseTopoError:
         return None
     return np.stack(columns, 1) if columns[0].shape == columns[1].shape and columns[0].ndim == 1 else None
 
 
 def _field(path: Path, name: str, kinds: str) -> NDArray[Any]:
-    """One array of an HDF5 or MATLAB 5 file; `kinds` are the NumPy kinds of number that it may hold."""
+    """Read one array of an HDF5 or MATLAB 5 file. `kinds` are the NumPy kinds of number that are accepted."""
     import h5py
 
     try:
@@ -164,7 +212,7 @@ def _field(path: Path, name: str, kinds: str) -> NDArray[Any]:
 
 
 def _numbers(path: Path, name: str, kinds: str, field: Any) -> Any:
-    """The field, or its refusal, from its type and shape alone: a broken header may promise terabytes."""
+    """Check a field by its type and shape before it is read, because a broken header may promise terabytes."""
     if not (hasattr(field, "dtype") and field.shape is not None):
         raise PoseTopoError(f"{path}: {name} is no array")
     if field.dtype.kind not in kinds:
@@ -172,53 +220,3 @@ def _numbers(path: Path, name: str, kinds: str, field: Any) -> Any:
     if field.size > MOST_VALUES:
         raise PoseTopoError(f"{path}: {name} has shape {field.shape}: more than any data set")
     return field
-
-
-# ---- Our own `predictions.h5` read back: what was found, the truth it was scored against, and whose it is.
-
-TRUTH = ("joints", "labelled")
-UNITS = ("head_size", "head_box")  # one of them; other systems' ground truth may come without boxes
-WHO = ("annolist_index", "person")
-
-
-@dataclass(frozen=True)
-class Record:
-    """P people as they were scored; pixels 0-based."""
-
-    found: NDArray[np.float64]  # (P, 16, 2)
-    joints: NDArray[np.float64]  # (P, 16, 2), anything where not labelled
-    labelled: NDArray[np.bool_]  # (P, 16)
-    head_size: NDArray[np.float64]  # (P,)
-    who: NDArray[np.int64] | None  # (P, 2) annolist index and person; None: the file does not say
-
-    def take(self, index: NDArray) -> Record:
-        """The people at `index`."""
-        who = None if self.who is None else self.who[index]
-        return Record(self.found[index], self.joints[index], self.labelled[index], self.head_size[index], who)
-
-
-def read_record(path: str | Path) -> Record:
-    """Read a `predictions.h5` that `pose-topo evaluate` wrote.
-
-    Raises:
-        PoseTopoError: missing, broken, or a prediction file without the truth it was scored against.
-    """
-    found = read_predictions(path)
-    fields = read_fields(path, (*TRUTH, *UNITS, *WHO))
-    if any(name not in fields for name in TRUTH) or not any(name in fields for name in UNITS):
-        raise PoseTopoError(f"{path}: holds predictions alone; `pose-topo evaluate --predictions {path}` scores them")
-    size = fields["head_size"] if "head_size" in fields else head_size(fields["head_box"])
-    who = np.stack([fields[name] for name in WHO], axis=1) if all(name in fields for name in WHO) else None
-    if any(len(array) != len(found) for array in (fields["joints"], fields["labelled"], size)):
-        raise PoseTopoError(f"{path}: its predictions and its true joints are not of the same people")
-    return Record(found, fields["joints"] - 1.0, fields["labelled"].astype(bool), size, who)
-
-
-def read_fields(path: str | Path, names: tuple[str, ...]) -> dict[str, NDArray]:
-    """Those arrays of `names` that an HDF5 file has; none of another file."""
-    import h5py
-
-    if not h5py.is_hdf5(path):
-        return {}
-    with h5py.File(path, "r") as file:
-        return {name: np.asarray(file[name]) for name in names if name in file}

@@ -1,4 +1,4 @@
-"""What others published for MPII val, with its source: one table, read by the terminal and the paper."""
+"""Published scores on MPII val with their sources: one table for the terminal and for the paper."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PEOPLE = "MPII val (Tompson's 2,958 people)"
 
 @dataclass(frozen=True)
 class Published:
-    """One row."""
+    """One row of the table."""
 
     system: str
     arch: str
     input_size: int
-    values: dict[str, float | None]  # by joint group, and the `MEANS`; None: not published
+    values: dict[str, float | None]  # by joint group, and the `MEANS`. None: not published
     source: str
 
     @property
@@ -32,7 +32,7 @@ class Published:
 
 @cache
 def rows() -> tuple[Published, ...]:
-    """The whole table."""
+    """All rows of the table."""
     with TABLE.open(encoding="utf-8", newline="") as stream:
         return tuple(
             Published(
@@ -47,5 +47,5 @@ def rows() -> tuple[Published, ...]:
 
 
 def same_people(settings: dict[str, Any] | None) -> bool:
-    """Whether an evaluation's `settings` say that it scored the people whom the publications scored."""
+    """Whether an evaluation with these `settings` scored the same people as the publications."""
     return settings is not None and settings["split"] == "tompson" and settings["split_mismatch"] is None

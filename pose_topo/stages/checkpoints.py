@@ -1,4 +1,8 @@
-"""Where a network comes in: a run's checkpoint or somebody else's, and the people it is asked about."""
+"""Load a checkpoint and the data set it is scored on.
+
+`open_checkpoint` loads the checkpoint of a run, or of another code base. `open_data` prepares its data set. `identity`
+says in every result file which network was measured. `load_network` loads a network for `predict`.
+"""
 
 from __future__ import annotations
 
@@ -27,27 +31,39 @@ from pose_topo.study import runs
 from pose_topo.study.config import Data, Recipe, RunConfig
 from pose_topo.study.protocols import as_protocol, deviations
 
-OTHERS = "these are not the people that the network was trained on and tested with"
+OTHER_PEOPLE = "these are not the people that the network was trained on and tested with"
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A network ready to be asked, and what its file says of it."""
+class LoadedNetwork:
+    """A network in evaluation mode, and the contents of its checkpoint.
+
+    Attributes:
+        path: The checkpoint file.
+        config: The settings of its run. For a foreign checkpoint, the settings that were inferred from it.
+        model: The network, on `device`.
+        device: The device.
+        epochs: The number of trained epochs. None if it is unknown.
+        split_sha256: The hash of the split it was trained on. None if it is unknown.
+        foreign: The conversion of a checkpoint of another code base. None for a checkpoint of this project.
+    """
 
     path: Path
     config: RunConfig
-    model: SimpleBaseline  # on `device`, in evaluation mode
+    model: SimpleBaseline
     device: torch.device
     epochs: int | None
-    split_sha256: str | None  # None: from elsewhere, nobody knows
-    foreign: Foreign | None  # None: our own
+    split_sha256: str | None
+    foreign: Foreign | None
 
 
-def open_checkpoint(run: str | Path, device: str = "auto") -> Opened:
-    """Open a run's reported checkpoint, or a checkpoint file of ours or of another code (models/foreign.py).
+def open_checkpoint(run: str | Path, device: str = "auto") -> LoadedNetwork:
+    """Load the reported checkpoint of a run, or a checkpoint file of this project or of another code base.
+
+    models/foreign.py lists the other code bases.
 
     Raises:
-        PoseTopoError: no such run, no checkpoint, or weights that are not those of the network it says it is.
+        PoseTopoError: There is no such run or checkpoint, or the weights do not fit the network that it names.
     """
     path = runs.reported_checkpoint(run)
     content = runs.read_content(path)
@@ -56,7 +72,7 @@ def open_checkpoint(run: str | Path, device: str = "auto") -> Opened:
         own = runs.parse_checkpoint(path, content)
         model = build_model(own.config)
         fill(model, own.model, path)
-        return Opened(path, own.config, _ready(model, where), where, own.epoch, own.split_sha256, None)
+        return LoadedNetwork(path, own.config, _ready(model, where), where, own.epoch, own.split_sha256, None)
     try:
         foreign = convert(content, path.name)
     except PoseTopoError as error:
@@ -68,11 +84,11 @@ def open_checkpoint(run: str | Path, device: str = "auto") -> Opened:
     log.info(
         f"{path.name}: {foreign.config.arch}, {foreign.config.model}, {foreign.config.recipe.colours.upper()} input"
     )
-    return Opened(path, foreign.config, _ready(model, where), where, None, None, foreign)
+    return LoadedNetwork(path, foreign.config, _ready(model, where), where, None, None, foreign)
 
 
 def _ready(model: SimpleBaseline, device: torch.device) -> SimpleBaseline:
-    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack memory_format here
 
 
 def fill(
@@ -81,11 +97,10 @@ def fill(
     """Load a state dict that must fit the network exactly.
 
     Args:
-        named: our key -> what the file calls it.
+        named: Translates a key of this project into the key in the file, for messages.
 
     Raises:
-        PoseTopoError: keys missing or unknown, tensors of another shape or kind, or numbers that are not finite; all
-            of the first kind that is found are listed.
+        PoseTopoError: Keys are missing or unknown, tensors have another shape or type, or values are not finite.
     """
     expected = model.state_dict()
     wrong = {key for key in expected.keys() & state.keys() if not _fits(state[key], expected[key])}
@@ -105,12 +120,10 @@ def fill(
 
 
 def _fits(value: Any, expected: Tensor) -> bool:
-    """Whether an ordinary tensor of the expected shape, and floating where that is (of any width)."""
-    return (
-        is_ordinary(value)
-        and value.shape == expected.shape
-        and value.is_floating_point() == expected.is_floating_point()
-    )
+    """Whether `value` is an ordinary tensor of the expected shape, and floating-point (of any width) if that is."""
+    if not is_ordinary(value):
+        return False
+    return value.shape == expected.shape and value.is_floating_point() == expected.is_floating_point()
 
 
 def _shape(value: Any) -> str:
@@ -118,22 +131,22 @@ def _shape(value: Any) -> str:
 
 
 def open_data(
-    opened: Opened,
+    opened: LoadedNetwork,
     data: Data | None,
     *,
     cache: Path | None = None,
     progress: bool = True,
 ) -> tuple[Dataset, str]:
-    """The data set a checkpoint was trained on, split as it was then, and its name; for a checkpoint from elsewhere
-    `data`, split as its protocol does with seed 0.
+    """The data set that a checkpoint was trained on, with the split of its training, and its name.
 
     Args:
-        data: take the files from here instead: the same data elsewhere, or another data set.
+        data: Take the files from here instead. Required for a foreign checkpoint, whose data are split as its protocol
+            does with seed 0.
 
     Raises:
-        PoseTopoError: the data are missing, or no longer those of the training, so that people it was trained on might
-            be scored.
-        UsageError: no `data` for a checkpoint from elsewhere.
+        PoseTopoError: The data are missing. Or `data` is None and the data have changed since the training, so that
+            people might be scored that the network was trained on.
+        UsageError: `data` is None for a foreign checkpoint.
     """
     config = opened.config
     where = config.data
@@ -142,42 +155,44 @@ def open_data(
     if data is not None:
         where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
     dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress)
-    if data is None and _asks_others(opened, dataset):
-        raise PoseTopoError(f"{where.mat_path}: {OTHERS}: the data have changed; --data names others on purpose")
+    if data is None and _other_people(opened, dataset):
+        raise PoseTopoError(f"{where.mat_path}: {OTHER_PEOPLE}: the data have changed; --data names others on purpose")
     for line in _doubts(opened, dataset):
-        log.warning(f"{opened.path if line != OTHERS else where.mat_path}: {line}")
+        log.warning(f"{opened.path if line != OTHER_PEOPLE else where.mat_path}: {line}")
     return dataset, where.name
 
 
-def _asks_others(opened: Opened, dataset: Dataset) -> bool:
+def _other_people(opened: LoadedNetwork, dataset: Dataset) -> bool:
     return opened.foreign is None and dataset.split_sha256 != opened.split_sha256
 
 
-def _doubts(opened: Opened, dataset: Dataset) -> list[str]:
-    """What a result must say of its network and people, since its settings do not."""
-    if opened.foreign is not None:  # both published systems were trained on Tompson's training people
+def _doubts(opened: LoadedNetwork, dataset: Dataset) -> list[str]:
+    """The doubts about network and people that a result file must name, because its settings do not show them."""
+    if opened.foreign is not None:  # both published systems were trained on the training people of Tompson's split
         rule = dataset.split.rule
         doubt = f"the network may have been trained on people who are scored here (split: {rule})"
         return [] if rule == "tompson" else [doubt]
-    recipe, found = opened.config.recipe, [OTHERS] if _asks_others(opened, dataset) else []
+    recipe, doubts = opened.config.recipe, [OTHER_PEOPLE] if _other_people(opened, dataset) else []
     if opened.epochs is not None and opened.epochs < recipe.epochs and not _finished(opened):
-        found.append(f"{opened.epochs} of {recipe.epochs} epochs were trained")
-    return found
+        doubts.append(f"{opened.epochs} of {recipe.epochs} epochs were trained")
+    return doubts
 
 
-def _finished(opened: Opened) -> bool:
-    """Whether training ended before its last epoch by its own rules: it was stopped early, or an earlier epoch was the
-    best. Of a checkpoint that lies alone nobody knows."""
+def _finished(opened: LoadedNetwork) -> bool:
+    """Whether the training ended before its last epoch by its own rules: early stopping, or an earlier epoch was best.
+
+    This cannot be known for a checkpoint outside its run's folder; it then counts as finished.
+    """
     recipe, folder = opened.config.recipe, opened.path.parent
     early = recipe.patience is not None or recipe.report == "best"
     return early and ((folder / "provenance.json").is_file() or not (folder / "last.pt").is_file())
 
 
-def identity(opened: Opened, dataset: Dataset, asked: Recipe | None = None) -> dict[str, Any]:
-    """Which network a result belongs to, as every result file says it.
+def identity(opened: LoadedNetwork, dataset: Dataset, asked: Recipe | None = None) -> dict[str, Any]:
+    """The entries of a result file that identify its network.
 
     Args:
-        asked: how it was asked, where that is not its run's own recipe.
+        asked: The recipe of the evaluation, if it is not the recipe of the run.
     """
     config, foreign = opened.config, opened.foreign
     own = foreign is None
@@ -200,59 +215,60 @@ def identity(opened: Opened, dataset: Dataset, asked: Recipe | None = None) -> d
     }
 
 
-# ---- A trained network, and what it takes to ask it for joints.
-
-
 @dataclass(frozen=True)
 class Network:
-    """A trained network and what it takes to ask it."""
+    """A trained network that predicts joints, with the recipe it was trained with. `sha256` is of its checkpoint."""
 
     model: torch.nn.Module
     recipe: Recipe
     device: torch.device
     precision: str
-    sha256: str  # of the checkpoint
+    sha256: str
 
     def joints(self, inputs: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Joints (B, 16, 2) in pixels of the inputs, each (S, S, 3) RGB, and confidences (B, 16).
+        """Joints (B, 16, 2) in pixels of the inputs, and their confidences (B, 16).
+
+        Args:
+            inputs: B pictures (S, S, 3), RGB.
 
         Raises:
-            PoseTopoError: the network answers with numbers that are not finite.
+            PoseTopoError: The output of the network is not finite.
         """
         mean, sd = (torch.tensor(v, device=self.device) for v in (IMAGENET_MEAN, IMAGENET_SD))
-        if self.recipe.colours == "bgr":  # before the mean and deviation, which are of the channels it knows
+        if self.recipe.colours == "bgr":  # swapped first: mean and deviation apply to channel positions
             inputs = [picture[..., ::-1] for picture in inputs]
         pixels = (torch.from_numpy(np.stack(inputs)).to(self.device).float() / 255 - mean) / sd
         images = pixels.permute(0, 3, 1, 2)  # (B, 3, S, S), channels_last as the inputs are
         recipe = self.recipe
-        asked = {"flip_test": recipe.flip_test, "shift": recipe.flip_shift}
-        maps = heatmaps(self.model, images, precision=self.precision, **asked)
-        points, sure = decode(maps, recipe.decode, recipe.sigma)
-        confidence = sure.double().cpu().numpy()
+        maps = heatmaps(
+            self.model, images, flip_test=recipe.flip_test, precision=self.precision, shift=recipe.flip_shift
+        )
+        points, confidence = decode(maps, recipe.decode, recipe.sigma)
+        points, confidence = points.double().cpu().numpy(), confidence.double().cpu().numpy()
         check_finite(confidence)
-        return points.double().cpu().numpy(), confidence
+        return points, confidence
 
     def identity(self) -> dict[str, Any]:
-        """Which network answered, and how it was asked, as result files say it."""
+        """The entries of keypoints.json that identify the network and its settings."""
         recipe = self.recipe
-        asked = {"decode": recipe.decode, "flip_test": recipe.flip_test, "framing": recipe.framing}
-        return {"checkpoint_sha256": self.sha256, "settings": {**asked, "precision": self.precision}}
+        settings = {"decode": recipe.decode, "flip_test": recipe.flip_test, "framing": recipe.framing}
+        return {"checkpoint_sha256": self.sha256, "settings": {**settings, "precision": self.precision}}
 
 
 def load_network(checkpoint: str | Path, device: str = "auto", precision: str = "auto") -> Network:
     """Load a trained network, ready for `predict`.
 
     Args:
-        checkpoint: a run's folder, or a checkpoint file: one of this project's, of the original study's, of
-            Microsoft's or of mmpose's (docs/elsewhere.md).
+        checkpoint: The folder of a run, or a checkpoint file of this project, of the original study, of Microsoft or of
+            mmpose (docs/elsewhere.md).
         device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto" (bf16 where the hardware multiplies it), "fp32" or "bf16".
+        precision: "auto" (bf16 if the hardware supports it), "fp32" or "bf16".
 
     Returns:
-        The network with the recipe that it was trained by. `network.model` is the torch module.
+        The network with the recipe it was trained with. `network.model` is the torch module.
 
     Raises:
-        PoseTopoError: there is no such checkpoint, or it holds no network that is known here.
+        PoseTopoError: There is no such checkpoint, or its network is of an unknown kind.
     """
     opened = open_checkpoint(checkpoint, device)
     precise = pick_precision(precision, opened.device)

@@ -1,4 +1,4 @@
-"""Two evaluations of the same people -> how much one is better, with a paired interval: comparison.json."""
+"""Compare two evaluations of the same people, with paired intervals; write comparison.json."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ IDENTITY = ("arm", "seed", "arch", "protocol", "epochs", "data", "settings", "ch
 
 
 def compare_results(first: Path, second: Path, out: Path | None = None) -> dict[str, Any]:
-    """Compare two result folders of `pose-topo evaluate`; write comparison.json to `out` if it is given.
+    """Compare two results folders of `pose-topo evaluate`; write comparison.json to `out` if it is given.
 
     Raises:
-        PoseTopoError: not a result folder, or they are not of the same people.
+        PoseTopoError: A folder holds no results, or they are not of the same people.
     """
-    mine, other = (read_record(_predictions(folder)) for folder in (first, second))
+    a, b = (read_record(_predictions(folder)) for folder in (first, second))
     result = {
         "schema": schemas.COMPARISON,
         "kind": "comparison",
         "a": _identity(first),
         "b": _identity(second),
-        **compare(*same_people(mine, other, first, second)),
+        **compare(*same_people(a, b, first, second)),
     }
     if out is not None:
         write_json(out / "comparison.json", result)
@@ -42,10 +42,10 @@ def compare_results(first: Path, second: Path, out: Path | None = None) -> dict[
 
 
 def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: int = intervals.SEED) -> dict[str, Any]:
-    """PCKh of `b` minus that of `a` (points), with intervals over people; joints and people won and lost by `b`."""
+    """PCKh of `b` minus PCKh of `a` in percentage points, with intervals over people, and what `b` won and lost."""
     errors = [normalised_errors(record.found, a.joints, a.labelled, a.head_size) for record in (a, b)]
-    found = [hits(error, threshold) for threshold in THRESHOLDS for error in errors]
-    drawn = intervals.bootstrap(found, a.labelled, resamples, seed)
+    correct = [hits(error, threshold) for threshold in THRESHOLDS for error in errors]
+    drawn = intervals.bootstrap(correct, a.labelled, resamples, seed)
     differences = {
         str(threshold): _difference(
             scores_at(errors[0], threshold), scores_at(errors[1], threshold), drawn[2 * k + 1] - drawn[2 * k]
@@ -63,7 +63,11 @@ def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: in
 
 
 def _difference(a: dict[str, Any], b: dict[str, Any], resampled: NDArray[np.float64]) -> dict[str, Any]:
-    """Both scores, b - a and its interval, of the mean and of each group; `resampled` (R, 1 + G)."""
+    """Both scores, b - a and its interval, for the mean and for each group.
+
+    Args:
+        resampled: (R, 1 + G), the differences of the resamples.
+    """
     bands = intervals.named(resampled)
 
     def one(first: float | None, second: float | None, band: list[float] | None) -> dict[str, Any]:
@@ -75,7 +79,11 @@ def _difference(a: dict[str, Any], b: dict[str, Any], resampled: NDArray[np.floa
 
 
 def _won_and_lost(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
-    """Joints that one finds and the other does not, and people of whom one finds more; seen from `b`."""
+    """The joints that only `b` (won) or only `a` (lost) predicts correctly, and the people with more or fewer in `b`.
+
+    Args:
+        a, b: (P, K), True where a joint is correct.
+    """
     more = b.sum(1) - a.sum(1)
     return {
         "threshold": WON_AT,
@@ -85,18 +93,20 @@ def _won_and_lost(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
 
 
 def same_people(a: Record, b: Record, first: Path, second: Path) -> tuple[Record, Record]:
-    """Both in one order.
+    """Both records with their people in the same order.
 
     Raises:
-        PoseTopoError: other people, or the same with other annotations.
+        PoseTopoError: They hold different people, or different annotations.
     """
     refusal = f"{first} and {second} cannot be compared: "
     if len(a.joints) != len(b.joints):
         raise PoseTopoError(f"{refusal}{len(a.joints):,} people against {len(b.joints):,}; evaluate both on one split")
     if a.who is not None and b.who is not None:
-        a, b = (record.take(np.lexsort(record.who.T[::-1])) for record in (a, b))  # type: ignore[union-attr]
-        if other := int((a.who != b.who).any(axis=1).sum()):  # type: ignore[union-attr]
-            raise PoseTopoError(f"{refusal}at least {other:,} people are others; evaluate both on one split")
+        first_order, second_order = (np.lexsort(who.T[::-1]) for who in (a.who, b.who))
+        others = int((a.who[first_order] != b.who[second_order]).any(axis=1).sum())
+        if others:
+            raise PoseTopoError(f"{refusal}at least {others:,} people are others; evaluate both on one split")
+        a, b = a.take(first_order), b.take(second_order)
     apart = np.abs(a.joints - b.joints).max(-1) > SAME
     differ = (a.labelled != b.labelled).any(1) | (apart & a.labelled & b.labelled).any(1)
     differ |= np.abs(a.head_size - b.head_size) > SAME
@@ -111,7 +121,7 @@ def same_people(a: Record, b: Record, first: Path, second: Path) -> tuple[Record
 def _predictions(folder: Path) -> Path:
     path = folder / "predictions.h5"
     if not path.is_file():
-        what = "a run, not its results" if (folder / "config.json").is_file() else "no result folder"
+        what = "a run, not its results" if (folder / "config.json").is_file() else "no results folder"
         raise PoseTopoError(
             f"{folder} is {what} (no predictions.h5): give the folder that `pose-topo evaluate` wrote (out/<run name>)"
         )
@@ -119,7 +129,7 @@ def _predictions(folder: Path) -> Path:
 
 
 def _identity(folder: Path) -> dict[str, Any]:
-    """Whose results these are, without saying where they lie."""
+    """The entries that identify the results of a folder, without its path."""
     path = folder / "evaluation.json"
     said = read_json(path) if path.is_file() else {}
     return {

@@ -1,4 +1,4 @@
-"""The evaluation stage: a checkpoint, or a prediction file, -> evaluation.json."""
+"""The evaluation stage: score a checkpoint, or a prediction file; write evaluation.json."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from pose_topo.scoring.predictions import (
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.study.config import Data, Recipe
 
-EXAMPLES = 8  # held-out people kept for overlays
-COPIED = ("metrics.csv", "provenance.json")  # of the run, so that one folder feeds every figure and the report
+EXAMPLES = 8  # held-out people in examples.npz
+COPIED = ("metrics.csv", "provenance.json")  # copied from the run, so that one folder feeds every figure and the report
 BATCH = 32
 
 
@@ -52,30 +52,26 @@ def evaluate_checkpoint(
 ) -> dict[str, Any]:
     """Score a checkpoint on its held-out people; write evaluation.json, predictions.h5 and examples.npz to `out`.
 
+    Args:
+        run: A run folder or a checkpoint.
+        data: Another data set. Required for a foreign checkpoint.
+        decode, flip_test: Replace those of the run's recipe.
+
     Raises:
-        PoseTopoError: no such checkpoint, or its data are missing.
-        UsageError: no `data` for a checkpoint from elsewhere.
+        PoseTopoError: There is no such checkpoint, or its data are missing.
+        UsageError: `data` is None for a foreign checkpoint.
     """
     opened = open_checkpoint(run, device)
-    config, model, where = opened.config, opened.model, opened.device
+    config = opened.config
     recipe = replace(
         config.recipe,
         decode=decode or config.recipe.decode,
         flip_test=config.recipe.flip_test if flip_test is None else flip_test,
     )
     dataset, name = open_data(opened, data, cache=cache, progress=progress)
-    precise = pick_precision(precision, where)
-    val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, where)
-    found, confidence, rows = predict(
-        model,
-        val.in_order(BATCH),
-        val.input_to_photo(),
-        flip_test=recipe.flip_test,
-        decode_by=recipe.decode,
-        sigma=recipe.sigma,
-        precision=precise,
-        shift=recipe.flip_shift,
-    )
+    precise = pick_precision(precision, opened.device)
+    val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, opened.device)
+    found, confidence, rows = predict(opened.model, val.in_order(BATCH), val.input_to_photo(), recipe, precise)
     people = dataset.people.take(rows)
     unit = head_size(people.head_box)
     sizes = photo_sizes(Path((data or config.data).img_dir), people.names)
@@ -120,14 +116,14 @@ def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
         "framing": recipe.framing,
         "input_size": recipe.input_size,
         "split": split.rule,
-        "split_mismatch": split.mismatch,  # how it differs from the published one, if that was accepted
+        "split_mismatch": split.mismatch,  # how it differs from the published split, if that was accepted
     }
 
 
 def _write_examples(
     path: Path, dataset: Dataset, val: Batches, found: NDArray[np.float64], confidence: NDArray[np.float64]
 ) -> None:
-    """Crops of a few held-out people, the same ones for every network of the same split."""
+    """Write the crops of a few held-out people. They are the same people for every network of the same split."""
     chosen = np.unique(np.linspace(0, len(val) - 1, min(EXAMPLES, len(val))).round().astype(int))
     rows = dataset.split.val[chosen]
     inner = slice(val.margin, val.margin + val.recipe.input_size)
@@ -144,10 +140,10 @@ def _write_examples(
 
 
 def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out: Path | None = None) -> dict[str, Any]:
-    """Score a prediction file against a ground truth file; writes evaluation.json and predictions.h5 if `out` is given.
+    """Score a prediction file against a ground truth file; write evaluation.json and predictions.h5 if `out` is given.
 
     Raises:
-        PoseTopoError: either file is missing or broken, or they are not of the same people.
+        PoseTopoError: A file is missing or broken, or the files are not of the same people.
     """
     truth = read_ground_truth(ground_truth)
     found = read_predictions(predictions)
@@ -173,7 +169,7 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
     }
     if out is not None:
         own = out / "predictions.h5"
-        if not (own.exists() and own.samefile(predictions)):  # never over what is being scored
+        if not (own.exists() and own.samefile(predictions)):  # never overwrite the file that is scored
             true = {"joints": truth.joints + 1.0, "labelled": truth.labelled, "head_size": truth.head_size}
             write_predictions(own, found, **true, **known)
         write_json(out / "evaluation.json", result)

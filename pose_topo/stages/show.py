@@ -89,14 +89,7 @@ def show_worst(
     dataset, name = open_data(opened, data, cache=cache, progress=progress)
     served = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, where)
     found, confidence, rows = predict(
-        opened.model,
-        served.in_order(BATCH),
-        served.input_to_photo(),
-        flip_test=recipe.flip_test,
-        decode_by=recipe.decode,
-        sigma=recipe.sigma,
-        precision=pick_precision(precision, where),
-        shift=recipe.flip_shift,
+        opened.model, served.in_order(BATCH), served.input_to_photo(), recipe, pick_precision(precision, where)
     )
     people = dataset.people.take(rows)
     errors = normalised_errors(found, people.joints, people.labelled, head_size(people.head_box))

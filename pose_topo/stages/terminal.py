@@ -1,4 +1,4 @@
-"""Evaluations and comparisons as a person reads them on a terminal."""
+"""The text that the terminal shows for evaluations, comparisons and analyses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS = (*joints.GROUPS, "Mean")
 
 
 def evaluation(result: dict[str, Any]) -> str:
-    """PCKh by joint group with the mean's interval, the study's own number, and published rows of the backbone."""
+    """PCKh per joint group with the interval of the mean, the original study's metric, and published rows."""
     bands = result["intervals"]
     lines = [_line("PCKh (%)", COLUMNS, f"{bands['level']:g}% interval of the mean")]
     for threshold, scores in result["pckh"].items():
@@ -21,16 +21,16 @@ def evaluation(result: dict[str, Any]) -> str:
         note = _band(band) if band else scores.get("note", "")
         lines.append(_line(f"@{threshold}", _values(scores), note))
     lines.append(
-        f"AUC 0-0.5: {_number(result['auc'])}; {result['people']:,} people, {result['joints']:,} labelled joints; "
+        f"AUC 0-0.5: {show(result['auc'], 2)}; {result['people']:,} people, {result['joints']:,} labelled joints; "
         f"intervals: {bands['method']}, {bands['resamples']:,} resamples"
     )
     return "\n".join([*lines, *_legacy(result["legacy"]), *_published(result)])
 
 
 def comparison(result: dict[str, Any]) -> str:
-    """Differences by joint group with their intervals, and who won what."""
+    """The differences per joint group with their intervals, and the joints and people won and lost."""
     a, b = result["a"]["name"], result["b"]["name"]
-    lines = [f"a: {_who(result['a'])}", f"b: {_who(result['b'])}"]
+    lines = [f"a: {_identity(result['a'])}", f"b: {_identity(result['b'])}"]
     for threshold, scores in result["pckh"].items():
         parts = [*scores["groups"].values(), scores["mean"]]
         lines += [
@@ -59,72 +59,13 @@ def comparison(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _legacy(legacy: dict[str, Any]) -> list[str]:
-    ratio = legacy["head_ratio"]
-    unit = f"; its head length is {ratio['median']:.2f} x PCKh's (median)" if ratio["median"] is not None else ""
-    if legacy["pckh"] is None:
-        return [f"legacy (the original study's own metric, no PCKh): - ({legacy['reason']}){unit}"]
-    only = f", labelled joints alone {legacy['pckh_labelled']:.2f}" if legacy["pckh_labelled"] is not None else ""
-    return [f"legacy (the original study's own metric, no PCKh): {legacy['pckh']:.2f}{only}{unit}"]
-
-
-def _published(result: dict[str, Any]) -> list[str]:
-    """Rows of the backbone if the people are MPII val, else a word why there are none."""
-    settings, arch = result["settings"], result["arch"]
-    if not (published.same_people(settings) or result["data_sha256"] == catalog.DETECTIONS.checks.sha256):
-        what = "rendered" if result["rendered"] else "others"
-        return [f"published scores are of {published.PEOPLE}; these ({result['data']}) are {what}: none is comparable"]
-    if arch is None:
-        return ["published scores are listed by backbone; of a prediction file it is not known: none is shown"]
-    size = settings["input_size"]
-    rows = [row for row in published.rows() if row.arch == arch and row.input_size == size]
-    if not rows:
-        return [f"published on {published.PEOPLE}: nothing for {arch} at {size} px"]
-    lines = [f"published on {published.PEOPLE} for {arch}, by others, under their own training:"]
-    for row in rows:
-        finer = [f"{key[5:]}: {value:g}" for key in published.MEANS[1:] if (value := row.values[key]) is not None]
-        values = [*(row.values[name] for name in joints.GROUPS), row.values["mean_0.5"]]
-        lines.append(_line(f"  {row.label}", values, f"mean@{', '.join(finer)}" if finer else ""))
-    return [*lines, *dict.fromkeys(f"  source: {row.source}" for row in rows)]
-
-
-def _who(side: dict[str, Any]) -> str:
-    told = [str(side[key]) for key in ("arch", "arm") if side[key] is not None]
-    told += [f"seed {side['seed']}"] if side["seed"] is not None else []
-    return f"{side['name']} ({', '.join(told) or 'a prediction file'})"
-
-
-def _values(scores: dict[str, Any]) -> list[float | None]:
-    return [*scores["groups"].values(), scores["mean"]]
-
-
-def _line(title: str, values: Any, note: str = "") -> str:
-    cells = "".join(f"{value if isinstance(value, str) else _number(value):>9}" for value in values)
-    return f"{title:<{WIDTH}}{cells}  {note}".rstrip()
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.2f}"
-
-
-def _band(band: list[float]) -> str:
-    return f"[{band[0]:.2f}, {band[1]:.2f}]"
-
-
-# ---- The main numbers of an analysis as a person reads them on a terminal.
-
-
 def summary(result: dict[str, Any]) -> str:
-    """A few lines of an `analysis.json`."""
-    found, parcels, pairs = result["moran"], result["parcellation"], result["neighbour_correlation"]
+    """The main numbers of an analysis."""
+    main, parcels, pairs = result["moran"], result["parcellation"], result["neighbour_correlation"]
     controls, normalised = result["controls"], result["moran_measures"]["normalised"]
     lines = [
-        f"Moran's I of |w| ({found['weights']}): mean {show(found['mean_I'])}, p {show(found['p_mean'], 4)}, "
-        f"E[I] {show(found['expected'], 4)}; column-normalised {show(normalised['mean_I'])}",
+        f"Moran's I of |w| ({main['weights']}): mean {show(main['mean_I'])}, p {show(main['p_mean'], 4)}, "
+        f"E[I] {show(main['expected'], 4)}; column-normalised {show(normalised['mean_I'])}",
         f"on a permuted grid {show(controls['permuted_grid']['mean_I']['strength'])}, best rearrangement of these "
         f"channels {show(controls['rearranged']['mean_I'])}",
     ]
@@ -154,6 +95,58 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _legacy(legacy: dict[str, Any]) -> list[str]:
+    ratio = legacy["head_ratio"]
+    unit = f"; its head length is {ratio['median']:.2f} x PCKh's (median)" if ratio["median"] is not None else ""
+    if legacy["pckh"] is None:
+        return [f"legacy (the original study's own metric, no PCKh): - ({legacy['reason']}){unit}"]
+    only = f", labelled joints alone {legacy['pckh_labelled']:.2f}" if legacy["pckh_labelled"] is not None else ""
+    return [f"legacy (the original study's own metric, no PCKh): {legacy['pckh']:.2f}{only}{unit}"]
+
+
+def _published(result: dict[str, Any]) -> list[str]:
+    """The published rows of the backbone, or the reason why none is comparable."""
+    settings, arch = result["settings"], result["arch"]
+    if not (published.same_people(settings) or result["data_sha256"] == catalog.DETECTIONS.checks.sha256):
+        what = "rendered" if result["rendered"] else "others"
+        return [f"published scores are of {published.PEOPLE}; these ({result['data']}) are {what}: none is comparable"]
+    if arch is None:
+        return ["published scores are listed by backbone; of a prediction file it is not known: none is shown"]
+    size = settings["input_size"]
+    rows = [row for row in published.rows() if row.arch == arch and row.input_size == size]
+    if not rows:
+        return [f"published on {published.PEOPLE}: nothing for {arch} at {size} px"]
+    lines = [f"published on {published.PEOPLE} for {arch}, by others, under their own training:"]
+    for row in rows:
+        finer = [f"{key[5:]}: {value:g}" for key in published.MEANS[1:] if (value := row.values[key]) is not None]
+        values = [*(row.values[name] for name in joints.GROUPS), row.values["mean_0.5"]]
+        lines.append(_line(f"  {row.label}", values, f"mean@{', '.join(finer)}" if finer else ""))
+    return [*lines, *dict.fromkeys(f"  source: {row.source}" for row in rows)]
+
+
+def _identity(side: dict[str, Any]) -> str:
+    known = [str(side[key]) for key in ("arch", "arm") if side[key] is not None]
+    known += [f"seed {side['seed']}"] if side["seed"] is not None else []
+    return f"{side['name']} ({', '.join(known) or 'a prediction file'})"
+
+
+def _values(scores: dict[str, Any]) -> list[float | None]:
+    return [*scores["groups"].values(), scores["mean"]]
+
+
+def _line(title: str, values: Any, note: str = "") -> str:
+    cells = "".join(f"{value if isinstance(value, str) else show(value, 2):>9}" for value in values)
+    return f"{title:<{WIDTH}}{cells}  {note}".rstrip()
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def _band(band: list[float]) -> str:
+    return f"[{band[0]:.2f}, {band[1]:.2f}]"
+
+
 def show(value: float | None, digits: int = 3) -> str:
-    """A number, or "-" where there is none."""
+    """A number with `digits` decimals, or "-" for None."""
     return "-" if value is None else f"{value:.{digits}f}"

@@ -24,8 +24,7 @@ from pose_topo.models.prediction import heatmaps
 from pose_topo.scoring.decoding import decode
 from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.study.config import Recipe
-from pose_topo.topography import moran, parcellation
-from pose_topo.topography import weight_statistics as health
+from pose_topo.topography import moran, parcellation, weight_statistics
 from pose_topo.training.optimisation import heatmap_loss, lambda_factor, learning_rate, set_learning_rate
 from pose_topo.training.processes import Interrupted, Team
 from pose_topo.training.state import Begun, Meter, Reading, Setting, State
@@ -114,7 +113,7 @@ def guard(reading: Reading, rate: Callable[[int], float]) -> Reading:
     return reading
 
 
-# ---- What is measured after every epoch: loss and PCKh on the held-out people, and the grid's health.
+# ---- What is measured after every epoch: loss and PCKh on the held-out people, and the grid's weight_statistics.
 
 
 def validate(
@@ -167,9 +166,9 @@ def grid_state(model: SimpleBaseline) -> dict[str, float]:
     state = {
         "moran_i": float(np.mean(per_joint[np.isfinite(per_joint)])) if np.isfinite(per_joint).any() else None,
         "contiguity": parcellation.contiguity(parcellation.labels(np.abs(head)), lattice),
-        "mean_row_norm": health.mean_row_norm(weight),
-        "cosine_excess": health.cosine_excess(weight, lattice),
-        "participation_ratio": health.participation_ratio(weight),
+        "mean_row_norm": weight_statistics.mean_row_norm(weight),
+        "cosine_excess": weight_statistics.cosine_excess(weight, lattice),
+        "participation_ratio": weight_statistics.participation_ratio(weight),
     }
     return {key: float(value) for key, value in state.items() if value is not None}
 

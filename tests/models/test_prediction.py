@@ -1,19 +1,19 @@
 """Predictions do not depend on batches, nor touch what they are given."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
+
 from pose_topo.data.batches import Batch
-from pose_topo.models.prediction import predict
-from pose_topo.scoring.decoding import DECODES
-from pose_topo.study import joints as J
 from pose_topo.models.pose import build_model
-from pose_topo.models.prediction import heatmaps
-from pose_topo.scoring.decoding import flip_back, shift_right
+from pose_topo.models.prediction import heatmaps, predict
+from pose_topo.scoring.decoding import DECODES, flip_back, shift_right
+from pose_topo.study import joints as J
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.protocols import STANDARD
-
 
 PEOPLE, SIDE = 11, 64
 
@@ -45,9 +45,8 @@ def batches(order: np.ndarray, size: int, device: str = "cpu"):
 
 
 def ask(order: np.ndarray, size: int, how: str):
-    return predict(
-        Shrunk(), batches(order, size), affines(), flip_test=True, decode_by=how, sigma=2.0, precision="fp32"
-    )
+    recipe = replace(STANDARD, decode=how, flip_test=True)
+    return predict(Shrunk(), batches(order, size), affines(), recipe, "fp32")
 
 
 @pytest.mark.parametrize("how", DECODES)
@@ -70,7 +69,7 @@ def test_nothing_given_is_changed():
     pictures, matrix = images(), affines()
     kept = pictures.clone(), matrix.copy()
     batch = Batch(pictures, torch.zeros(0), torch.zeros(0), np.arange(PEOPLE))
-    predict(Shrunk(), [batch], matrix, flip_test=True, decode_by="dark", sigma=2.0, precision="fp32")
+    predict(Shrunk(), [batch], matrix, replace(STANDARD, decode="dark"), "fp32")
     assert torch.equal(kept[0], pictures) and np.array_equal(kept[1], matrix)
 
 

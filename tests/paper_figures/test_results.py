@@ -106,7 +106,7 @@ def test_the_made_up_analysis_has_the_keys_of_a_real_one(study: list[Path]) -> N
     analyze = pytest.importorskip("pose_topo.topography.measures")
     lattice = pytest.importorskip("pose_topo.study.lattice").Lattice(4, 4)
     rng = np.random.default_rng(0)
-    numbers, maps = analyze.measure(rng.normal(size=(16, 16)), rng.normal(size=(30, 16)), lattice, 19)
+    numbers, maps = analyze.all_measures(rng.normal(size=(16, 16)), rng.normal(size=(30, 16)), lattice, 19)
     run = load([study[-1]])[0]
     for part, content in numbers.items():
         assert set(content) == set(run.json["analysis"][part])
@@ -133,6 +133,8 @@ def test_the_made_up_lesions_have_the_keys_of_real_ones(study: list[Path]) -> No
     """The made-up files have the keys that the lesions write."""
     intervention = pytest.importorskip("pose_topo.stages.silencing")
     damage = np.random.default_rng(0).normal(size=(3, 2, 16))  # (grids, discs, joints)
-    found = intervention._specific(damage, np.zeros((3, 2), np.int64)) | intervention._damage(damage.mean(axis=-1))
+    found = intervention.specificity(damage, np.zeros((3, 2), np.int64)) | intervention.mean_damage(
+        damage.mean(axis=-1)
+    )
     for entry in load([study[-1]])[0].value("analysis", "lesions.radii"):
         assert set(entry) == {"radius", "channels", *found}

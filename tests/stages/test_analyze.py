@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_measure import without_reason
+from reasons import without_reason
 
 from pose_topo.core.devices import seed_everything
 from pose_topo.core.errors import PoseTopoError, UsageError
@@ -132,7 +132,7 @@ def test_a_control_is_read_from_its_run_its_checkpoint_or_its_analysis(run: Path
 
 
 def test_a_control_that_does_not_fit_is_one_line(run: Path, full: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="4 x 5, this one's 5 x 4"):
+    with pytest.raises(UsageError, match="its grid is 4 x 5, not 5 x 4"):
         best_of(full, Lattice(5, 4))
     with pytest.raises(PoseTopoError, match="neither a checkpoint"):
         analyzed(run, tmp_path, extras=analyze.Extras(control=tmp_path / "nowhere"))

@@ -117,9 +117,9 @@ def test_other_people_are_refused(tmp_path, change, words):
         compare_results(first, fewer)
 
 
-def test_what_is_no_result_folder_is_refused(tmp_path):
+def test_a_folder_without_results_is_refused(tmp_path):
     first = folder(tmp_path / "a", offsets()[0])
-    with pytest.raises(PoseTopoError, match="no result folder"):
+    with pytest.raises(PoseTopoError, match="no results folder"):
         compare_results(first, tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(PoseTopoError, match=r"a run, not its results.*pose-topo evaluate"):

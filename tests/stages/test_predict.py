@@ -6,27 +6,26 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+
 import cv2
 import h5py
 import numpy as np
 import pytest
 import torch
+
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model
 from pose_topo.pictures.drawing import SIDES
-from pose_topo.scoring.coco import FoundPerson
+from pose_topo.scoring.coco import Found, FoundPerson, annotation, category
 from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.evaluate import evaluate_checkpoint
-from pose_topo.stages.predict import draw_overlay, predict_photographs
+from pose_topo.stages.predict import draw_overlay, find_photographs, predict_photographs
+from pose_topo.study import joints, runs
 from pose_topo.study import joints as J
-from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.protocols import DEMO, PAPER
-from pose_topo.scoring.coco import Found, FoundPerson, annotation, category
-from pose_topo.study import joints
-from pose_topo.stages.predict import find_photographs
 
 
 def checkpoint(path: Path, data: Path, recipe=DEMO) -> Path:

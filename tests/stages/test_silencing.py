@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pose_topo.models.prediction import predict
 from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.stages.silencing import pckh_silenced
 from pose_topo.study.lattice import Lattice
+from pose_topo.study.protocols import STANDARD
 
 PEOPLE, LATTICE = 7, Lattice(2, 3)
 
@@ -75,15 +77,14 @@ def test_against_zeroed_head_weights(
     masks = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 1], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]], bool)
     found = pckh_silenced(network, batches(), people, to_photo, masks, decode_by=decode_by, precision="fp32")
     assert found.people == PEOPLE
+    recipe = replace(STANDARD, flip_test=False, decode=decode_by)
     for mask, per_joint, mean in zip(
         [np.zeros(6, bool), *masks], [found.intact, *found.joints], [found.intact_mean, *found.mean], strict=True
     ):
         cut = copy.deepcopy(network)
         with torch.no_grad():
             cut.head.weight[:, mask] = 0
-        at, _, rows = predict(
-            cut, batches(), to_photo, flip_test=False, decode_by=decode_by, sigma=2.0, precision="fp32"
-        )
+        at, _, rows = predict(cut, batches(), to_photo, recipe, "fp32")
         truth = people.take(rows)
         expected = scores_at(normalised_errors(at, truth.joints, truth.labelled, head_size(truth.head_box)), 0.5)
         assert mean == pytest.approx(expected["mean"])

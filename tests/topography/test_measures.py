@@ -1,4 +1,4 @@
-"""The whole of a network's numbers: where one is null a reason stands beside it, and nothing is ever NaN."""
+"""All measures of a network: Moran tables, reasons beside null values, and no NaN."""
 
 from __future__ import annotations
 
@@ -8,34 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reasons import without_reason
+from scipy import ndimage
 
 from pose_topo.stages.analyze import plain
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography import measures as controls
-from pose_topo.topography import weight_statistics as health
-from pose_topo.topography.measures import measure
+from pose_topo.topography import measures, moran, weight_statistics
+from pose_topo.topography.weight_statistics import channel_maps
 
 RNG = np.random.default_rng(0)
 HEAD, ACTIVATIONS = RNG.normal(size=(16, 12)), RNG.normal(size=(30, 12))
 
 
 def numbers_of(head: np.ndarray, activations: np.ndarray, lattice: Lattice) -> dict[str, Any]:
-    numbers, maps = measure(head, activations, lattice, 49)
-    numbers["rearranged"], order = controls.rearranged(head, lattice)
-    numbers["permuted_grid"] = controls.permuted_grid(head, activations, lattice, 49)
+    numbers, maps = measures.all_measures(head, activations, lattice, 49)
+    numbers["rearranged"], order = measures.rearranged(head, lattice)
+    numbers["permuted_grid"] = measures.permuted_grid(head, activations, lattice, 49)
     assert sorted(order.ravel()) == list(range(lattice.channels))
     assert all(array.dtype.kind in "fi" for array in maps.values())
     return plain(numbers)
-
-
-def without_reason(node: Any, path: str = "", reason: bool = False) -> list[str]:
-    """Places of null that no reason, at their place or above it, explains."""
-    if isinstance(node, dict):
-        reason = bool(node.get("reason")) or reason
-        return [p for k, v in node.items() if "reason" not in k for p in without_reason(v, f"{path}.{k}", reason)]
-    if isinstance(node, list):
-        return [p for n, v in enumerate(node) for p in without_reason(v, f"{path}[{n}]", reason)]
-    return [path] if node is None and not reason else []
 
 
 def spoilt(values: np.ndarray, by: float) -> np.ndarray:
@@ -90,7 +81,7 @@ def test_the_permuted_grid_of_a_perfect_map_is_at_chance() -> None:
     head = np.exp(-((rows - centres[:, :1]) ** 2 + (columns - centres[:, 1:]) ** 2) / 18)
     activations = np.random.default_rng(1).random((40, 16)) @ head
     lattice = Lattice(16, 16)
-    true, permuted = (f(head, activations, lattice, 199) for f in (controls.brief, controls.permuted_grid))
+    true, permuted = (f(head, activations, lattice, 199) for f in (measures.brief, measures.permuted_grid))
     for measure_key, value in permuted["mean_I"].items():
         assert true["mean_I"][measure_key] > 0.7 and abs(value) < 0.05
     assert permuted["contiguity"] < 0.15 < 0.6 < true["contiguity"]
@@ -100,13 +91,60 @@ def test_the_permuted_grid_of_a_perfect_map_is_at_chance() -> None:
 
 def test_share_of_the_best() -> None:
     control = {"arm": "control", "seed": 3, "best_I": 0.5}
-    assert controls.against(0.25, control) == {**control, "I_over_best": 0.5, "reason": None}
+    assert measures.control_reference(0.25, control) == {**control, "I_over_best": 0.5, "reason": None}
     for mean, best in ((None, 0.5), (0.2, None), (0.2, 0.0)):
-        result = controls.against(mean, {**control, "best_I": best})
+        result = measures.control_reference(mean, {**control, "best_I": best})
         assert result["I_over_best"] is None and result["reason"]
 
 
 def test_effective_dimensionality_is_that_of_health() -> None:
     found = numbers_of(*CASES["ordinary"])["activations"]
-    assert math.isclose(found["effective_dimensionality"], health.effective_dimensionality(ACTIVATIONS) or 0.0)
+    assert math.isclose(
+        found["effective_dimensionality"], weight_statistics.effective_dimensionality(ACTIVATIONS) or 0.0
+    )
     assert numbers_of(*CASES["a dead channel"])["activations"]["dead_channels"] == 1
+
+
+def test_a_smooth_gain_over_random_tuning_is_found_by_size_and_not_by_tuning() -> None:
+    rng = np.random.default_rng(0)
+    field = ndimage.gaussian_filter(rng.normal(size=(16, 16)), 2.0, mode="wrap").ravel()
+    head = rng.normal(size=(16, 256)) * np.exp(0.6 * field / field.std())
+    tables = measures.moran_tables(channel_maps(head, rng.normal(size=(40, 256))), Lattice(16, 16), 999)
+    assert tables["moran"]["p_mean"] == 1e-3 and tables["moran"]["mean_I"] > 0.15
+    normalised = tables["moran_measures"]["normalised"]
+    assert normalised["p_mean"] > 0.05 and abs(normalised["mean_I"]) < 0.03
+
+
+@pytest.mark.parametrize("length", [1.0, 2.0])
+def test_planted_fields_are_found_by_every_measure_under_every_weights(length: float) -> None:
+    rng = np.random.default_rng(3)
+    head = ndimage.gaussian_filter(rng.normal(size=(16, 16, 16)), (0, length, length)).reshape(16, 256)
+    tables = measures.moran_tables(channel_maps(head, rng.normal(size=(60, 256))), Lattice(16, 16, 8, True), 1999)
+    assert set(tables["moran_sensitivity"]) == {"queen_row", "rook", "rook_row", "torus"}
+    every = [tables["moran"], *tables["moran_measures"].values()]
+    every += [table for by_measure in tables["moran_sensitivity"].values() for table in by_measure.values()]
+    assert len(every) == 15 and all(table["p_mean"] < 0.001 for table in every)
+    assert all(table["reason"] is None for table in every)
+
+
+def test_weights_have_names_and_the_primary_ones_are_queen_whatever_the_loss_used() -> None:
+    names = {key: name for key, (name, _) in moran.weight_sets(Lattice(3, 4, 4)).items()}
+    assert names == {
+        "queen": "queen, bounded, binary",
+        "queen_row": "queen, bounded, row-standardised",
+        "rook": "rook, bounded, binary",
+        "rook_row": "rook, bounded, row-standardised",
+    }
+    assert moran.weight_sets(Lattice(4, 4, 4, True))["torus"][0] == "rook, torus, binary"
+
+
+def test_a_channel_that_no_joint_reads_is_taken_out_of_the_grid() -> None:
+    # a line of five, the middle unread: two pairs are left, (0,1) and (3,4)
+    head = np.array([[1.0, 2.0, 0.0, 4.0, 3.0]] * 16) * np.linspace(1, 2, 16)[:, None]
+    head[8:] = head[8:, ::-1]
+    found = channel_maps(head, np.random.default_rng(0).normal(size=(9, 5)))["normalised"]
+    table = measures.moran_table(found, "line", moran.weights(Lattice(1, 5)), 99)
+    assert table["channels"] == 4 and table["expected"] == pytest.approx(-1 / 3)
+    values = found.maps[0] - found.maps[0].mean()
+    by_hand = 4 / 4 * 2 * (values[0] * values[1] + values[2] * values[3]) / (values**2).sum()
+    assert table["per_joint"]["right ankle"]["I"] == pytest.approx(by_hand)

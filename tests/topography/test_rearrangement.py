@@ -9,7 +9,7 @@ import pytest
 
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography import moran, parcellation, rearrangement
-from pose_topo.topography.correlation import unit_columns
+from pose_topo.topography.moran import unit_columns
 
 
 def noise(channels: int, joints: int = 16, seed: int = 0) -> np.ndarray:

@@ -1,15 +1,12 @@
 """Did a loss shrink, smooth or collapse the weights? Exact values, loops and degenerate weights."""
 
 from __future__ import annotations
+
 import numpy as np
 import pytest
-from pose_topo.study.lattice import Lattice
-from pose_topo.topography import weight_statistics as health
-from scipy import ndimage
-from pose_topo.topography import measures as moran_tables
-from pose_topo.topography import moran
-from pose_topo.topography import weight_statistics as strength
 
+from pose_topo.study.lattice import Lattice
+from pose_topo.topography import weight_statistics as ws
 
 GRID = Lattice(16, 16)
 
@@ -21,18 +18,21 @@ def orthogonal(rows: int, columns: int, gain: float = 1.0) -> np.ndarray:
 
 def test_orthogonal_rows_of_norm_sqrt_two() -> None:
     weights = orthogonal(256, 256, np.sqrt(2))
-    assert health.weight_similarity(weights, GRID) == pytest.approx(4.0, abs=1e-12)
-    assert health.mean_row_norm(weights) == pytest.approx(np.sqrt(2), abs=1e-12)
-    assert health.neighbour_cosine(weights, GRID) == pytest.approx(0.0, abs=1e-12)
-    assert health.all_pairs_cosine(weights) == pytest.approx(0.0, abs=1e-12)
-    assert health.participation_ratio(weights) == pytest.approx(256.0, abs=1e-9)
+    assert ws.weight_similarity(weights, GRID) == pytest.approx(4.0, abs=1e-12)
+    assert ws.mean_row_norm(weights) == pytest.approx(np.sqrt(2), abs=1e-12)
+    assert ws.neighbour_cosine(weights, GRID) == pytest.approx(0.0, abs=1e-12)
+    assert ws.all_pairs_cosine(weights) == pytest.approx(0.0, abs=1e-12)
+    assert ws.participation_ratio(weights) == pytest.approx(256.0, abs=1e-9)
 
 
 def test_similarity_depends_on_scale_and_cosine_does_not() -> None:
     weights = np.random.default_rng(0).normal(size=(256, 10))
-    first, second = health.weight_similarity(weights, GRID), health.weight_similarity(weights / 10, GRID)
+    first, second = (
+        ws.weight_similarity(weights, GRID),
+        ws.weight_similarity(weights / 10, GRID),
+    )
     assert first is not None and second == pytest.approx(first / 100)
-    assert health.neighbour_cosine(weights / 10, GRID) == pytest.approx(health.neighbour_cosine(weights, GRID))
+    assert ws.neighbour_cosine(weights / 10, GRID) == pytest.approx(ws.neighbour_cosine(weights, GRID))
 
 
 def test_against_loops() -> None:
@@ -40,40 +40,40 @@ def test_against_loops() -> None:
     unit = [row / np.sqrt(sum(row**2)) for row in weights]
     pairs = lattice.edges().tolist()
     squared = [sum((weights[i] - weights[j]) ** 2) for i, j in pairs]
-    assert health.weight_similarity(weights, lattice) == pytest.approx(np.mean(squared), abs=1e-13)
+    assert ws.weight_similarity(weights, lattice) == pytest.approx(np.mean(squared), abs=1e-13)
     near = [float(unit[i] @ unit[j]) for i, j in pairs]
-    assert health.neighbour_cosine(weights, lattice) == pytest.approx(np.mean(near), abs=1e-13)
+    assert ws.neighbour_cosine(weights, lattice) == pytest.approx(np.mean(near), abs=1e-13)
     every = [float(unit[i] @ unit[j]) for i in range(12) for j in range(i)]
-    assert health.all_pairs_cosine(weights) == pytest.approx(np.mean(every), abs=1e-13)
+    assert ws.all_pairs_cosine(weights) == pytest.approx(np.mean(every), abs=1e-13)
 
 
 def test_convolution_kernels_count_as_rows() -> None:
     kernels = np.random.default_rng(1).normal(size=(12, 5, 3, 3))
     flat = kernels.reshape(12, 45)
-    assert health.mean_row_norm(kernels) == health.mean_row_norm(flat)
-    assert health.weight_similarity(kernels, Lattice(3, 4)) == health.weight_similarity(flat, Lattice(3, 4))
+    assert ws.mean_row_norm(kernels) == ws.mean_row_norm(flat)
+    assert ws.weight_similarity(kernels, Lattice(3, 4)) == ws.weight_similarity(flat, Lattice(3, 4))
 
 
 def test_participation_ratio_by_hand() -> None:
     # squared singular values 4, 1, 1: (6 ** 2) / (16 + 1 + 1) = 2
-    assert health.participation_ratio(np.diag([2.0, -1.0, 1.0])) == pytest.approx(2.0, abs=1e-14)
-    assert health.participation_ratio(np.outer([1.0, 2.0, 3.0], [4.0, 5.0])) == pytest.approx(1.0)
+    assert ws.participation_ratio(np.diag([2.0, -1.0, 1.0])) == pytest.approx(2.0, abs=1e-14)
+    assert ws.participation_ratio(np.outer([1.0, 2.0, 3.0], [4.0, 5.0])) == pytest.approx(1.0)
     weights = np.random.default_rng(0).normal(size=(30, 70))
     power = np.linalg.svd(weights, compute_uv=False) ** 2
     expected = power.sum() ** 2 / (power**2).sum()
-    assert health.participation_ratio(weights) == pytest.approx(expected)
-    assert health.participation_ratio(weights.T * 1e200) == pytest.approx(expected)
+    assert ws.participation_ratio(weights) == pytest.approx(expected)
+    assert ws.participation_ratio(weights.T * 1e200) == pytest.approx(expected)
 
 
 def test_effective_dimensionality_is_centred() -> None:
     activations = np.random.default_rng(0).normal(size=(40, 6)) * [5, 1, 1, 1, 1, 1] + 100.0
     values = np.linalg.eigvalsh(np.cov(activations.T))
     expected = values.sum() ** 2 / (values**2).sum()
-    assert health.effective_dimensionality(activations) == pytest.approx(expected)
+    assert ws.effective_dimensionality(activations) == pytest.approx(expected)
     # more channels than images takes the other Gram matrix
     wide = np.random.default_rng(1).normal(size=(5, 30))
     values = np.linalg.eigvalsh(np.cov(wide.T))
-    assert health.effective_dimensionality(wide) == pytest.approx(values.sum() ** 2 / (values**2).sum())
+    assert ws.effective_dimensionality(wide) == pytest.approx(values.sum() ** 2 / (values**2).sum())
 
 
 def test_zero_rows_have_no_direction() -> None:
@@ -81,118 +81,72 @@ def test_zero_rows_have_no_direction() -> None:
     weights = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
     root = np.sqrt(0.5)
     # without row 1: cosines (0,2) root, (0,3) -1, (2,3) -root
-    assert health.neighbour_cosine(weights, lattice) == pytest.approx((root - 1 - root) / 3)
-    assert health.all_pairs_cosine(weights) == pytest.approx(-1 / 3)
-    assert health.mean_row_norm(weights) == pytest.approx((1 + 0 + np.sqrt(2) + 1) / 4)
+    assert ws.neighbour_cosine(weights, lattice) == pytest.approx((root - 1 - root) / 3)
+    assert ws.all_pairs_cosine(weights) == pytest.approx(-1 / 3)
+    assert ws.mean_row_norm(weights) == pytest.approx((1 + 0 + np.sqrt(2) + 1) / 4)
 
 
 def test_excess_of_the_neighbours_cosine() -> None:
     # a row of three: cosines 01: 1, 12: 0, 02: 0 -> neighbours 1/2, all pairs 1/3
-    assert health.cosine_excess(np.array([[1.0, 0], [2, 0], [0, 1]]), Lattice(1, 3)) == pytest.approx(1 / 6)
+    assert ws.cosine_excess(np.array([[1.0, 0], [2, 0], [0, 1]]), Lattice(1, 3)) == pytest.approx(1 / 6)
     # all alike is not a map
-    assert health.cosine_excess(np.full((12, 5), 3.0), Lattice(3, 4)) == pytest.approx(0, abs=1e-12)
-    assert health.cosine_excess(np.zeros((12, 5)), Lattice(3, 4)) is None
+    assert ws.cosine_excess(np.full((12, 5), 3.0), Lattice(3, 4)) == pytest.approx(0, abs=1e-12)
+    assert ws.cosine_excess(np.zeros((12, 5)), Lattice(3, 4)) is None
 
 
 def test_nothing_to_measure_gives_none() -> None:
     zero = np.zeros((9, 4))
-    assert health.neighbour_cosine(zero, Lattice(3, 3)) is None
-    assert health.all_pairs_cosine(zero) is None
-    assert health.participation_ratio(zero) is None
-    assert health.mean_row_norm(zero) == 0.0 and health.weight_similarity(zero, Lattice(3, 3)) == 0.0
+    assert ws.neighbour_cosine(zero, Lattice(3, 3)) is None
+    assert ws.all_pairs_cosine(zero) is None
+    assert ws.participation_ratio(zero) is None
+    assert ws.mean_row_norm(zero) == 0.0 and ws.weight_similarity(zero, Lattice(3, 3)) == 0.0
     one = np.ones((1, 4))
-    assert health.neighbour_cosine(one, Lattice(1, 1)) is None and health.all_pairs_cosine(one) is None
-    assert health.weight_similarity(one, Lattice(1, 1)) is None
-    assert health.effective_dimensionality(np.full((8, 3), 0.1)) is None
-    assert health.effective_dimensionality(np.ones((1, 3))) is None
+    assert ws.neighbour_cosine(one, Lattice(1, 1)) is None and ws.all_pairs_cosine(one) is None
+    assert ws.weight_similarity(one, Lattice(1, 1)) is None
+    assert ws.effective_dimensionality(np.full((8, 3), 0.1)) is None
+    assert ws.effective_dimensionality(np.ones((1, 3))) is None
 
 
 def test_broken_weights_give_none() -> None:
     broken = np.array([[1.0, np.nan], [np.inf, 2.0], [1.0, 1.0], [1.0, 2.0]])
     lattice = Lattice(2, 2)
-    assert health.summary(broken, lattice) == dict.fromkeys(health.summary(np.ones((4, 2)), lattice))
+    assert ws.summary(broken, lattice) == dict.fromkeys(ws.summary(np.ones((4, 2)), lattice))
 
 
 def test_summary_carries_the_names_of_the_result_file() -> None:
     weights = orthogonal(256, 256, np.sqrt(2))
-    assert health.summary(weights, GRID) == {
-        "mean_row_norm": health.mean_row_norm(weights),
-        "neighbour_cosine": health.neighbour_cosine(weights, GRID),
-        "all_pairs_cosine": health.all_pairs_cosine(weights),
-        "participation_ratio": health.participation_ratio(weights),
-        "weight_similarity": health.weight_similarity(weights, GRID),
+    assert ws.summary(weights, GRID) == {
+        "mean_row_norm": ws.mean_row_norm(weights),
+        "neighbour_cosine": ws.neighbour_cosine(weights, GRID),
+        "all_pairs_cosine": ws.all_pairs_cosine(weights),
+        "cosine_excess": ws.cosine_excess(weights, GRID),
+        "participation_ratio": ws.participation_ratio(weights),
+        "weight_similarity": ws.weight_similarity(weights, GRID),
     }
 
 
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="9"):
-        health.weight_similarity(np.ones((4, 2)), Lattice(3, 3))
+        ws.weight_similarity(np.ones((4, 2)), Lattice(3, 3))
     with pytest.raises(ValueError, match="activations"):
-        health.effective_dimensionality(np.ones(3))
+        ws.effective_dimensionality(np.ones(3))
 
 
-def test_by_hand() -> None:
+def test_channel_maps_by_hand() -> None:
     head = np.array([[3.0, 0.0, -6.0], [-4.0, 0.0, 8.0]])
     activations = np.array([[0.0, 1.0, 5.0], [2.0, 3.0, 5.0]])  # sd 1, 1, 0
-    found = strength.measures(head, activations)
+    found = ws.channel_maps(head, activations)
     np.testing.assert_array_equal(found["strength"].maps, [[3, 0, 6], [4, 0, 8]])
     np.testing.assert_allclose(found["normalised"].maps, [[0.6, 0.6], [0.8, 0.8]])
     np.testing.assert_array_equal(found["normalised"].live, [0, 2])  # no joint reads channel 1
     np.testing.assert_array_equal(found["activity"].maps, [[3, 0, 0], [4, 0, 0]])
 
 
-def test_tiny_weights_keep_their_direction() -> None:
-    found = strength.measures(np.array([[3e-200], [4e-200]]), np.ones((2, 1)))
+def test_the_channel_map_of_tiny_weights_keeps_its_direction() -> None:
+    found = ws.channel_maps(np.array([[3e-200], [4e-200]]), np.ones((2, 1)))
     np.testing.assert_allclose(found["normalised"].maps, [[0.6], [0.8]])
 
 
-def test_other_channels_are_refused() -> None:
+def test_channel_maps_of_different_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 4\)"):
-        strength.measures(np.ones((16, 3)), np.ones((2, 4)))
-
-
-def test_a_smooth_gain_over_random_tuning_is_found_by_size_and_not_by_tuning() -> None:
-    rng = np.random.default_rng(0)
-    field = ndimage.gaussian_filter(rng.normal(size=(16, 16)), 2.0, mode="wrap").ravel()
-    head = rng.normal(size=(16, 256)) * np.exp(0.6 * field / field.std())
-    tables = moran_tables.all_tables(strength.measures(head, rng.normal(size=(40, 256))), Lattice(16, 16), 999)
-    assert tables["moran"]["p_mean"] == 1e-3 and tables["moran"]["mean_I"] > 0.15
-    normalised = tables["moran_measures"]["normalised"]
-    assert normalised["p_mean"] > 0.05 and abs(normalised["mean_I"]) < 0.03
-
-
-@pytest.mark.parametrize("length", [1.0, 2.0])
-def test_planted_fields_are_found_by_every_measure_under_every_weights(length: float) -> None:
-    rng = np.random.default_rng(3)
-    head = ndimage.gaussian_filter(rng.normal(size=(16, 16, 16)), (0, length, length)).reshape(16, 256)
-    tables = moran_tables.all_tables(
-        strength.measures(head, rng.normal(size=(60, 256))), Lattice(16, 16, 8, True), 1999
-    )
-    assert set(tables["moran_sensitivity"]) == {"queen_row", "rook", "rook_row", "torus"}
-    every = [tables["moran"], *tables["moran_measures"].values()]
-    every += [table for measures in tables["moran_sensitivity"].values() for table in measures.values()]
-    assert len(every) == 15 and all(table["p_mean"] < 0.001 for table in every)
-    assert all(table["reason"] is None for table in every)
-
-
-def test_weights_have_names_and_the_primary_ones_are_queen_whatever_the_loss_used() -> None:
-    names = {key: name for key, (name, _) in moran.weight_sets(Lattice(3, 4, 4)).items()}
-    assert names == {
-        "queen": "queen, bounded, binary",
-        "queen_row": "queen, bounded, row-standardised",
-        "rook": "rook, bounded, binary",
-        "rook_row": "rook, bounded, row-standardised",
-    }
-    assert moran.weight_sets(Lattice(4, 4, 4, True))["torus"][0] == "rook, torus, binary"
-
-
-def test_a_channel_that_no_joint_reads_is_taken_out_of_the_grid() -> None:
-    # a line of five, the middle unread: two pairs are left, (0,1) and (3,4)
-    head = np.array([[1.0, 2.0, 0.0, 4.0, 3.0]] * 16) * np.linspace(1, 2, 16)[:, None]
-    head[8:] = head[8:, ::-1]
-    found = strength.measures(head, np.random.default_rng(0).normal(size=(9, 5)))["normalised"]
-    table = moran_tables.table(found, "line", moran.weights(Lattice(1, 5)), 99)
-    assert table["channels"] == 4 and table["expected"] == pytest.approx(-1 / 3)
-    values = found.maps[0] - found.maps[0].mean()
-    by_hand = 4 / 4 * 2 * (values[0] * values[1] + values[2] * values[3]) / (values**2).sum()
-    assert table["per_joint"]["right ankle"]["I"] == pytest.approx(by_hand)
+        ws.channel_maps(np.ones((16, 3)), np.ones((2, 4)))
