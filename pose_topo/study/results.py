@@ -64,9 +64,9 @@ def check_one_study(runs: Sequence[Documents], further: Mapping[str, Iterable[An
             raise UsageError(f"the results are of different {what} ({', '.join(sorted(several))}): give one")
     data: dict[tuple[Any, str], set[Any]] = {}
     for content in everything:
-        keys = ("data_sha256", "images_sha256") if content["kind"] == "analysis" else ("data_sha256",)
+        keys = ("data_sha256", "images_sha256") if content.get("kind") == "analysis" else ("data_sha256",)
         for key in keys:
-            data.setdefault((content["seed"], key), set()).add(content.get(key))
+            data.setdefault((content.get("seed"), key), set()).add(content.get(key))
     for (seed, _), hashes in data.items():
         if len(hashes) > 1:
             raise UsageError(f"the arms of seed {seed} were measured on different data or splits (data_sha256)")
