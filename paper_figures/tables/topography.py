@@ -1,7 +1,6 @@
 """Topography tables: the main arms in detail (analysis.json), and all losses and lambdas (analysis, evaluation)."""
 
-from __future__ import annotationsfrom pose_topo.topography.weight_statistics import excess
-
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from paper_figures.lib.arms import MAIN, REFERENCE, family
 from paper_figures.lib.command import PaperTable
 from paper_figures.lib.results import Run, by_arm
 from paper_figures.lib.tables import Cell, Column, Row, Table
+from pose_topo.topography.weight_statistics import excess
 
 Measure = Callable[[Run], Cell]
 
