@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from loopback import Server
 from made_up_targets import QUICK, file_remote, one_line, random_bytes
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.download.transfer import Partial, Policy, Transfer, Version, fetch_verified
+from pose_topo.download.transfer import Partial, Policy, Version, fetch_verified
 
 CONTENT, WRONG = random_bytes(300_000), random_bytes(300_000, seed=1)
 
@@ -138,18 +137,6 @@ def test_bytes_are_joined_only_if_they_may_be_of_one_version(held: Version, offe
     assert held.continued_by(offered) is joined
 
 
-def test_a_changed_file_is_noticed_before_its_hash_is_compared(server: Server, tmp_path: Path) -> None:
-    served = server.serve("valid.h5", WRONG)
-    served.faults.append(("cut", 65_536))
-    served.stuck = ("status", 404)
-    transfer = Transfer(server.url("valid.h5"), Partial(tmp_path / "valid.h5"), (0, 1 << 30), QUICK)
-    with pytest.raises(PoseTopoError):
-        transfer.run()
-    server.serve("valid.h5", CONTENT, etag='"v2"').faults.extend([("wrong_range", 0), ("wrong_range", 50)])
-    transfer.run()
-    assert transfer.part.path.read_bytes() == CONTENT
-
-
 def test_a_server_that_ignores_ranges_still_serves(server: Server, tmp_path: Path) -> None:
     served = server.serve("valid.h5", CONTENT)
     served.ranges = False
@@ -259,15 +246,3 @@ def test_a_full_disk_is_one_line_without_a_repetition(server: Server, tmp_path: 
     with pytest.raises(PoseTopoError, match=r"cannot be written \(No space"):
         fetch(server, tmp_path / "valid.h5")
     assert not naps and not (tmp_path / "valid.h5").exists()
-
-
-def test_without_a_network_the_line_comes_soon(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, naps: list[float]
-) -> None:
-    def no_name(*_arguments: object, **_options: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_name)
-    with pytest.raises(PoseTopoError, match="Name or service not known"):
-        fetch(server, tmp_path / "valid.h5", Policy(), urls=("http://nowhere.invalid/file",))
-    assert sum(naps) < 10
