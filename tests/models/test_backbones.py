@@ -25,7 +25,7 @@ def test_an_entry_states_the_channels_and_the_stride_of_its_network(arch):
 def test_an_entry_states_the_weights_that_torchvision_publishes(arch):
     published = [weights.url for weights in torchvision.models.get_model_weights(arch)]
     assert WEIGHTS[arch].urls[0] in published
-    assert WEIGHTS[arch].checks.sha256_prefix == BACKBONES[arch].weights[-12:-4]
+    assert WEIGHTS[arch].checks.sha256 == BACKBONES[arch].weights[-12:-4]
 
 
 def test_keys_of_a_resnet_in_a_checkpoint_do_not_change():
