@@ -48,7 +48,7 @@ def test_what_does_not_exist_is_an_attribute_error() -> None:
 def world(small_data: Path, tmp_path: Path) -> Path:
     """A folder as the page assumes it: a run of the demo (untrained, 32 px) and a photograph."""
     recipe = replace(DEMO, input_size=32)
-    config = RunConfig(model="baseline", arch="resnet18", recipe=recipe, data=Data.at(small_data), arm="baseline")
+    config = RunConfig(arch="resnet18", recipe=recipe, data=Data.at(small_data), arm="baseline")
     torch.manual_seed(0)
     run = tmp_path / "runs/synthetic-2400/demo/resnet18/topo-s0"
     run.mkdir(parents=True)

@@ -22,7 +22,7 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "TIMES", 1)
     monkeypatch.setattr(training, "STEPS", 2)
     recipe = replace(DEMO, input_size=32, batch_size=4)
-    config = RunConfig("topo", "resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
+    config = RunConfig("resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
     result = measure(Data.at(small_data), config, 8, tmp_path, score=11)
     numbers = {key: value for key, value in result.items() if isinstance(value, int | float)}
     assert len(numbers) == 37 and all(value >= 0 for value in numbers.values())

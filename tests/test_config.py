@@ -17,19 +17,52 @@ from pose_topo.study.protocols import DEMO, PAPER, PROTOCOLS, STANDARD, SYNTHETI
 
 def test_a_config_survives_its_json():
     for recipe in (STANDARD, PAPER, SYNTHETIC, DEMO):
-        config = RunConfig("topo", "resnet18", recipe, Data.at("mpii"), Topography(3, 5, torus=True), seed=4)
+        config = RunConfig("resnet18", recipe, Data.at("mpii"), Topography(3, 5, torus=True), seed=4)
         assert from_dict(RunConfig, json.loads(json.dumps(to_dict(config)))) == config
-    baseline = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"))
+    baseline = RunConfig("resnet18", STANDARD, Data.at("mpii"))
     assert from_dict(RunConfig, json.loads(json.dumps(to_dict(baseline)))) == baseline
 
 
 def test_a_config_of_another_version_is_refused():
-    values = to_dict(RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii")))
+    values = to_dict(RunConfig("resnet18", STANDARD, Data.at("mpii")))
     with pytest.raises(PoseTopoError, match="colour"):
         from_dict(RunConfig, values | {"colour": 1})
-    del values["model"]
+    del values["arch"]
     with pytest.raises(PoseTopoError, match="incomplete"):
         from_dict(RunConfig, values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arch": None}, "RunConfig.arch is None"),
+        ({"seed": "3"}, "RunConfig.seed is '3', not of the type int"),
+        ({"seed": True}, "RunConfig.seed is True"),
+        ({"recipe": None}, "RunConfig.recipe is None"),
+        ({"recipe": [1]}, "the Recipe settings are list"),
+        ({"topography": 3}, "the Topography settings are int"),
+        ({"topography": None}, "RunConfig.model is 'topo', but 'baseline' by the others"),
+        ({"precision": "fp64"}, "--precision fp64: give one of auto, fp32, bf16"),
+        ({"threads": 1.5}, "RunConfig.threads is 1.5"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_one_line(change, message):
+    values = to_dict(RunConfig("resnet18", STANDARD, Data.at("mpii"), Topography()))
+    with pytest.raises(PoseTopoError) as error:
+        from_dict(RunConfig, values | change)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("values", [None, [], "settings", 3])
+def test_settings_that_are_no_dictionary_are_refused(values):
+    with pytest.raises(PoseTopoError, match="not a dictionary"):
+        from_dict(RunConfig, values)
+
+
+def test_the_model_follows_from_the_topography():
+    config = RunConfig("resnet18", STANDARD, Data.at("mpii"), Topography())
+    assert config.model == "topo" and replace(config, topography=None).model == "baseline"
+    assert to_dict(config)["model"] == "topo"
 
 
 def test_what_departs_from_the_protocol_is_named():

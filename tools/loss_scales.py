@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--steps", type=int, default=60)
     chosen = parser.parse_args(arguments)
-    config = RunConfig("topo", "resnet18", DEMO, Data.at(chosen.data), Topography(weight=0.0))
+    config = RunConfig("resnet18", DEMO, Data.at(chosen.data), Topography(weight=0.0))
     with tempfile.TemporaryDirectory() as work:
         people, _ = present_people(config.data, Path(work))
         settings = CropSettings(DEMO.framing, DEMO.input_size, DEMO.antialias)

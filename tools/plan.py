@@ -69,7 +69,7 @@ def cropped(data: Path, protocol: str) -> int:
 def parameters(arch: str) -> int:
     """Of the topographic network."""
     with torch.device("meta"):
-        model = build_model(RunConfig("topo", arch, PROTOCOLS["standard"], DataPaths.at("mpii"), Topography()))
+        model = build_model(RunConfig(arch, PROTOCOLS["standard"], DataPaths.at("mpii"), Topography()))
     return sum(p.numel() for p in model.parameters())
 
 

@@ -100,7 +100,7 @@ def main() -> None:
     given = {"batch_size": options.batch_size, "input_size": options.input_size}
     recipe = replace(recipe, **{name: value for name, value in given.items() if value})
     data = Data.at(options.data)
-    config = RunConfig("topo", options.arch, recipe, data, Topography(), device=options.device)
+    config = RunConfig(options.arch, recipe, data, Topography(), device=options.device)
     work = Path(tempfile.mkdtemp(prefix="pose_topo_bench"))
     try:
         result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled)

@@ -81,7 +81,7 @@ def main() -> None:
         store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False)
         for arch in options.archs:
             for size in options.batch_sizes:
-                config = RunConfig("topo", arch, replace(recipe, batch_size=size), data, Topography())
+                config = RunConfig(arch, replace(recipe, batch_size=size), data, Topography())
                 rows.append(row(store, people, config, device, compiled=options.compiled))
                 line = "  ".join(f"{key} {_short(value)}" for key, value in rows[-1].items())
                 print(line, file=sys.stderr, flush=True)

@@ -132,7 +132,6 @@ class TrainOptions(DataOptions):
             UsageError: a value that makes no sense.
         """
         return RunConfig(
-            model="baseline",
             arch=self.arch,
             recipe=self.recipe(),
             data=replace(
@@ -196,7 +195,7 @@ class TopoOptions(TrainOptions):
             weight=self.spatial_lambda,
             permuted=self.topo_permuted,
         )
-        config = replace(super().config(), model="topo", topography=topography)
+        config = replace(super().config(), topography=topography)
         return replace(config, arm=self.arm or str(Arm.of(config, PROTOCOLS[self.protocol])))
 
 

@@ -189,7 +189,6 @@ def convert(content: Any, name: str) -> Foreign:
     base = PROTOCOLS[layout.protocol]
     sigma = base.sigma * size / base.input_size  # of the targets at that size
     config = RunConfig(
-        model="topo" if topography else "baseline",
         arch=arch_of(state),
         recipe=replace(base, input_size=size, sigma=sigma, colours=layout.colours),
         data=Data("", "", name=""),

@@ -1,4 +1,4 @@
-"""Every setting of a run, as frozen dataclasses."""
+"""Every setting of a run, as frozen dataclasses, and how they are checked, written and read."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ DECONV_CHANNELS = 256  # of each deconvolution between the backbone and the head
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained and scored. See protocols.py."""
+    """How a network is trained and scored. `protocols.py` has the recipe of each protocol."""
 
     protocol: Protocol
-    framing: Framing  # "person": a box by centre and scale; "squeeze": the whole photograph, aspect ratio lost
+    framing: Framing  # "person": a box from centre and scale; "squeeze": the whole photograph, made square
     input_size: int  # pixels, square
-    sigma: float  # of the target Gaussian, heatmap cells
+    sigma: float  # of the target Gaussian, in heatmap cells
     target_centre: TargetCentre  # the cell `int(x + .5)`, x itself, or the cell `int(x)`
     augment: Augment  # rotation, scale and flip; "standard" is Xiao et al.'s
     loss: Loss
-    mask_unlabelled: bool  # False: an unlabelled joint is trained towards an empty map
+    mask_unlabelled: bool  # False: the target of an unlabelled joint is an empty map
     init: Init
     optimizer: Optimizer
     lr: float
@@ -65,7 +65,7 @@ class Recipe:
     schedule: Schedule
     epochs: int
     batch_size: int
-    patience: int | None  # epochs without a better one (see select) before stopping; None: never
+    patience: int | None  # training stops after so many epochs without a better one (see select); None: never
     report: Literal["last", "best"]  # which checkpoint is scored
     lambda_schedule: LambdaSchedule
     topo_lr_mult: float  # learning rate of the topographic layer relative to the rest; the study's is 1
@@ -73,14 +73,14 @@ class Recipe:
     decode: Decode
     split: SplitRule
     val_split: float
-    select: Literal["pckh", "loss"] = "pckh"  # what makes an epoch the best: validation PCKh, or the study's loss
+    select: Literal["pckh", "loss"] = "pckh"  # the best epoch is the best by validation PCKh, or by the study's loss
     warm_up: float = 0.0  # epochs in which the learning rate rises to its peak
-    single_person: bool = False  # keep only images with exactly one annorect ...
-    min_labelled: int = 1  # ... and people with at least so many labelled joints
+    single_person: bool = False  # keep only photographs with exactly one annotated rectangle ("annorect")
+    min_labelled: int = 1  # keep only people with at least so many labelled joints
     pretrained: bool = True  # start from ImageNet weights
-    colours: Literal["rgb", "bgr"] = "rgb"  # order of the network's input channels; ours is always RGB
+    colours: Literal["rgb", "bgr"] = "rgb"  # order of the network's input channels; BGR only for Microsoft's networks
     antialias: bool = False  # area-average the photograph before a warp that shrinks it 2 x or more
-    deviations: tuple[str, ...] = ()  # printed wherever this recipe's numbers stand
+    deviations: tuple[str, ...] = ()  # how the protocol departs from the study; printed beside its numbers
 
     @property
     def heatmap_size(self) -> int:
@@ -88,8 +88,11 @@ class Recipe:
 
     @property
     def flip_shift(self) -> bool:
-        """Whether the flip test moves the mirrored maps by a column: where a cell stands for its first pixel, not for
-        the strip of pixels that the study's edge-based cells are."""
+        """Whether the flip test moves the mirrored maps by one column.
+
+        It does where cell c stands for pixel 4c. In the study's recipe a cell stands for four pixels, and the mirrored
+        maps need no shift.
+        """
         return self.target_centre != "truncated"
 
 
@@ -131,25 +134,31 @@ class Topography:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run."""
+    """One training run.
 
-    model: Model
+    Raises:
+        UsageError: a setting that no run can have; the message names the option.
+    """
+
     arch: Arch
     recipe: Recipe
     data: Data
     topography: Topography | None = None  # None for the baseline
-    weights: str | None = None  # path of ImageNet weights; None: cache, then download
+    weights: str | None = None  # path of ImageNet weights; None: from the cache, or a download
     seed: int = 0
-    arm: str = field(default="")
+    arm: str = ""
     device: str = "auto"
     precision: Precision = "auto"
     compile: Switch = "off"  # torch.compile
     deterministic: bool = False  # on CUDA: only algorithms that repeat themselves to the bit
-    sync_batch_norm: bool = False  # several processes: statistics over all of their people
+    sync_batch_norm: bool = False  # several processes: BatchNorm statistics over the people of all of them
     threads: int | None = None
+    model: Model = field(init=False)  # follows from `topography`; config.json has it
 
     def __post_init__(self) -> None:
-        _check(self)
+        object.__setattr__(self, "model", "baseline" if self.topography is None else "topo")
+        check_literals(self)
+        _check_ranges(self)
 
 
 _OPTION = {(Topography, "init"): "--topo-init", (Topography, "loss"): "--topo-loss"}  # others are named as the field
@@ -171,78 +180,69 @@ def check_literals(settings: Any) -> None:
             raise UsageError(f"{option} {value}: give one of {', '.join(map(str, choices))}")
 
 
-def _check(config: RunConfig) -> None:
-    check_literals(config)
-    recipe = config.recipe
-    if (config.model == "topo") != (config.topography is not None):
-        raise UsageError("the topo model needs a topography, the baseline has none")
-    stride = backbone(config.arch).stride
-    if recipe.input_size < stride or recipe.input_size % stride:
-        raise UsageError(f"--input-size {recipe.input_size}: give a multiple of {stride}")
-    numbers = {"--lr": recipe.lr, "--topo-lr-mult": recipe.topo_lr_mult}
-    numbers |= {"--spatial-lambda": config.topography.weight} if config.topography else {}
-    for name, value in numbers.items():
-        if not math.isfinite(value):
-            raise UsageError(f"{name} {value}: give a number")
-    if config.threads is not None and config.threads < 1:
-        raise UsageError(f"--threads {config.threads}: give at least 1")
-    if not 0 <= config.seed < 1 << 63:
-        raise UsageError(f"--seed {config.seed}: give one from 0 to 2^63 - 1")
-    if recipe.epochs < 1:
-        raise UsageError(f"--epochs {recipe.epochs}: give at least 1")
-    if recipe.batch_size < 2:
-        raise UsageError(f"--batch-size {recipe.batch_size}: give at least 2 (BatchNorm needs them)")
-    if not recipe.lr > 0:
-        raise UsageError(f"--lr {recipe.lr}: give a positive learning rate")
-    if not 0 < recipe.val_split < 1:
-        raise UsageError(f"--val-split {recipe.val_split}: give a share between 0 and 1")
-    if not 0 <= recipe.warm_up < recipe.epochs:
-        raise UsageError(f"--warm-up {recipe.warm_up:g}: give 0 or more, and less than the {recipe.epochs} epochs")
+def _check_ranges(config: RunConfig) -> None:
+    recipe, stride = config.recipe, backbone(config.arch).stride
+    size, epochs, warm_up, factor = recipe.input_size, recipe.epochs, recipe.warm_up, recipe.topo_lr_mult
+    checks = [
+        ("--input-size", size, size >= stride and size % stride == 0, f"a multiple of {stride}"),
+        ("--threads", config.threads, config.threads is None or config.threads >= 1, "at least 1"),
+        ("--seed", config.seed, 0 <= config.seed < 1 << 63, "one from 0 to 2^63 - 1"),
+        ("--epochs", epochs, epochs >= 1, "at least 1"),
+        ("--batch-size", recipe.batch_size, recipe.batch_size >= 2, "at least 2, which BatchNorm needs"),
+        ("--lr", recipe.lr, 0 < recipe.lr < math.inf, "a positive learning rate"),
+        ("--topo-lr-mult", factor, 0 < factor < math.inf, "a positive factor"),
+        ("--val-split", recipe.val_split, 0 < recipe.val_split < 1, "a share between 0 and 1"),
+        ("--warm-up", warm_up, 0 <= warm_up < epochs, f"0 or more, and less than the {epochs} epochs"),
+    ]
     if config.topography is not None:
-        _check_topography(config.topography)
+        weight = config.topography.weight
+        checks.append(("--spatial-lambda", weight, 0 <= weight < math.inf, "0 or more"))
+    for option, value, valid, wanted in checks:
+        if not valid:
+            raise UsageError(f"{option} {value}: give {wanted}")
+    if config.topography is not None:
+        _check_grid(config.topography)
 
 
-def _check_topography(topography: Topography) -> None:
+def _check_grid(topography: Topography) -> None:
     from pose_topo.study.lattice import Lattice  # it imports numpy, which --help does not need
 
-    if not topography.weight >= 0:
-        raise UsageError(f"--spatial-lambda {topography.weight}: give 0 or more")
     lattice = Lattice(topography.height, topography.width, topography.neighbours, topography.torus)
     if lattice.channels < 2:
         raise UsageError("--topo-grid 1 1: a single channel has no neighbours; give at least two")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON values."""
+    """A settings dataclass as plain JSON values."""
     return {
         key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
     }
 
 
-def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """Rebuild a config dataclass from `to_dict`'s values.
+def from_dict(cls: type, values: Any) -> Any:
+    """Rebuild a settings dataclass from what `to_dict` returned, also in an earlier version.
 
     Raises:
-        PoseTopoError: a field is missing or unknown (written by another version).
+        PoseTopoError: a setting is missing, unknown, of the wrong type, or one that no run can have.
     """
+    if not isinstance(values, dict):
+        raise PoseTopoError(f"the {cls.__name__} settings are {type(values).__name__}, not a dictionary")
     if cls is RunConfig:
         values = _upgraded(values)
-    hints = typing.get_type_hints(cls)
-    known = {f.name for f in dataclasses.fields(cls)}
-    if unknown := set(values) - known:
+    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
+    if unknown := set(values) - set(fields):
         raise PoseTopoError(
             f"unknown {cls.__name__} settings {sorted(unknown)}: written by another version of pose_topo?"
         )
-    built: dict[str, Any] = {}
-    for name, value in values.items():
-        inner = _dataclass_in(hints[name])
-        if inner is not None and isinstance(value, dict):
-            value = from_dict(inner, value)
-        built[name] = tuple(value) if isinstance(value, list) else value
+    built = {name: _field(f"{cls.__name__}.{name}", hints[name], value) for name, value in values.items()}
     try:
-        return cls(**built)
+        settings = cls(**{name: value for name, value in built.items() if fields[name].init})
     except TypeError as error:
         raise PoseTopoError(f"incomplete {cls.__name__} settings ({error})") from None
+    for name, value in built.items():
+        if getattr(settings, name) != value:  # a field that follows from the others
+            raise PoseTopoError(f"{cls.__name__}.{name} is {value!r}, but {getattr(settings, name)!r} by the others")
+    return settings
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
@@ -256,6 +256,19 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _dataclass_in(hint: Any) -> type | None:
+def _field(name: str, hint: Any, value: Any) -> Any:
+    """A value read from JSON, as a field with this type hint holds it.
+
+    Raises:
+        PoseTopoError: the value is not of that type. (`check_literals` checks choices.)
+    """
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next((option for option in options if dataclasses.is_dataclass(option)), None)  # type: ignore[return-value]
+    for option in options:
+        kind = typing.get_origin(option) or option
+        if dataclasses.is_dataclass(option) and value is not None:
+            return from_dict(option, value)  # type: ignore[arg-type]  # pyright cannot tell a class from an instance
+        if kind is tuple and isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+            return tuple(value)
+        if type(value) is (str if kind is Literal else kind) or (kind is float and type(value) is int):
+            return value
+    raise PoseTopoError(f"{name} is {value!r:.60}, not of the type {getattr(hint, '__name__', hint)}")

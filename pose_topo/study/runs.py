@@ -146,7 +146,7 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
         raise PoseTopoError(f"{path} is not a checkpoint: its weights or its epoch are of the wrong type")
     try:
         config = from_dict(RunConfig, content["config"])
-    except (TypeError, AttributeError, ValueError, KeyError) as error:
+    except PoseTopoError as error:
         raise PoseTopoError(f"{path} is not a checkpoint: its settings are broken ({error})") from None
     return Checkpoint(
         path, config, content["epoch"], content["model"], content["split_sha256"], content.get("training")

@@ -31,7 +31,7 @@ RECIPE = replace(DEMO, input_size=64, batch_size=4, epochs=2)
 
 @pytest.fixture(scope="module")
 def config(small_data) -> RunConfig:
-    return RunConfig("topo", "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), deterministic=True)
+    return RunConfig("resnet18", RECIPE, Data.at(small_data), Topography(4, 4), deterministic=True)
 
 
 @pytest.fixture(scope="module")

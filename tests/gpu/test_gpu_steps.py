@@ -38,8 +38,7 @@ def dataset(small_data) -> Dataset:
 
 
 def config_of(small_data, topography: Topography | None) -> RunConfig:
-    model = "baseline" if topography is None else "topo"
-    return RunConfig(model, "resnet18", RECIPE, Data.at(small_data), topography)
+    return RunConfig("resnet18", RECIPE, Data.at(small_data), topography)
 
 
 def endless(served: Batches, number: int) -> Iterator[Batch]:

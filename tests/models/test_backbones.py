@@ -37,6 +37,6 @@ def test_keys_of_a_resnet_in_a_checkpoint_do_not_change():
 
 def test_an_unknown_backbone_is_refused_with_the_list():
     with pytest.raises(UsageError, match=r"--arch resnet20: give one of resnet18, .*resnet152"):
-        RunConfig("baseline", "resnet20", STANDARD, Data.at("mpii"))
+        RunConfig("resnet20", STANDARD, Data.at("mpii"))
     with pytest.raises(UsageError, match="--arch resnet20"):
         build_backbone("resnet20")

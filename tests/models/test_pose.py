@@ -63,7 +63,7 @@ def test_the_standard_inits_are_normal_with_sd_a_thousandth():
 
 
 def test_equal_seeds_give_equal_networks_and_control_equals_topo_at_the_start():
-    config = RunConfig("topo", "resnet18", DEMO, Data.at("mpii"), Topography(weight=0.5), seed=3)
+    config = RunConfig("resnet18", DEMO, Data.at("mpii"), Topography(weight=0.5), seed=3)
     control = replace(config, topography=Topography(weight=0.0))
     states = []
     for each in (config, control):
@@ -140,7 +140,7 @@ def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):
     torch.manual_seed(1)
     resnet = torchvision.models.resnet18()
     torch.save(resnet.state_dict(), tmp_path / "weights.pth")
-    config = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"), weights=str(tmp_path / "weights.pth"))
+    config = RunConfig("resnet18", STANDARD, Data.at("mpii"), weights=str(tmp_path / "weights.pth"))
     model = build_model(config).eval()
     head = model.head.weight.clone()
     source = load_imagenet(model, config, None)
@@ -163,7 +163,7 @@ def test_weights_of_the_cache_name_where_they_are_published(tmp_path, monkeypatc
     monkeypatch.setattr(
         "pose_topo.models.backbones.fetch_weights", lambda *_, **__: FetchResult("resnet18", path, "kept")
     )
-    config = RunConfig("baseline", "resnet18", STANDARD, Data.at("mpii"))
+    config = RunConfig("resnet18", STANDARD, Data.at("mpii"))
     found = load_imagenet(build_model(config), config, None)
     assert found["source"].startswith("https://") and found["source"].endswith(path.name)
 
@@ -176,7 +176,7 @@ def test_wrong_weights_are_one_line(tmp_path, content, message):
     path = tmp_path / "weights.pth"
     if content is not None:
         path.write_bytes(content)
-    config = RunConfig("baseline", "resnet18", PAPER, Data.at("mpii"), weights=str(path))
+    config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(path))
     with pytest.raises(PoseTopoError, match=message):
         load_imagenet(build_model(config), config, None)
 
@@ -185,14 +185,14 @@ def test_weights_of_another_resnet_are_refused(tmp_path):
     import torchvision
 
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
-    config = RunConfig("baseline", "resnet18", PAPER, Data.at("mpii"), weights=str(tmp_path / "r34.pth"))
+    config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(tmp_path / "r34.pth"))
     with pytest.raises(PoseTopoError, match="does not fit resnet18"):
         load_imagenet(build_model(config), config, None)
 
 
 def permuted(loss: str, **given) -> RunConfig:
     topography = Topography(4, 5, loss=loss, permuted=True)
-    return RunConfig("topo", "resnet18", DEMO, Data.at("mpii"), topography, **given)
+    return RunConfig("resnet18", DEMO, Data.at("mpii"), topography, **given)
 
 
 @pytest.mark.parametrize("loss", ["weight-similarity", "activation-similarity"])
@@ -211,4 +211,4 @@ def test_on_a_permuted_grid_the_loss_sees_each_channel_at_another_place(loss):
 def test_each_seed_has_a_permuted_grid_of_its_own():
     orders = [tuple(trained_order(permuted("topoloss", seed=seed))) for seed in range(3)]
     assert len(set(orders)) == 3
-    assert trained_order(RunConfig("topo", "resnet18", DEMO, Data.at("mpii"), Topography())) is None
+    assert trained_order(RunConfig("resnet18", DEMO, Data.at("mpii"), Topography())) is None

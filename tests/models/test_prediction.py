@@ -92,7 +92,7 @@ def test_the_host_waits_for_no_batch_on_a_gpu(how):
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    config = RunConfig("baseline", "resnet18", STANDARD, Data("", ""))
+    config = RunConfig("resnet18", STANDARD, Data("", ""))
     return build_model(config).eval()
 
 

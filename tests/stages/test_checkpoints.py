@@ -261,7 +261,7 @@ KEYS = ("format", "config", "epoch", "model", "split_sha256")
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(KEYS), ANYTHING, min_size=1), place=st.none() | st.integers(0, 30))
 def test_our_own_with_broken_settings_is_one_line(tmp_path, changes, place):
-    config = runs.plain(RunConfig("baseline", "resnet18", STANDARD, Data("a.mat", "images")))
+    config = runs.plain(RunConfig("resnet18", STANDARD, Data("a.mat", "images")))
     content = {"format": runs.FORMAT, "config": config, "epoch": 1, "model": {}, "split_sha256": "0", **changes}
     if place is not None and "config" in changes:  # one setting instead of all
         recipe = dict(config["recipe"])

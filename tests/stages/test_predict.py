@@ -31,7 +31,7 @@ from pose_topo.study.protocols import DEMO, PAPER
 def checkpoint(path: Path, data: Path, recipe=DEMO) -> Path:
     """An untrained ResNet-18 at 32 px whose joints are spread over the picture."""
     recipe = replace(recipe, input_size=32)
-    config = RunConfig(model="baseline", arch="resnet18", recipe=recipe, data=Data.at(data), arm="baseline")
+    config = RunConfig(arch="resnet18", recipe=recipe, data=Data.at(data), arm="baseline")
     torch.manual_seed(0)
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)

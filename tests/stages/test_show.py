@@ -105,7 +105,7 @@ def test_the_worst_come_first_and_those_without_an_error_not_at_all():
 
 
 def test_the_worst_of_a_checkpoint_are_those_of_its_evaluation(small_data, tmp_path, cells):
-    config = RunConfig(model="baseline", arch="resnet18", recipe=TINY, data=Data.at(small_data), arm="baseline")
+    config = RunConfig(arch="resnet18", recipe=TINY, data=Data.at(small_data), arm="baseline")
     torch.manual_seed(0)
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)

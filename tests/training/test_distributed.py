@@ -30,7 +30,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 def recorded_config(data):
     # 3 people a process and step: the 13 or so people do not divide evenly, so shares matter
     recipe = replace(DEMO, input_size=32, batch_size=3, epochs=2)
-    return RunConfig("topo", "resnet18", recipe, Data.at(data), Topography(4, 4), threads=1, device="cpu")
+    return RunConfig("resnet18", recipe, Data.at(data), Topography(4, 4), threads=1, device="cpu")
 
 
 def fresh_model(config):

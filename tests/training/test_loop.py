@@ -31,9 +31,7 @@ RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
 
 @pytest.fixture(scope="module")
 def config(small_data):
-    return RunConfig(
-        "topo", "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), arm="topo", threads=1, device="cpu"
-    )
+    return RunConfig("resnet18", RECIPE, Data.at(small_data), Topography(4, 4), arm="topo", threads=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +125,7 @@ def test_the_paper_recipe_trains_and_reports_its_best(small_data, tmp_path):
     recipe = replace(
         PAPER, input_size=32, batch_size=4, epochs=2, pretrained=False, single_person=False, min_labelled=1
     )
-    paper = RunConfig("topo", "resnet18", recipe, Data.at(small_data), Topography(2, 3), threads=1, device="cpu")
+    paper = RunConfig("resnet18", recipe, Data.at(small_data), Topography(2, 3), threads=1, device="cpu")
     data = prepare(paper.data, recipe, seed=0, workers=1, progress=False)
     history = fit(paper, data, tmp_path / "run")
     assert [row["lambda"] for row in history] == pytest.approx([0.05, 0.5])  # the study's cosine over two epochs

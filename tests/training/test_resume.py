@@ -37,7 +37,7 @@ def dataset(small_data):
 
 def settings(small_data, precision):
     return RunConfig(
-        "topo", "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), threads=1, device="cpu", precision=precision
+        "resnet18", RECIPE, Data.at(small_data), Topography(4, 4), threads=1, device="cpu", precision=precision
     )
 
 
