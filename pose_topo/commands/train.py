@@ -224,7 +224,7 @@ def _train(chosen: TrainOptions) -> None:
     from pose_topo.models.pose import build_model
     from pose_topo.study import runs
     from pose_topo.training import hooks
-    from pose_topo.training.loop import Surroundings, check_run, train
+    from pose_topo.training.loop import Surroundings, train
     from pose_topo.training.processes import team_from_environment
 
     run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
@@ -235,7 +235,7 @@ def _train(chosen: TrainOptions) -> None:
     pick_device(team.device(config.device), warn=False)  # the training says it
     build_model(config)
     if team.writer:
-        check_run(run, config, resume=resume, overwrite=chosen.overwrite)
+        runs.check_run(run, config, resume=resume, overwrite=chosen.overwrite)
     check_layout(config.data)
     if config.recipe.pretrained and (chosen.overwrite or not (run / "last.pt").is_file()):
         imagenet_file(config, chosen.cache_dir)

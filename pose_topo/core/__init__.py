@@ -1,1 +1,1 @@
-"""What every other part uses: errors, files, devices, provenance."""
+"""Used by every other package: errors, files, devices, messages, provenance and the versions of result files."""

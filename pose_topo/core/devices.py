@@ -1,4 +1,4 @@
-"""The device, its precision, and the seeds."""
+"""Choose the device and the precision, and set up PyTorch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from pose_topo.core.log import log
 
 
 def pick_device(name: str, *, warn: bool = True) -> torch.device:
-    """ "auto", "cpu", "cuda" (the first GPU) or "cuda:N"; falls back to the CPU, saying so, where there is no CUDA.
+    """The device for "auto", "cpu", "cuda" (the first GPU) or "cuda:N". Without CUDA it is the CPU.
 
-    A GPU always comes with its number: `torch.cuda.set_device` takes no other, and tensors' devices compare equal.
+    A GPU always has its number, as `torch.cuda.set_device` requires, so that it compares equal to the device of a
+    tensor.
+
+    Args:
+        warn: log a warning if a GPU was asked for and there is none.
 
     Raises:
-        UsageError: another name.
+        UsageError: the name is invalid, or this machine has fewer GPUs.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,7 +30,7 @@ def pick_device(name: str, *, warn: bool = True) -> torch.device:
         raise UsageError(f"--device {name}: give auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not torch.cuda.is_available():
         if warn:
-            log.warning(f"--device {name}: no CUDA here, going on with the CPU")
+            log.warning(f"--device {name}: no CUDA here, using the CPU")
         return torch.device("cpu")
     if kind == "cpu":
         return torch.device("cpu")
@@ -36,7 +40,7 @@ def pick_device(name: str, *, warn: bool = True) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> str:
-    """ "fp32" or "bf16": "auto" takes bf16 on CUDA and on CPUs that multiply it in hardware (AVX512-BF16, AMX)."""
+    """ "fp32" or "bf16". "auto" takes bf16 if the GPU or the CPU (AVX512-BF16, AMX) multiplies it in hardware."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -46,15 +50,20 @@ def pick_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
-    """The context of a forward pass."""
+    """The context of a forward pass in this precision."""
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
 
 
 def prepare_device(device: torch.device, threads: int | None, deterministic: bool) -> None:
-    """Torch's own settings: CPU threads, and on CUDA either TF32 and the fastest algorithms found by trying, or those
-    that repeat themselves to the bit (a CPU repeats itself at a fixed number of threads anyway)."""
+    """Set the CPU threads and, on CUDA, how fast or how repeatable operations are.
+
+    Args:
+        threads: CPU threads; None keeps torch's own number.
+        deterministic: on CUDA, use algorithms that repeat to the bit, without TF32. Otherwise TF32 and the fastest
+            algorithms are used. A CPU repeats to the bit in both cases if the number of threads is the same.
+    """
     if threads:
         torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
@@ -65,12 +74,14 @@ def prepare_device(device: torch.device, threads: int | None, deterministic: boo
     torch.backends.cudnn.allow_tf32 = not deterministic
     torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before its first call
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be set before the first call of cuBLAS
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a step failed for want of GPU memory: cuDNN and cuBLAS, which find no room for their own, and pinned
-    memory have other errors than PyTorch's."""
+    """Whether an operation failed because the GPU memory is full.
+
+    cuDNN, cuBLAS and the allocation of pinned memory raise other errors than PyTorch's own.
+    """
     if isinstance(error, torch.OutOfMemoryError):
         return True
     words = str(error).lower()
@@ -78,5 +89,5 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def seed_everything(seed: int) -> None:
-    """Torch's global generators (initial weights). Data draws have generators of their own."""
+    """Seed torch's global generators, which draw the initial weights. The data have generators of their own."""
     torch.manual_seed(seed)

@@ -1,30 +1,30 @@
-"""The errors a user can mend: each becomes one line on the terminal and an exit code."""
+"""Errors that a user can correct. The command line prints each as one line and exits with its code."""
 
 from __future__ import annotations
 
 
 class PoseTopoError(Exception):
-    """Something failed: the message says what, where and what to do. Exit code 1."""
+    """Something failed. The message says what, where and what to do. Exit code 1."""
 
     exit_code = 1
 
 
 class UsageError(PoseTopoError):
-    """The command was used wrongly (a bad option value). Exit code 2."""
+    """A command was used wrongly, for example with an invalid option value. Exit code 2."""
 
     exit_code = 2
 
 
 def one_line(error: BaseException) -> tuple[str, int]:
-    """What a terminal says of an error, in one line, and the exit code."""
+    """The line that a terminal shows for an error, and the exit code."""
     name = type(error).__name__
-    # typer's own classes live in different modules from version to version: told by name and by what they can do
+    # typer moves its own classes between modules from version to version, so they are recognised by name and methods
     if name == "NoArgsIsHelpError":
         return str(getattr(error, "message", error)), 2
     if isinstance(error, PoseTopoError):
         message, code = str(error), error.exit_code
-    elif hasattr(error, "format_message"):
-        message, code = error.format_message(), int(getattr(error, "exit_code", 2))  # type: ignore[attr-defined]
+    elif format_message := getattr(error, "format_message", None):
+        message, code = format_message(), int(getattr(error, "exit_code", 2))
     elif name in ("Abort", "KeyboardInterrupt"):
         message, code = "interrupted", 130
     elif isinstance(error, OSError):

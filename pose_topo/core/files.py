@@ -1,12 +1,16 @@
-"""Files that are whole or absent: written under a temporary name, then renamed. And their hashes."""
+"""Write files atomically, read JSON and TOML, hash files, lock them, and name the cache folder.
+
+A file that is written atomically is either complete or absent: it is written under a temporary name and then renamed.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,32 +21,25 @@ from pose_topo.core.errors import PoseTopoError
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib  # type: ignore[import-not-found]
+    import tomli as tomllib  # type: ignore[import-not-found]  # installed only where Python has no tomllib
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any error.
+    """Yield a temporary path beside `path`. It is renamed to `path` on success and deleted after an error.
 
-    The suffix is kept, since writers such as `numpy.savez` look at it. Parent folders are made.
+    The suffix is kept, because writers such as `numpy.savez` use it. Parent folders are created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
+    # unlike tempfile.mkstemp, this applies the user's umask, which cannot be read without changing it for all threads
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes 0600; the file is for everybody the umask allows
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -52,10 +49,10 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write sorted, indented JSON atomically. NaN and infinity are refused: a missing number is null.
+    """Write sorted, indented JSON, atomically.
 
     Raises:
-        ValueError: `value` holds NaN or infinity.
+        ValueError: `value` contains NaN or infinity. A missing number is written as null.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n")
 
@@ -64,37 +61,36 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        PoseTopoError: it is missing or not JSON.
+        PoseTopoError: the file is missing or not JSON.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PoseTopoError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
-        raise PoseTopoError(f"{path}: not readable as JSON ({error})") from None
+    return _read(path, json.loads, "JSON")
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        PoseTopoError: it is missing or not TOML.
+        PoseTopoError: the file is missing or not TOML.
     """
+    return _read(path, tomllib.loads, "TOML")
+
+
+def _read(path: str | Path, parse: Callable[[str], Any], kind: str) -> Any:
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return parse(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PoseTopoError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
-        raise PoseTopoError(f"{path}: not readable as TOML ({error})") from None
+        raise PoseTopoError(f"{path}: not readable as {kind} ({error})") from None
 
 
 def sha256_file(path: str | Path) -> str:
-    """The sha256 of a file's bytes, in hex."""
+    """The SHA-256 of a file's bytes, in hex."""
     return _hash_file(path, hashlib.sha256())
 
 
 def git_blob_sha1_file(path: str | Path) -> str:
-    """The name git gives the file's content: sha1 of `blob <size>\\0` and the bytes, in hex."""
+    """The name that git gives to the file's content: the SHA-1 of `blob <size>\\0` and the bytes, in hex."""
     header = f"blob {Path(path).stat().st_size}\0".encode()
     return _hash_file(path, hashlib.sha1(header, usedforsecurity=False))
 
@@ -106,48 +102,39 @@ def _hash_file(path: str | Path, digest: Any) -> str:
     return digest.hexdigest()
 
 
-# ---- One writer at a time, among all processes of a machine. A killed holder's lock is free.
-
-try:
-    import fcntl
-except ImportError:  # a system without it goes unlocked
-    fcntl = None
-
-
 @contextmanager
 def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
-    """Hold the lock of a folder, or of a file, which is made if it is not there.
+    """Hold a lock file, so that one process at a time does something. The file is created and stays.
+
+    The system releases the lock of a process that is killed. On a disk without locks nothing is locked.
 
     Args:
-        busy: called where another process holds it: raises, or says so, and then it is waited for.
+        busy: called once if another process holds the lock. If it returns, the lock is waited for.
     """
-    if fcntl is None:
-        yield
-        return
+    from filelock import FileLock, Timeout  # slow to import
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    path.touch()  # with the user's umask: FileLock would let nobody else write it
+    lock = FileLock(path)
     try:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(blocking=False)
+        except Timeout:
             busy()
-            fcntl.flock(held, fcntl.LOCK_EX)
-        except OSError:
-            pass  # a network disk without locks
+            lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # what a network disk without locks answers
+            raise
+    try:
         yield
     finally:
-        os.close(held)
-
-
-# ---- Caches
+        lock.release()
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """`cache`, or $POSE_TOPO_CACHE, or `pose_topo` in $XDG_CACHE_HOME (~/.cache)."""
-    named = os.environ.get("POSE_TOPO_CACHE")
-    if cache is not None or named:
-        return Path(cache or named or "").expanduser()
-    return user_cache() / "pose_topo"
+    """`cache`, or $POSE_TOPO_CACHE, or `pose_topo` in the user's cache folder."""
+    named = cache or os.environ.get("POSE_TOPO_CACHE")
+    return Path(named).expanduser() if named else user_cache() / "pose_topo"
 
 
 def user_cache() -> Path:

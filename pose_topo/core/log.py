@@ -1,11 +1,9 @@
-"""Messages: every module writes to `log`; the command line prints them, a library user sees warnings only."""
+"""Messages. Every module writes to `log`; the command line prints them, a library user sees only warnings."""
 
 from __future__ import annotations
 
 import logging
 import sys
-
-from tqdm import tqdm
 
 log = logging.getLogger("pose_topo")
 
@@ -14,12 +12,14 @@ class _Console(logging.Handler):
     """Prints one line per message to stderr, above a progress bar if one is shown."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm  # slow to import
+
         with tqdm.external_write_mode(file=sys.stderr):
             print(line(record), file=sys.stderr)
 
 
 def line(record: logging.LogRecord) -> str:
-    """The message as a user reads it: a warning begins with "warning: "."""
+    """The message as a user reads it. A warning begins with "warning: "."""
     prefix = "warning: " if record.levelno >= logging.WARNING else ""
     return prefix + record.getMessage()
 
@@ -33,5 +33,5 @@ def show_messages() -> None:
 
 
 def hide_messages() -> None:
-    """Print nothing below an error: for the processes of a training that do not write."""
+    """Print nothing below an error. Used by the processes of a distributed training that do not write the run."""
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: code, lock, data, hardware, versions, time and memory."""
+"""Where the numbers of a run come from: code, package versions, data, hardware and memory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def collect(device: torch.device, precision: str, data_sha256: str, seed: int) -> dict[str, Any]:
-    """Everything that is known when a run starts."""
+    """What is known when a run starts, as it is written to provenance.json."""
     lock = ROOT / "requirements.lock"
     return {
         "pose_topo": __version__,
@@ -28,7 +28,7 @@ def collect(device: torch.device, precision: str, data_sha256: str, seed: int) -
         "seed": seed,
         "command": ["pose-topo", *sys.argv[1:]],
         "python": platform.python_version(),
-        "torch": str(torch.__version__),  # a class of its own, which a weights-only load refuses
+        "torch": str(torch.__version__),  # a subclass of str, which a weights-only load refuses
         "threads": torch.get_num_threads(),
         "precision": precision,
         "tf32": device.type == "cuda" and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
@@ -37,7 +37,7 @@ def collect(device: torch.device, precision: str, data_sha256: str, seed: int) -
 
 
 def peak_memory(device: torch.device) -> dict[str, int]:
-    """Peak memory of this process in bytes: resident, and on the GPU where there is one."""
+    """Peak memory of this process in bytes: "rss" (resident), and "cuda" if the device is a GPU."""
     unit = 1 if sys.platform == "darwin" else 1024
     peak = {"rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     if device.type == "cuda":
@@ -46,7 +46,7 @@ def peak_memory(device: torch.device) -> dict[str, int]:
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """Let the GPU's peak begin anew, with what lies there now; the resident peak of a process cannot be reset."""
+    """Reset the peak of the GPU to what it holds now. The resident peak of a process cannot be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -62,7 +62,7 @@ def _hardware(device: torch.device) -> dict[str, Any]:
 
 
 def driver_version() -> str | None:
-    """NVIDIA's driver, whether torch can use it or not."""
+    """The version of NVIDIA's driver, even if torch cannot use it; None without a driver."""
     told = _run("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
     return told.partition("\n")[0] if told else None
 
@@ -76,15 +76,17 @@ def _cpu_name() -> str:
 
 
 def revision(root: Path) -> dict[str, Any]:
-    """Commit of the code, and whether its files differ from it: from git, or from the REVISION file (`<commit>`,
-    or `<commit>-dirty`) that an archive or an image carries instead."""
+    """The commit of the code, and whether the files differ from it ("dirty").
+
+    An archive or an image carries a file REVISION with `<commit>` or `<commit>-dirty`. Otherwise git is asked.
+    """
     kept = root / "REVISION"
     if kept.is_file():
         commit, _, dirty = kept.read_text(encoding="utf-8").strip().partition("-")
         return {"commit": commit or None, "dirty": bool(dirty)}
     git = ("git", "-C", str(root))
     top = _run(*git, "rev-parse", "--show-toplevel")
-    if top is None or Path(top) != root.resolve():  # a copy in another project's repository has none of its own
+    if top is None or Path(top) != root.resolve():  # the code was copied into another project's repository
         return {"commit": None, "dirty": None}
     commit = _run(*git, "rev-parse", "HEAD")
     changed = _run(*git, "status", "--porcelain", "--untracked-files=no")

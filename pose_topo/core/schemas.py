@@ -1,4 +1,7 @@
-"""The version of each kind of result file: raised whenever a field changes its meaning or goes. docs/results.md."""
+"""The version of each kind of result file. It is raised when a field is removed or changes its meaning.
+
+docs/results.md describes the files.
+"""
 
 from __future__ import annotations
 
@@ -7,4 +10,4 @@ ANALYSIS = 2
 GROUP = 1
 COMPARISON = 1
 
-OF_RUN = {"evaluation": EVALUATION, "analysis": ANALYSIS}  # a run's own result files
+OF_RUN = {"evaluation": EVALUATION, "analysis": ANALYSIS}  # the result files of a single run

@@ -1,4 +1,4 @@
-"""A run's folder: config.json, metrics.csv, last.pt, best.pt, provenance.json."""
+"""The folder of a run: config.json, metrics.csv, last.pt, best.pt and provenance.json."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import atomic_path, locked, read_json, write_json, write_text
 from pose_topo.study.config import RunConfig, from_dict, to_dict
 
-FORMAT = 1  # of our checkpoints
+FORMAT = 1  # the version of the checkpoints
 FILES = ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json")
 _KEYS = {"config", "epoch", "model", "split_sha256"}
-WANDB_ID = "wandb_id"  # a run's name at Weights & Biases
+WANDB_ID = "wandb_id"  # the file that keeps the run's id at Weights & Biases
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -50,8 +50,8 @@ class Checkpoint:
     config: RunConfig
     epoch: int
     model: dict[str, torch.Tensor]
-    split_sha256: str  # of the people that were trained on and held out
-    training: dict[str, Any] | None
+    split_sha256: str  # a hash of who was trained on and who was held out
+    training: dict[str, Any] | None  # what is needed to continue; only in last.pt
 
 
 def save_checkpoint(
@@ -62,10 +62,10 @@ def save_checkpoint(
     split_sha256: str,
     training: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint atomically: a full disk or a kill leaves the previous one.
+    """Write a checkpoint atomically, so that a full disk or a kill leaves the previous one.
 
     Raises:
-        PoseTopoError: the disk is full or not writable.
+        PoseTopoError: the disk is full or cannot be written.
     """
     content = {
         "format": FORMAT,
@@ -79,42 +79,42 @@ def save_checkpoint(
     try:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:  # torch's zip writer reports a full disk as RuntimeError
+    except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
         raise PoseTopoError(
             f"cannot write {path} ({error}): the previous one, if any, is untouched; free some disk space"
         ) from None
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of this project on the CPU. Code inside a pickle is never run.
+    """Read a checkpoint of this project, on the CPU. Code inside a pickle is never run.
 
     Raises:
-        PoseTopoError: it is missing, or not such a checkpoint.
+        PoseTopoError: the file is missing, or is not such a checkpoint.
     """
     return parse_checkpoint(Path(path), read_content(path))
 
 
 def read_content(path: str | Path) -> Any:
-    """Whatever torch.save wrote, on the CPU. Only tensors and plain values are read: code inside a pickle is never run.
+    """Read a file that torch.save wrote, on the CPU. Code inside a pickle is never run.
 
     Raises:
-        PoseTopoError: it is missing, broken, or asks for more than that.
+        PoseTopoError: the file is missing or broken, or contains more than tensors and plain values.
     """
     path = Path(path)
     if not path.is_file():
         raise PoseTopoError(f"checkpoint {path} not found")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about what pickle it is; what follows from that is told as an error
+            warnings.simplefilter("ignore")  # about the kind of pickle; problems are raised as errors below
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a foreign file fails in many ways, all of which mean the same
+    except Exception as error:  # torch.load fails in many ways on a file that is no checkpoint
         with path.open("rb") as stream:
             start = stream.read(2)
         raise PoseTopoError(f"{path} is not a checkpoint ({_why_unread(start, error)})") from None
 
 
 def _why_unread(start: bytes, error: Exception) -> str:
-    """Why torch.load refuses a file that begins so; its advice to load it all the same, code included, is left out."""
+    """Why torch.load refuses a file that starts with these bytes. Its advice to run the code in it is left out."""
     words = str(error)
     if asked := re.search(r"GLOBAL ([\w.]+)", words):
         return f"it asks for {asked[1]}, which was not run: save the state_dict alone"
@@ -130,15 +130,15 @@ def _why_unread(start: bytes, error: Exception) -> str:
 
 
 def is_ours(content: Any) -> bool:
-    """Whether a file's content says that this project wrote it, in whatever format."""
+    """Whether this project wrote a file with this content, in any version of the format."""
     return isinstance(content, dict) and {"format", "config"} <= set(content)
 
 
 def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
-    """Read content of our own.
+    """Make a `Checkpoint` from the content of a file of this project.
 
     Raises:
-        PoseTopoError: it is not, or its settings are broken.
+        PoseTopoError: the content is not such a checkpoint, or its settings are broken.
     """
     if not is_ours(content) or content["format"] != FORMAT or not set(content) >= _KEYS:
         raise PoseTopoError(f"{path} is not a checkpoint of pose_topo (format {FORMAT})")
@@ -154,11 +154,13 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
 
 
 def reported_checkpoint(run: str | Path) -> Path:
-    """The checkpoint whose numbers are reported: `best.pt` where the recipe says so, else `last.pt`; a file is taken
-    as it is.
+    """The checkpoint whose numbers are reported: `best.pt` if the recipe says so, else `last.pt`.
+
+    Args:
+        run: the folder of a run; the path of a file is returned unchanged.
 
     Raises:
-        PoseTopoError: no such run.
+        PoseTopoError: there is no such run.
     """
     run = Path(run)
     if run.is_file():
@@ -170,9 +172,9 @@ def reported_checkpoint(run: str | Path) -> Path:
 
 
 def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write metrics.csv, one row an epoch; what does not apply is empty.
+    """Write metrics.csv, with one row per epoch. A number that does not apply is left empty.
 
-    Floats carry 9 significant digits: enough for an fp32 number to come back.
+    Floats have 9 significant digits, which is enough to restore an fp32 number.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -189,22 +191,24 @@ def write_config(run: Path, config: RunConfig) -> None:
 
 
 def remove(run: Path) -> None:
-    """Delete a run's files, to start anew."""
+    """Delete the files of a run, so that it can be started again."""
     for path in (*(run / name for name in FILES), *(run / "plots").glob("epoch-*.png")):
         path.unlink(missing_ok=True)
 
 
 def clear_leftovers(run: Path) -> None:
-    """Delete what a kill left of files that were being written."""
+    """Delete the temporary files of a training that was killed while it wrote."""
     for name in FILES:
         stem, _, suffix = name.rpartition(".")
-        for leftover in run.glob(f".{stem}.*.{suffix}"):  # as files.atomic_path names them
+        for leftover in run.glob(f".{stem}.*.{suffix}"):  # the names that files.atomic_path makes
             leftover.unlink(missing_ok=True)
 
 
 @contextmanager
 def claimed(run: Path) -> Iterator[None]:
-    """Hold the folder while it is trained into; whoever is killed lets go of it.
+    """Hold a run's folder while it is trained, so that no other process trains into it.
+
+    The folder is created, and deleted at the end if it is empty. A killed process does not keep it.
 
     Raises:
         PoseTopoError: another training holds it.
@@ -214,26 +218,57 @@ def claimed(run: Path) -> Iterator[None]:
         raise PoseTopoError(f"{run}: another training writes there: give another --run-name")
 
     run.mkdir(parents=True, exist_ok=True)
+    lock = run / ".lock"
     try:
-        with locked(run, refuse):
-            yield
+        with locked(lock, refuse):
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
     finally:
-        with suppress(OSError):
-            run.rmdir()  # if nothing came of it
+        with suppress(OSError):  # it is not empty
+            run.rmdir()
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that decide which network is trained, as config.json has them.
+
+    The other settings say where and how it is trained: device, precision, threads, and the paths of the data. They may
+    change when a run is continued. The content of the data is compared by its hashes (training/state.py).
+    """
+    values = plain(config)
+    return {key: values[key] for key in ("model", "arch", "recipe", "topography", "seed", "arm", "sync_batch_norm")}
+
+
+def check_run(run: Path, config: RunConfig, *, resume: bool = True, overwrite: bool = False) -> None:
+    """Check whether a configuration may be trained into a folder. Nothing is written.
+
+    Raises:
+        PoseTopoError: the folder holds a run of another identity, or any run if `resume` is False. With `overwrite`
+            everything is allowed.
+    """
+    existing = run / "config.json"
+    if overwrite or not existing.is_file():
+        return
+    before: RunConfig = from_dict(RunConfig, read_json(existing))  # a setting that is missing there has its default
+    changed = differences(identity(before), identity(config))
+    if changed or not resume:
+        why = " with other settings (" + "; ".join(changed[:6]) + ")" if changed else ""
+        raise PoseTopoError(f"{run} holds a run{why}: give another --run-name, or --overwrite to start anew")
 
 
 def plain(config: RunConfig) -> dict[str, Any]:
-    """A config as config.json holds it."""
+    """The configuration as config.json holds it."""
     return json.loads(json.dumps(to_dict(config)))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """The settings in which two configs differ, as "name: old -> new"."""
+    """The settings in which two configurations differ, as "name: old -> new"."""
     found: list[str] = []
     for key in sorted(set(old) | set(new)):
-        mine, theirs = old.get(key), new.get(key)
-        if isinstance(mine, dict) and isinstance(theirs, dict):
-            found += differences(mine, theirs, f"{prefix}{key}.")
-        elif mine != theirs:
-            found.append(f"{prefix}{key}: {mine} -> {theirs}")
+        before, now = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(now, dict):
+            found += differences(before, now, f"{prefix}{key}.")
+        elif before != now:
+            found.append(f"{prefix}{key}: {before} -> {now}")
     return found

@@ -14,13 +14,13 @@ import torch
 from pose_topo.core import provenance
 from pose_topo.core.devices import is_out_of_memory, pick_device, pick_precision, prepare_device
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import read_json, write_json
+from pose_topo.core.files import write_json
 from pose_topo.core.log import log
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
 from pose_topo.models.pose import SimpleBaseline
 from pose_topo.study import runs
-from pose_topo.study.config import RunConfig, from_dict
+from pose_topo.study.config import RunConfig
 from pose_topo.training import state as states
 from pose_topo.training.epoch import train_one
 from pose_topo.training.processes import Interrupted, Interruption, Team
@@ -70,7 +70,7 @@ def train(
         Interruption() as interruption,
     ):
         if around.team.writer:
-            check_run(run, config, resume=resume, overwrite=overwrite)
+            runs.check_run(run, config, resume=resume, overwrite=overwrite)
             runs.clear_leftovers(run)
         try:
             return _train(config, dataset, run, device, around, interruption, overwrite)
@@ -166,19 +166,3 @@ def _guarded(hook: EpochHook, model: SimpleBaseline, row: dict[str, Any]) -> Non
 
 def _finished(state: State, config: RunConfig) -> bool:
     return state.epoch >= config.recipe.epochs or state.stopping.stop
-
-
-def check_run(run: Path, config: RunConfig, *, resume: bool = True, overwrite: bool = False) -> None:
-    """Whether `config` may be trained into the folder `run`; nothing is written.
-
-    Raises:
-        PoseTopoError: it holds a run of other settings, or any run where `resume` is False; unless `overwrite`.
-    """
-    existing = run / "config.json"
-    if overwrite or not existing.is_file():
-        return
-    before = runs.plain(from_dict(RunConfig, read_json(existing)))  # a setting it did not know yet has its default
-    changed = runs.differences(before, runs.plain(config))
-    if changed or not resume:
-        why = " with other settings (" + "; ".join(changed[:6]) + ")" if changed else ""
-        raise PoseTopoError(f"{run} holds a run{why}: give another --run-name, or --overwrite to start anew")

@@ -22,7 +22,7 @@ from pose_topo.study.protocols import DEMO, PAPER
 from pose_topo.training import epoch
 from pose_topo.training import epoch as steps
 from pose_topo.training.epoch import train_epoch
-from pose_topo.training.loop import Surroundings, check_run, train
+from pose_topo.training.loop import Surroundings, train
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
 
@@ -100,9 +100,9 @@ def test_a_setting_that_an_older_run_did_not_know_has_its_default(config, tmp_pa
     older = runs.plain(config)
     del older["recipe"]["warm_up"], older["compile"]
     write_json(tmp_path / "config.json", older)
-    check_run(tmp_path, config)
+    runs.check_run(tmp_path, config)
     with pytest.raises(PoseTopoError, match=r"recipe\.warm_up: 0\.0 -> 1\.0"):
-        check_run(tmp_path, replace(config, recipe=replace(config.recipe, warm_up=1.0)))
+        runs.check_run(tmp_path, replace(config, recipe=replace(config.recipe, warm_up=1.0)))
 
 
 def test_every_person_is_trained_on_once_an_epoch(config, dataset):
