@@ -1,6 +1,7 @@
 """The command line as a user meets it: one line and an exit code for every mistake, and the chain end to end."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -266,6 +267,7 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
     ]
     before, origin = (trained / "last.pt").read_bytes(), (trained / "provenance.json").read_bytes()
     assert run(*same, "--epochs", 2) == 0
+    assert run(*same, "--epochs", 2, "--data", Path(os.path.relpath(small_data)), "--device", "cpu") == 0
     assert (trained / "last.pt").read_bytes() == before and (trained / "provenance.json").read_bytes() == origin
     capsys.readouterr()
     assert run(*same, "--epochs", 3) == 1

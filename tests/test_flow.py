@@ -37,9 +37,12 @@ def rank(module: str) -> int:
     raise AssertionError(f"{module} has no place in the flow")
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def imports(path: Path, *, types: bool = True) -> set[str]:
+    """The modules of pose_topo that a file imports; without `types`, not those under `if TYPE_CHECKING`."""
+    found, tree = set(), ast.parse(path.read_text(encoding="utf-8"))
+    if not types:
+        tree.body = [node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node))]
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pose_topo"):
             base = node.module.removeprefix("pose_topo").lstrip(".")
             for alias in node.names:
@@ -58,6 +61,20 @@ def test_no_module_imports_to_its_right(path):
         return
     wrong = [name for name in imports(path) if rank(name) > rank(module)]
     assert wrong == []
+
+
+def test_training_reaches_few_modules():
+    reached, left = set(), ["training.loop"]
+    while left:
+        module = left.pop()
+        path = ROOT / (module.replace(".", "/") + ".py")
+        if module in reached or not path.is_file():
+            continue
+        reached.add(module)
+        left += imports(path, types=False)
+    long = [name for name in reached if len((ROOT / (name.replace(".", "/") + ".py")).read_text().splitlines()) > 3]
+    assert len(long) <= 35, sorted(long)
+    assert not {name for name in reached if name.startswith("download") or name in ("data.dataset", "data.mpii")}
 
 
 def test_figures_import_nothing_of_torch():

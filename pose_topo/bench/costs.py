@@ -267,7 +267,7 @@ def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> 
 
     def run(batches: Iterable[Batch]) -> None:
         train_epoch(
-            model, optimizer, batches, config.recipe, precision=precision, strength=0.5, rate=lambda _: 1e-4,
+            model, optimizer, batches, config.recipe, precision=precision, spatial_lambda=0.5, rate=lambda _: 1e-4,
             first_step=0, meter=Meter(device),
         )  # fmt: skip
 

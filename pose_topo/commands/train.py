@@ -220,34 +220,34 @@ def _train(chosen: TrainOptions) -> None:
     config = chosen.config()
     from pose_topo.core.devices import pick_device
     from pose_topo.data.dataset import check_layout, prepare
-    from pose_topo.models.backbones import imagenet_file
-    from pose_topo.models.pose import build_model
+    from pose_topo.download.weights import imagenet_file
+    from pose_topo.models.regularizers import check
     from pose_topo.study import runs
     from pose_topo.training import hooks
-    from pose_topo.training.loop import Surroundings, train
+    from pose_topo.training.loop import RunContext, train
     from pose_topo.training.processes import team_from_environment
 
     run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
     resume, team = chosen.resume == "auto", team_from_environment()
     if not team.writer:
         hide_messages()
-    # what cannot be is refused before anything is read: a network nobody can build, no data, weights not to be had
-    pick_device(team.device(config.device), warn=False)  # the training says it
-    build_model(config)
+    # check everything that is quick to check before data are read or weights are downloaded
+    pick_device(team.device(config.device), warn=False)  # `train` warns
+    if config.topography is not None:
+        check(config.topography.loss, config.topography.lattice())
     if team.writer:
         runs.check_run(run, config, resume=resume, overwrite=chosen.overwrite)
     check_layout(config.data)
-    if config.recipe.pretrained and (chosen.overwrite or not (run / "last.pt").is_file()):
-        imagenet_file(config, chosen.cache_dir)
+    is_new = chosen.overwrite or not (run / "last.pt").is_file()
+    imagenet = imagenet_file(config, chosen.cache_dir) if config.recipe.pretrained and is_new else None
     progress = chosen.progress and team.writer
     dataset = prepare(config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress)
     if chosen.overwrite and team.writer:
-        (run / runs.WANDB_ID).unlink(missing_ok=True)  # another run is another log
+        (run / runs.WANDB_ID).unlink(missing_ok=True)  # a new run has a new log
     wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
-    after = hooks.chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
-    around = Surroundings(chosen.cache_dir, progress, after, team)
-    history = train(config, dataset, run, around, resume=resume, overwrite=chosen.overwrite)
-    last = history[-1]
+    after_epoch = hooks.chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
+    context = RunContext(imagenet, progress, after_epoch, team)
+    last = train(config, dataset, run, context, resume=resume, overwrite=chosen.overwrite)[-1]
     log.info(
         f"{run}: epoch {last['epoch']}, validation PCKh@0.5 {last['val_pckh']:.2f} (no flip test); "
         f"next: pose-topo evaluate {run}"

@@ -126,7 +126,6 @@ _MPI = "https://datasets.d2.mpi-inf.mpg.de/andriluka14cvpr/"
 _EVAL = "https://raw.githubusercontent.com/anibali/eval-mpii-pose/938ef9a57fde14fdd1754fa668ec13ec4c00adab/"
 _HOURGLASS = "https://github.com/princeton-vl/pose-hg-train/raw/4637618a1b162d80436bfd0b557833b5824cbb21/"
 _BEARPAW = "https://raw.githubusercontent.com/bearpaw/pytorch-pose/master/"
-_TORCH = "https://download.pytorch.org/models/"
 
 _LICENCE = (
     "MPII Human Pose is for research only: its images must not be redistributed; "
@@ -188,6 +187,6 @@ LICENCES: dict[str, str] = dict.fromkeys(("mpii", "images", "annotations", "spli
 
 # The ImageNet weights of each backbone.
 WEIGHTS: dict[str, Remote] = {
-    arch: Remote(b.weights, (_TORCH + b.weights,), b.weights, b.weights_size, Checks(sha256=b.weights_sha256))
+    arch: Remote(b.weights, (b.weights_url,), b.weights, b.weights_size, Checks(sha256=b.weights_sha256))
     for arch, b in BACKBONES.items()
 }

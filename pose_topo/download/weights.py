@@ -16,6 +16,7 @@ from pose_topo.core.log import log
 from pose_topo.download.catalog import WEIGHTS, Remote, mismatch
 from pose_topo.download.fetch import FetchResult, Job, run
 from pose_topo.download.transfer import Policy
+from pose_topo.study.config import RunConfig
 
 
 def hub_checkpoints() -> Path:
@@ -74,3 +75,20 @@ def fetch_weights(
         return FetchResult(remote.name, found, "kept")
     job = Job(cache_folder(cache) / "weights", mirror, source, policy=policy or Policy())
     return run((remote,), job, dry_run=dry_run)[0]
+
+
+def imagenet_file(config: RunConfig, cache: Path | None = None) -> Path:
+    """The path of a run's ImageNet weights: the given file, or the verified one in the cache, which is fetched if it is
+    not there.
+
+    Raises:
+        PoseTopoError: the file does not exist or cannot be fetched; the message says how to fetch it by hand.
+    """
+    if not config.weights:
+        return fetch_weights(config.arch, cache).path
+    path = Path(config.weights)
+    if not path.is_file():
+        raise PoseTopoError(
+            f"--weights {path}: no such file; give a torchvision {config.arch} state_dict, or --no-pretrained"
+        )
+    return path

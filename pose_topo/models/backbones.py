@@ -10,8 +10,7 @@ import torchvision
 from torch import Tensor, nn
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import cache_folder, sha256_file
-from pose_topo.download.weights import fetch_weights, weights_remote
+from pose_topo.core.files import sha256_file
 from pose_topo.study.backbones import backbone
 from pose_topo.study.config import RunConfig
 
@@ -32,21 +31,20 @@ def build_backbone(arch: str) -> nn.Sequential:
     return nn.Sequential(*(getattr(classifier, part) for part in parts))
 
 
-def load_imagenet(model: SimpleBaseline, config: RunConfig, cache: Path | None) -> dict[str, str]:
+def load_imagenet(model: SimpleBaseline, config: RunConfig, path: Path) -> dict[str, str]:
     """Fill a network's backbone with ImageNet weights, in place.
 
     Args:
-        config: names the backbone, and the file of the weights if one was given.
-        cache: folder of downloaded files; None takes the default.
+        config: names the backbone, and says whether the file was given by the user.
+        path: the file of the weights: `download.weights.imagenet_file(config)`.
 
     Returns:
         For provenance.json: "file", its name; "sha256"; and "source", the address where a verified file is published,
         or "--weights" for a file that was given.
 
     Raises:
-        PoseTopoError: the weights cannot be found or fetched, or do not fit the backbone.
+        PoseTopoError: the file is not a state_dict, or does not fit the backbone.
     """
-    path = imagenet_file(config, cache)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load fails in many ways on a file that it did not write
@@ -57,25 +55,8 @@ def load_imagenet(model: SimpleBaseline, config: RunConfig, cache: Path | None) 
         model.backbone.load_state_dict(_kept(state, backbone(config.arch).parts))
     except RuntimeError as error:
         raise PoseTopoError(f"{path} does not fit {config.arch}: {str(error).splitlines()[-1].strip()[:160]}") from None
-    source = "--weights" if config.weights else weights_remote(config.arch).urls[0]
+    source = "--weights" if config.weights else backbone(config.arch).weights_url
     return {"file": path.name, "sha256": sha256_file(path), "source": source}
-
-
-def imagenet_file(config: RunConfig, cache: Path | None) -> Path:
-    """The path of a run's ImageNet weights: the given file, or the verified one in the cache, which is fetched if it is
-    not there.
-
-    Raises:
-        PoseTopoError: the file does not exist or cannot be fetched; the message says how to fetch it by hand.
-    """
-    if not config.weights:
-        return fetch_weights(config.arch, cache_folder(cache)).path
-    path = Path(config.weights)
-    if not path.is_file():
-        raise PoseTopoError(
-            f"--weights {path}: no such file; give a torchvision {config.arch} state_dict, or --no-pretrained"
-        )
-    return path
 
 
 def _kept(state: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, Tensor]:

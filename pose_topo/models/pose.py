@@ -155,10 +155,9 @@ def build_model(config: RunConfig) -> SimpleBaseline:
     if config.topography is None:
         return SimpleBaseline(config.arch, init=config.recipe.init)
     topography = config.topography
-    lattice = Lattice(topography.height, topography.width, topography.neighbours, topography.torus)
     return TopoModel(
         config.arch,
-        lattice,
+        topography.lattice(),
         init=config.recipe.init,
         topo_init=topography.init,
         batch_norm=topography.batch_norm,

@@ -20,6 +20,7 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, read_json, sha256_file, write_json
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People
+from pose_topo.download.weights import imagenet_file
 from pose_topo.models.backbones import load_imagenet
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, head_weight, layer_weight, trained_order
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
@@ -218,7 +219,7 @@ def untrained(config: RunConfig, cache: Path | None) -> SimpleBaseline:
     seed_everything(config.seed)
     model = build_model(config)
     if config.recipe.pretrained:
-        load_imagenet(model, config, cache)
+        load_imagenet(model, config, imagenet_file(config, cache))
     return model.eval()
 
 

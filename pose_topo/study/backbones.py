@@ -21,8 +21,7 @@ class Backbone:
     Attributes:
         title: the name in pictures.
         channels: channels of its output.
-        weights: file name of its ImageNet weights below https://download.pytorch.org/models/; the name ends with the
-            first eight digits of the file's SHA-256.
+        weights: file name of its ImageNet weights; it ends with the first eight digits of the file's SHA-256.
         weights_size: size of that file in bytes, roughly.
         parts: the children of torchvision's model that are kept, in the order of the forward pass. A part's place is
             its number in the keys of a checkpoint (`backbone.4` is `layer1` of a ResNet).
@@ -40,6 +39,11 @@ class Backbone:
     def deconvolutions(self) -> int:
         """How many deconvolutions, each of which doubles the side, lead to the heatmaps."""
         return (self.stride // HEATMAP_STRIDE).bit_length() - 1
+
+    @property
+    def weights_url(self) -> str:
+        """Where the ImageNet weights are published."""
+        return "https://download.pytorch.org/models/" + self.weights
 
     @property
     def weights_sha256(self) -> str:

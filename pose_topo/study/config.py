@@ -40,6 +40,8 @@ TOPO_LOSSES = (  # names of the spatial losses, the study's first; models/regula
     "topographic",
 )
 if TYPE_CHECKING:
+    from pose_topo.study.lattice import Lattice
+
     Arch = TopoLoss = str
 else:  # the choices are the names in two registries, which a type checker cannot read
     Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[TOPO_LOSSES]
@@ -131,6 +133,16 @@ class Topography:
     weight: float = 0.5  # the study's lambda; 0 is the control
     permuted: bool = False  # the loss sees the channels on other places, drawn by the run's seed: a control
 
+    def lattice(self) -> Lattice:
+        """The grid of the channels.
+
+        Raises:
+            UsageError: a side is below 1, or the number of neighbours is neither 4 nor 8.
+        """
+        from pose_topo.study.lattice import Lattice  # imports numpy, which --help does not need
+
+        return Lattice(self.height, self.width, self.neighbours, self.torus)
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -205,10 +217,7 @@ def _check_ranges(config: RunConfig) -> None:
 
 
 def _check_grid(topography: Topography) -> None:
-    from pose_topo.study.lattice import Lattice  # it imports numpy, which --help does not need
-
-    lattice = Lattice(topography.height, topography.width, topography.neighbours, topography.torus)
-    if lattice.channels < 2:
+    if topography.lattice().channels < 2:
         raise UsageError("--topo-grid 1 1: a single channel has no neighbours; give at least two")
 
 

@@ -1,1 +1,1 @@
-"""One training loop for both networks."""
+"""Train both networks with one loop."""

@@ -1,4 +1,7 @@
-"""One epoch of training steps, without a host synchronisation in the step."""
+"""One epoch: train on all batches, validate on the held-out people, and write a row for metrics.csv.
+
+No training step waits for the device. The host reads the summed losses only every `READ_EVERY` steps.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,71 @@ from pose_topo.study.config import Recipe
 from pose_topo.topography import moran, parcellation, weight_statistics
 from pose_topo.training.optimisation import heatmap_loss, lambda_factor, learning_rate, set_learning_rate
 from pose_topo.training.processes import Interrupted, Team
-from pose_topo.training.state import Begun, Meter, Reading, Setting, State
+from pose_topo.training.state import LossSums, Meter, PartialEpoch, State, TrainingSettings
 
-READ_EVERY = 20  # steps between two looks at the device's sums: the progress bar and the NaN guard
+READ_EVERY = 20  # steps between two reads of the summed losses, for the progress bar and to stop at NaN
+
+
+def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> dict[str, Any]:
+    """Train and validate the next epoch, or the rest of an interrupted one. Its row is appended to the history.
+
+    Args:
+        forward: `state.model`, possibly wrapped for several processes. It is called in the steps.
+
+    Returns:
+        The row.
+
+    Raises:
+        Interrupted: a signal came. `state` holds the steps that were taken and can be saved.
+        PoseTopoError: the loss is not finite.
+    """
+    recipe, team = settings.config.recipe, settings.team
+    per_epoch, epoch = settings.steps_per_epoch, state.epoch + 1
+    partial = state.partial or PartialEpoch()
+    # the writer continues the sums of all processes
+    meter = Meter(settings.device, partial.sums if team.writer else LossSums())
+    started = time.perf_counter() - partial.seconds
+    taken = state.step - state.epoch * per_epoch
+    bar = _progress_bar(state, settings, taken)
+
+    def rate(step: int) -> float:
+        return learning_rate(recipe, step, per_epoch)
+
+    def combine(own: LossSums) -> LossSums:
+        return reduce(LossSums.plus, team.gather(own))
+
+    def report(sums: LossSums) -> None:
+        score = f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
+        bar.set_postfix_str(f"loss {sums.means()[0]:.5f}{score}", refresh=False)
+
+    def after_step(step: int, people: int) -> None:
+        state.step = step
+        bar.update(people * team.size)
+        if team.size == 1 or step % READ_EVERY == 0:
+            settings.stop_if_asked()
+
+    batches = settings.train_set.epoch(
+        settings.config.seed, epoch, recipe.batch_size, skip=taken, process=team.rank, processes=team.size
+    )
+    trained = None
+    try:
+        with closing(batches), closing(bar):
+            sums = train_epoch(
+                state.model, state.optimizer, batches, recipe, precision=settings.precision,
+                spatial_lambda=_spatial_lambda(settings, epoch), rate=rate, first_step=state.step, meter=meter,
+                forward=forward, combine=combine, report=report, after_step=after_step,
+            )  # fmt: skip
+        trained = time.perf_counter() - started
+        scores = _validate_writer(state, settings)
+    except Interrupted:
+        sums = _finite(combine(meter.read()), rate)
+        state.partial = PartialEpoch(sums, trained or time.perf_counter() - started)
+        raise
+    state.partial = None
+    timing = {"images_per_s": sums.people / trained, "seconds": time.perf_counter() - started}
+    row = _row(state, settings, epoch, sums, scores) | {"lr": rate(state.step - 1)} | timing
+    state.history.append(team.from_writer(row))  # the same row for all, so that early stopping stops all processes
+    return state.history[-1]
 
 
 def train_epoch(
@@ -39,39 +104,43 @@ def train_epoch(
     recipe: Recipe,
     *,
     precision: str,
-    strength: float,
+    spatial_lambda: float,
     rate: Callable[[int], float],
     first_step: int,
     meter: Meter,
     forward: nn.Module | None = None,
-    together: Callable[[Reading], Reading] = lambda own: own,
-    report: Callable[[Reading], None] = lambda _: None,
+    combine: Callable[[LossSums], LossSums] = lambda own: own,
+    report: Callable[[LossSums], None] = lambda _: None,
     after_step: Callable[[int, int], None] = lambda _step, _people: None,
-) -> Reading:
-    """Train on every batch once; the losses are added to `meter`. Returns their sums.
+) -> LossSums:
+    """Train on every batch once.
 
     Args:
-        strength: lambda of this epoch; 0 leaves the spatial loss out of the gradient but still measures it.
-        rate: step -> learning rate.
+        spatial_lambda: lambda of this epoch. With 0 the spatial loss is measured but has no gradient.
+        rate: the learning rate of a step.
         first_step: steps taken before the first batch.
-        forward: `model` as it is to be called, where that is not `model` itself (wrapped for several processes).
-        together: own sums -> those of all processes, which ask at the same steps, so that all of them stop or none.
-        report: called every few steps with the sums so far.
-        after_step: called with the number of steps taken and the people of the last, once it is whole; what it raises
-            ends the epoch.
+        meter: the losses are added to it.
+        forward: the module that is called, if it is not `model` itself (a wrapper for several processes).
+        combine: turns the sums of this process into those of all. All processes call it at the same steps.
+        report: called every `READ_EVERY` steps with the sums so far.
+        after_step: called after each step with the number of steps taken and the people in it. An exception that it
+            raises ends the epoch.
+
+    Returns:
+        The sums of the losses, over all processes.
 
     Raises:
-        PoseTopoError: the loss is no longer finite.
+        PoseTopoError: the loss is not finite.
     """
     model.train()
     for number, batch in enumerate(batches, start=first_step):
         set_learning_rate(optimizer, rate(number))
-        heatmap, topo = _step(model, forward or model, optimizer, batch, recipe, precision, strength)
+        heatmap, topo = _step(model, forward or model, optimizer, batch, recipe, precision, spatial_lambda)
         meter.add(heatmap, topo, len(batch.index), number + 1)
-        if (number + 1) % READ_EVERY == 0 and (reading := meter.poll()) is not None:
-            report(guard(together(reading), rate))
+        if (number + 1) % READ_EVERY == 0 and (sums := meter.poll()) is not None:
+            report(_finite(combine(sums), rate))
         after_step(number + 1, len(batch.index))
-    return guard(together(meter.read()), rate)
+    return _finite(combine(meter.read()), rate)
 
 
 def _step(
@@ -81,39 +150,57 @@ def _step(
     batch: Batch,
     recipe: Recipe,
     precision: str,
-    strength: float,
+    spatial_lambda: float,
 ) -> tuple[Tensor, Tensor | None]:
+    """Take one step. Returns the heatmap loss and the spatial loss, before lambda."""
     with autocast(batch.images.device, precision):
         predicted, features = forward(batch.images, with_features=True)
     heatmap = heatmap_loss(predicted, batch.targets, batch.mask, recipe.loss, recipe.mask_unlabelled)
     topo = None
-    # several processes average their gradients: each one's share makes that the mean over the step's people
+    # the gradients of several processes are averaged; with this weight that is the mean over the step's people
     loss = heatmap if batch.process_weight == 1 else batch.process_weight * heatmap
     if isinstance(model, TopoModel):
-        with torch.set_grad_enabled(strength > 0):
+        with torch.set_grad_enabled(spatial_lambda > 0):
             topo = model.topo_reg_loss(features)
-        loss = loss + strength * topo if strength > 0 else loss
+        loss = loss + spatial_lambda * topo if spatial_lambda > 0 else loss
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
     return heatmap, topo
 
 
-def guard(reading: Reading, rate: Callable[[int], float]) -> Reading:
-    """The same reading, if every loss in it was finite.
+def _finite(sums: LossSums, rate: Callable[[int], float]) -> LossSums:
+    """The sums, if all losses were finite.
 
     Raises:
-        PoseTopoError: with the first step that was not.
+        PoseTopoError: a loss was not; the message names the first step.
     """
-    if reading.bad_step is not None:
+    if sums.bad_step is not None:
         raise PoseTopoError(
-            f"the loss is not finite at step {reading.bad_step} (learning rate {rate(reading.bad_step - 1):g}): "
+            f"the loss is not finite at step {sums.bad_step} (learning rate {rate(sums.bad_step - 1):g}): "
             "lower --lr; last.pt holds what was trained before"
         )
-    return reading
+    return sums
 
 
-# ---- What is measured after every epoch: loss and PCKh on the held-out people, and the grid's weight_statistics.
+def _spatial_lambda(settings: TrainingSettings, epoch: int) -> float:
+    """Lambda of an epoch."""
+    recipe, topography = settings.config.recipe, settings.config.topography
+    if topography is None:
+        return 0.0
+    return topography.weight * lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
+
+
+def _validate_writer(state: State, settings: TrainingSettings) -> dict[str, float]:
+    """The validation scores of the network that the writer will save."""
+    team = settings.team
+    team.share_buffers(state.model)
+    scores = validate(
+        state.model, settings.val_set, settings.dataset.people, settings.precision, settings.config.recipe.batch_size,
+        team, after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
+    )  # fmt: skip
+    settings.stop_if_asked()
+    return scores
 
 
 def validate(
@@ -125,39 +212,43 @@ def validate(
     team: Team | None = None,
     after_batch: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """`val_loss` (heatmap loss, a mean over people) and `val_pckh` (official, @0.5, without flip test).
+    """Score a network on the held-out people.
 
     Args:
-        team: processes that share the work, by whole batches, so that the numbers are those of one process alone.
-        after_batch: called between two batches.
+        team: the processes that share the batches. The scores are the same as those of a single process.
+        after_batch: called after each batch.
+
+    Returns:
+        "val_loss", the mean heatmap loss per person, and "val_pckh", official PCKh@0.5 without flip test.
     """
     recipe: Recipe = val.recipe
     team = team or Team()
     model.eval()
-    to_photo = val.input_to_photo()
-    losses, found, rows = [], [], []
+    losses, predicted, rows = [], [], []
     for batch in val.in_order(batch_size, process=team.rank, processes=team.size):
         maps = heatmaps(model, batch.images, flip_test=False, precision=precision)
         loss = heatmap_loss(maps, batch.targets, batch.mask, recipe.loss, recipe.mask_unlabelled)
         pixels, _ = decode(maps, recipe.decode, recipe.sigma)
         losses.append(loss.double() * len(batch.index))
-        found.append(pixels.double())
+        predicted.append(pixels.double())
         rows.append(batch.index)
         after_batch()
-    # the device is waited for once, here
-    mine = [(rows_, pixels.cpu().numpy(), float(loss)) for rows_, pixels, loss in zip(rows, found, losses, strict=True)]
-    parts = [batch for by_turn in zip_longest(*team.gather(mine)) for batch in by_turn if batch is not None]
+    # only here is the device waited for
+    own = [(row, pixels.cpu().numpy(), float(loss)) for row, pixels, loss in zip(rows, predicted, losses, strict=True)]
+    parts = [batch for turn in zip_longest(*team.gather(own)) for batch in turn if batch is not None]
     index = np.concatenate([part[0] for part in parts])
-    joints = geometry.apply(to_photo[index], np.concatenate([part[1] for part in parts]))
+    joints = geometry.apply(val.input_to_photo()[index], np.concatenate([part[1] for part in parts]))
     joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)  # a diverged network scores nothing
-    seen = people.take(index)
-    errors = normalised_errors(joints, seen.joints, seen.labelled, head_size(seen.head_box))
+    truth = people.take(index)
+    errors = normalised_errors(joints, truth.joints, truth.labelled, head_size(truth.head_box))
     return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": scores_at(errors, 0.5)["mean"] or 0.0}
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:
-    """Mean Moran's I of |head weight| over joints, contiguity, and the health numbers of the topographic layer;
-    nothing for a baseline."""
+    """Mean Moran's I of |head weight| over joints, contiguity, and statistics of the topographic layer's weights.
+
+    Empty for a baseline. A number that is not defined is left out.
+    """
     if not isinstance(model, TopoModel):
         return {}
     lattice = model.topo.lattice
@@ -173,117 +264,30 @@ def grid_state(model: SimpleBaseline) -> dict[str, float]:
     return {key: float(value) for key, value in state.items() if value is not None}
 
 
-# ---- One epoch: its steps, its validation, its row of metrics.csv.
-
-
-def train_one(state: State, forward: nn.Module, setting: Setting) -> dict[str, Any]:
-    """Train and validate the next epoch, or the rest of it; its row is appended to the history.
-
-    Args:
-        forward: `state.model`, as it is to be called.
-
-    Raises:
-        Interrupted: `state` holds what was done, ready to be saved.
-        PoseTopoError: the loss is no longer finite.
-    """
-    recipe, team = setting.config.recipe, setting.team
-    per_epoch, epoch = setting.steps_per_epoch, state.epoch + 1
-    begun = state.begun or Begun(Reading(0.0, 0.0, 0, None), 0.0)
-    before = begun.sums if team.writer else Reading(0.0, 0.0, 0, None)  # the team's sums go on in one place
-    meter = Meter(setting.device, before.heatmap, before.topo, before.people)
-    started = time.perf_counter() - begun.seconds
-    taken = state.step - state.epoch * per_epoch
-    bar = _bar(state, setting, taken)
-
-    def rate(step: int) -> float:
-        return learning_rate(recipe, step, per_epoch)
-
-    def together(own: Reading) -> Reading:
-        return reduce(Reading.plus, team.gather(own))
-
-    def report(sums: Reading) -> None:
-        bar.set_postfix_str(f"loss {sums.means()[0]:.5f}" + _last_score(state), refresh=False)
-
-    def after_step(step: int, people: int) -> None:
-        state.step = step
-        bar.update(people * team.size)
-        if team.size == 1 or step % READ_EVERY == 0:
-            setting.stop_if_asked()
-
-    batches = setting.train_set.epoch(
-        setting.config.seed, epoch, recipe.batch_size, skip=taken, process=team.rank, processes=team.size
-    )
-    trained = None
-    try:
-        with closing(batches), closing(bar):
-            sums = train_epoch(
-                state.model, state.optimizer, batches, recipe, precision=setting.precision,
-                strength=_strength(setting, epoch), rate=rate, first_step=state.step, meter=meter, forward=forward,
-                together=together, report=report, after_step=after_step,
-            )  # fmt: skip
-        trained = time.perf_counter() - started
-        held_out = _validated(state, setting)
-    except Interrupted:
-        sums = guard(together(meter.read()), rate)
-        state.begun = Begun(sums, trained or time.perf_counter() - started)
-        raise
-    state.begun = None
-    timing = {"images_per_s": sums.people / trained, "seconds": time.perf_counter() - started}
-    row = _row(state, setting, epoch, sums, held_out) | {"lr": rate(state.step - 1)} | timing
-    state.history.append(team.from_writer(row))  # one row for all: what stops a training must stop it everywhere
-    return state.history[-1]
-
-
-def _validated(state: State, setting: Setting) -> dict[str, float]:
-    """The scores on the held-out people, of the network that the writer will save."""
-    team, recipe = setting.team, setting.config.recipe
-    team.share_buffers(state.model)
-    held_out = validate(
-        state.model, setting.val_set, setting.dataset.people, setting.precision, recipe.batch_size, team,
-        after_batch=setting.stop_if_asked if team.size == 1 else lambda: None,
-    )  # fmt: skip
-    setting.stop_if_asked()
-    return held_out
-
-
-def _strength(setting: Setting, epoch: int) -> float:
-    """Lambda of an epoch."""
-    recipe, topography = setting.config.recipe, setting.config.topography
-    if topography is None:
-        return 0.0
-    return topography.weight * lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
-
-
-def _row(state: State, setting: Setting, epoch: int, sums: Reading, held_out: dict[str, float]) -> dict[str, Any]:
+def _row(
+    state: State, settings: TrainingSettings, epoch: int, sums: LossSums, scores: dict[str, float]
+) -> dict[str, Any]:
+    """The row of metrics.csv, without learning rate and times."""
     heatmap, topo = sums.means()
-    strength, recipe = _strength(setting, epoch), setting.config.recipe
-    is_topo = isinstance(state.model, TopoModel)
-    row: dict[str, Any] = {
-        "epoch": epoch,
-        "train_loss": heatmap + strength * topo,
-        "train_heatmap_loss": heatmap,
-        **({"topo_loss": topo, "lambda": strength} if is_topo else {}),
-        **held_out,
-        **grid_state(state.model),
-    }
-    if recipe.select == "loss" and isinstance(state.model, TopoModel):
+    spatial_lambda, model = _spatial_lambda(settings, epoch), state.model
+    row: dict[str, Any] = {"epoch": epoch, "train_loss": heatmap + spatial_lambda * topo, "train_heatmap_loss": heatmap}
+    if isinstance(model, TopoModel):
+        row |= {"topo_loss": topo, "lambda": spatial_lambda}
+    row |= scores | grid_state(model)
+    if settings.config.recipe.select == "loss" and isinstance(model, TopoModel):
         # the study selects by the validation loss with its annealed spatial term; a loss on activations is known on
-        # training batches only: its mean over the epoch stands in
+        # training batches only, so its mean over the epoch is taken
         with torch.no_grad():
-            reads = state.model.reads_activations
-            row["val_loss"] += strength * (topo if reads else float(state.model.topo_reg_loss()))
+            spatial = topo if model.reads_activations else float(model.topo_reg_loss())
+        row["val_loss"] += spatial_lambda * spatial
     return row
 
 
-def _bar(state: State, setting: Setting, taken: int) -> tqdm:
-    """Progress of the epoch; its name says how long the epochs after it will take."""
-    epochs, people = setting.config.recipe.epochs, len(setting.train_set)
+def _progress_bar(state: State, settings: TrainingSettings, taken: int) -> tqdm:
+    """The progress bar of an epoch. Its name says how long the epochs after it will take."""
+    epochs, people = settings.config.recipe.epochs, len(settings.train_set)
     name = f"epoch {state.epoch + 1}/{epochs}"
     if state.history and (left := epochs - state.epoch - 1):
         name += f" (then {tqdm.format_interval(left * state.history[-1]['seconds'])})"
-    done = min(people, taken * setting.config.recipe.batch_size * setting.team.size)
-    return tqdm(total=people, initial=done, desc=name, unit="img", disable=not setting.progress, mininterval=2)
-
-
-def _last_score(state: State) -> str:
-    return f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
+    done = min(people, taken * settings.config.recipe.batch_size * settings.team.size)
+    return tqdm(total=people, initial=done, desc=name, unit="img", disable=not settings.progress, mininterval=2)

@@ -1,4 +1,4 @@
-"""The one training loop: both networks, every protocol, one process or many."""
+"""The training loop, for both networks, every protocol, and one process or several."""
 
 from __future__ import annotations
 
@@ -21,65 +21,72 @@ from pose_topo.data.people import Dataset
 from pose_topo.models.pose import SimpleBaseline
 from pose_topo.study import runs
 from pose_topo.study.config import RunConfig
-from pose_topo.training import state as states
-from pose_topo.training.epoch import train_one
+from pose_topo.training.epoch import run_epoch
 from pose_topo.training.processes import Interrupted, Interruption, Team
-from pose_topo.training.state import Setting, State
+from pose_topo.training.state import (
+    State,
+    TrainingSettings,
+    find_checkpoint,
+    repair_outputs,
+    restore,
+    save,
+    start,
+)
 
 EpochHook = Callable[[SimpleBaseline, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """How a training is run; nothing of it changes what is trained."""
+class RunContext:
+    """How a training is run. None of this changes which network is trained."""
 
-    cache: Path | None = None  # of ImageNet weights
+    imagenet: Path | None = None  # the file of ImageNet weights, if the recipe starts from them
     progress: bool = True
-    hooks: tuple[EpochHook, ...] = ()  # called after every epoch with the model and its row, by the writer
-    team: Team = field(default_factory=Team)  # the processes that train together
+    hooks: tuple[EpochHook, ...] = ()  # the writer calls them after every epoch with the model and its row
+    team: Team = field(default_factory=Team)
 
 
 def train(
     config: RunConfig,
     dataset: Dataset,
     run: Path,
-    around: Surroundings | None = None,
+    context: RunContext | None = None,
     *,
     resume: bool = True,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
-    """Train a network into the folder `run`; returns the history (a row an epoch, as in metrics.csv).
+    """Train a network into the folder `run`.
 
     Args:
-        resume: go on from `last.pt` if the folder holds one of the same settings.
+        resume: continue from `last.pt` if the folder holds the same run.
         overwrite: start anew in a folder that holds a run.
 
+    Returns:
+        The history: one row per epoch, as in metrics.csv.
+
     Raises:
-        PoseTopoError: the folder holds a run of other settings, the weights are not to be had, the loss diverged, or
-            the GPU's memory is too small.
-        Interrupted: SIGTERM or SIGINT came; everything up to the step is saved.
+        PoseTopoError: the folder holds another run, the ImageNet weights are missing, the loss diverged, or the GPU's
+            memory is too small.
+        Interrupted: SIGTERM or SIGINT came. Everything up to the last step is saved.
     """
-    around = around or Surroundings()
-    device = pick_device(around.team.device(config.device))
+    context = context or RunContext()
+    team = context.team
+    device = pick_device(team.device(config.device))
     if config.sync_batch_norm and device.type != "cuda":
         raise UsageError("--sync-batch-norm: it needs CUDA")
     prepare_device(device, config.threads, config.deterministic)
-    with (
-        runs.claimed(run) if around.team.writer else nullcontext(),
-        around.team.joined(device),
-        Interruption() as interruption,
-    ):
-        if around.team.writer:
+    with runs.claimed(run) if team.writer else nullcontext(), team.joined(device), Interruption() as interruption:
+        if team.writer:
             runs.check_run(run, config, resume=resume, overwrite=overwrite)
             runs.clear_leftovers(run)
         try:
-            return _train(config, dataset, run, device, around, interruption, overwrite)
+            return _train(config, dataset, run, device, context, interruption, overwrite)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             size = config.recipe.batch_size
             smaller = f"--batch-size {size // 2}" if size >= 4 else "a smaller --input-size or --arch"
-            raise PoseTopoError(f"{device}: out of memory with {size} people a step: try {smaller}") from None
+            raise PoseTopoError(f"{device}: out of memory with {size} people per step: try {smaller}") from None
 
 
 def _train(
@@ -87,22 +94,18 @@ def _train(
     dataset: Dataset,
     run: Path,
     device: torch.device,
-    around: Surroundings,
+    context: RunContext,
     interruption: Interruption,
     overwrite: bool,
 ) -> list[dict[str, Any]]:
-    team = around.team
+    team = context.team
     if len({repr(one) for one in team.gather((dataset.split_sha256, runs.plain(config)))}) > 1:
-        raise PoseTopoError("the processes have not the same people or settings: the same files and flags everywhere")
-    mine = team.writer and not overwrite
-    saved = team.from_writer(states.read(run, config, dataset.split_sha256, team.size) if mine else None)
-    state, weights = states.start(config, device, around.cache, anew=saved is None)
-    if saved is not None:
-        weights = saved.training["sessions"][0]["weights"] if saved.training else None
-        states.take_up(state, saved)
-        if team.writer:
-            states.mend(run, saved)
-        log.info(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
+        raise PoseTopoError("the processes have different people or settings: give the same files and flags to all")
+    saved = None
+    if team.writer and not overwrite:
+        saved = find_checkpoint(run, config, dataset, team.size)
+    saved = team.from_writer(saved)
+    state, weights = _begin(config, run, device, context, saved)
     if not overwrite and _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
         log.info(f"{run}: trained already, epoch {state.epoch}")
         return state.history
@@ -110,58 +113,69 @@ def _train(
         Batches(dataset.store, dataset.people, rows, config.recipe, device)
         for rows in (dataset.split.train, dataset.split.val)
     )
-    precision = pick_precision(config.precision, device)
-    setting = Setting(
-        config, run, dataset, train_set, val_set, device, precision, team, interruption, around.progress and team.writer
+    precision, progress = pick_precision(config.precision, device), context.progress and team.writer
+    settings = TrainingSettings(
+        config, run, dataset, train_set, val_set, device, precision, team, interruption, progress
     )
-    log.info(setting.announcement())
+    log.info(settings.announcement())
     session = provenance.collect(device, precision, dataset.sha256, config.seed)
     for key in ("device", "precision", "threads"):
         if state.sessions and state.sessions[-1][key] != session[key]:
             log.warning(f"{key} {session[key]} now, {state.sessions[-1][key]} before: not the same to the bit")
-    cost = {"wall_seconds": 0.0, "peak_memory": provenance.peak_memory(device)}  # so far
+    cost = {"wall_seconds": 0.0, "peak_memory": provenance.peak_memory(device)}  # updated while training
     state.sessions.append(session | {"weights": weights, "processes": team.size} | cost)
     if team.writer and overwrite:
-        runs.remove(run)  # not before all that may fail was made: until here the old run is whole
-    _epochs(state, setting, around)
+        runs.remove(run)  # only now, because everything before this may fail
+    _epochs(state, settings, context)
     if team.writer:
-        # written last: whoever finds it knows that the run is whole
+        # provenance.json is written last, so a folder that has it holds a complete run
         write_json(run / "provenance.json", {"sessions": state.sessions})
     return state.history
 
 
-def _epochs(state: State, setting: Setting, around: Surroundings) -> None:
-    """Train what is left, saving after every epoch, and in the middle of one if asked to stop."""
-    config, team, started = setting.config, setting.team, time.perf_counter()
+def _begin(
+    config: RunConfig, run: Path, device: torch.device, context: RunContext, saved: runs.Checkpoint | None
+) -> tuple[State, dict[str, str] | None]:
+    """The state from which training goes on, and where its ImageNet weights come from."""
+    if saved is None:
+        if config.recipe.pretrained and context.imagenet is None:
+            raise PoseTopoError("the recipe starts from ImageNet weights: give their file in RunContext(imagenet=...)")
+        return start(config, device, context.imagenet if config.recipe.pretrained else None)
+    state, _ = start(config, device, None)
+    restore(state, saved)
+    if context.team.writer:
+        repair_outputs(run, saved)
+    log.info(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
+    return state, state.sessions[0]["weights"]
+
+
+def _epochs(state: State, settings: TrainingSettings, context: RunContext) -> None:
+    """Train the remaining epochs. Save after each, and within an epoch if a signal comes."""
+    config, team, started = settings.config, settings.team, time.perf_counter()
     if config.compile == "on":
         state.model.compile()
-    forward = team.wrapped(state.model, setting.device)
+    forward = team.wrapped(state.model, settings.device)
 
-    def save(better: bool) -> None:
+    def save_all(better: bool) -> None:
         state.sessions[-1]["wall_seconds"] = round(time.perf_counter() - started, 1)
-        state.sessions[-1]["peak_memory"] = provenance.peak_memory(setting.device)
+        state.sessions[-1]["peak_memory"] = provenance.peak_memory(settings.device)
         if team.writer:
-            states.save(state, config, setting.run, setting.dataset.split_sha256, team.size, better=better)
+            save(state, settings, better=better)
 
     if team.writer:
-        runs.write_config(setting.run, config)
+        runs.write_config(settings.run, config)
     while not _finished(state, config):
         try:
-            row = train_one(state, forward, setting)
+            row = run_epoch(state, forward, settings)
         except Interrupted:
-            save(better=False)
+            save_all(better=False)
             raise
-        save(state.stopping.update(-row["val_pckh"] if config.recipe.select == "pckh" else row["val_loss"]))
-        for hook in around.hooks if team.writer else ():
-            _guarded(hook, state.model, row)
-
-
-def _guarded(hook: EpochHook, model: SimpleBaseline, row: dict[str, Any]) -> None:
-    """A picture or a log that fails costs itself, never the training."""
-    try:
-        hook(model, row)
-    except Exception as error:  # whatever drawing or a log's client does
-        log.warning(f"epoch {row['epoch']} has no picture or log ({' '.join(str(error).split())[:120]})")
+        save_all(state.stopping.update(-row["val_pckh"] if config.recipe.select == "pckh" else row["val_loss"]))
+        for hook in context.hooks if team.writer else ():
+            try:
+                hook(state.model, row)
+            except Exception as error:  # a picture or a log may fail in any way, but must not end the training
+                log.warning(f"epoch {row['epoch']} has no picture or log ({' '.join(str(error).split())[:120]})")
 
 
 def _finished(state: State, config: RunConfig) -> bool:

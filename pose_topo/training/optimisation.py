@@ -1,4 +1,4 @@
-"""The heatmap loss."""
+"""The heatmap loss, the schedules of the learning rate and of lambda, early stopping, and the optimiser."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from torch import Tensor, nn
 from pose_topo.models.pose import TopoModel
 from pose_topo.study.config import Recipe
 
+STEP_DROPS = (90 / 140, 120 / 140)  # of the standard recipe's epochs
+WARM_UP, START_DIV, END_DIV = 0.2, 25.0, 1e4  # one-cycle: share of rising steps, lr / first lr, first lr / last lr
+
 
 def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, kind: str, mask: bool) -> Tensor:
-    """Mean squared error over people, joints and cells, all (B, K, H, W); a scalar.
+    """Mean squared error over people, joints and cells, a scalar.
 
     Args:
-        weights: (B, K), 0 for a joint that is not to be learnt; used where `mask`.
-        kind: "mse", or "half-mse" = half of it (the standard recipe).
+        predicted, target: heatmaps (B, K, H, W).
+        weights: joint mask (B, K), 0 for a joint that does not count. Used only with `mask`.
+        kind: "mse", or "half-mse", which is half of it (the standard recipe).
     """
     error = predicted.float() - target
     if mask:
@@ -25,18 +29,16 @@ def heatmap_loss(predicted: Tensor, target: Tensor, weights: Tensor, kind: str, 
     return 0.5 * loss if kind == "half-mse" else loss
 
 
-# ---- Learning rate by step, lambda by epoch: pure functions.
-
-STEP_DROPS = (90 / 140, 120 / 140)  # of the standard recipe's epochs
-WARM_UP, START_DIV, END_DIV = 0.2, 25.0, 1e4  # one-cycle: share of steps rising, lr / first lr, first lr / last lr
-
-
 def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
-    """The learning rate of a step, 0-based, of epochs of `per_epoch` steps.
+    """The learning rate of a step.
 
-    "steps": x0.1 at 90/140 and 120/140 of the epochs (Xiao et al. 2018). "one-cycle": Smith & Topin 2018, by cosines.
-    "cosine": from the peak to 0 (Loshchilov & Hutter 2017). All but one-cycle, which has its own, rise linearly over
-    the first `warm_up` epochs.
+    "steps": x0.1 at 90/140 and at 120/140 of the epochs (Xiao et al. 2018). "one-cycle": Smith & Topin 2018, with
+    cosines. "cosine": from the peak to 0 (Loshchilov & Hutter 2017). "constant": the peak. All but one-cycle rise
+    linearly during the first `recipe.warm_up` epochs.
+
+    Args:
+        step: steps taken before this one.
+        per_epoch: steps per epoch.
     """
     peak, steps = recipe.lr, per_epoch * recipe.epochs
     if recipe.schedule == "one-cycle":
@@ -47,7 +49,7 @@ def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
     if recipe.schedule == "cosine":
         return _cosine(peak, 0.0, (step - warm) / max(1, steps - warm))
     if recipe.schedule == "steps":
-        # round: 140 * (90 / 140) is 90 less an ulp or two
+        # rounded, because 140 * (90 / 140) is slightly less than 90
         return peak * 0.1 ** sum(step // per_epoch >= round(share * recipe.epochs) for share in STEP_DROPS)
     return peak
 
@@ -64,10 +66,11 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 
 def lambda_factor(schedule: str, epoch: int, epochs: int) -> float:
-    """What lambda is multiplied with in an epoch, 1-based.
+    """The number by which lambda is multiplied in an epoch. Epochs are counted from 1.
 
-    "cosine": 1 in the first epoch, 0.1 in the last. "study-cosine": the original study's formula, whose period is one
-    epoch short, so that it rises again in the last one (2 epochs: 0.1, 1.0); a single epoch gives 1 (the formula: 0/0).
+    "constant": 1. "cosine": 1 in the first epoch, 0.1 in the last. "study-cosine": the formula of the original study.
+    Its period is one epoch too short, so it rises again in the last epoch (with 2 epochs: 0.1, 1.0). A single epoch
+    has factor 1, where the formula is 0/0.
     """
     if schedule == "constant" or epochs == 1:
         return 1.0
@@ -75,17 +78,14 @@ def lambda_factor(schedule: str, epoch: int, epochs: int) -> float:
     return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share))
 
 
-# ---- Stop when validation has not improved for a while.
-
-
 class EarlyStopping:
-    """Counts epochs without a better (lower) value; `patience` None never stops."""
+    """Counts the epochs since the best (lowest) value. `patience` None never stops."""
 
     def __init__(self, patience: int | None, best: float = float("inf"), waited: int = 0) -> None:
         self.patience, self.best, self.waited = patience, best, waited
 
     def update(self, value: float) -> bool:
-        """Take an epoch's value; True if it is the best so far."""
+        """Take the value of an epoch. Returns whether it is the best so far."""
         better = value < self.best
         self.best, self.waited = (value, 0) if better else (self.best, self.waited + 1)
         return better
@@ -95,14 +95,11 @@ class EarlyStopping:
         return self.patience is not None and self.waited >= self.patience
 
 
-# ---- The optimiser: Adam or AdamW, with a learning rate of its own for the topographic layer.
-
-
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Two parameter groups; `set_learning_rate` keeps their ratio, `recipe.topo_lr_mult`."""
+    """Adam or AdamW. The topographic layer has a parameter group with its own learning-rate multiplier."""
     topo = list(model.topo.parameters()) if isinstance(model, TopoModel) else []
-    own = {id(parameter) for parameter in topo}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in own]
+    in_topo = {id(parameter) for parameter in topo}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in in_topo]
     groups = [{"params": rest, "lr_mult": 1.0}]
     if topo:
         groups.append({"params": topo, "lr_mult": recipe.topo_lr_mult})
@@ -111,6 +108,6 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group its share of `lr`."""
+    """Give every parameter group `lr` times its multiplier."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group["lr_mult"]

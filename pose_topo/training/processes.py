@@ -1,6 +1,6 @@
-"""Several processes that train one network (torchrun): who I am, and what is said among us.
+"""The processes that train one network together (torchrun), and the signals that stop a training.
 
-A single process is a team of one, for which nothing here costs anything.
+A single process is a team of one. Then nothing in `Team` communicates.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 
 T = TypeVar("T")
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the writer draws and saves while the others wait
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the other processes wait while the writer draws and saves
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SAME_SIGNAL = 5.0  # seconds within which a second SIGTERM counts as the first
 
 
 @dataclass(frozen=True)
 class Team:
-    """This process's place among those of one training."""
+    """The place of this process among the processes of one training."""
 
     rank: int = 0
     size: int = 1
-    local_rank: int = 0  # on its machine: the number of its GPU
+    local_rank: int = 0  # the rank on this machine, which is the number of the GPU
 
     @property
     def writer(self) -> bool:
-        """Whether this process writes the run's folder and speaks to the user."""
+        """Whether this process writes the run's folder and prints messages."""
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """`--device` for this process: with several, each takes the GPU of its local rank.
+        """`--device` for this process. With several processes each takes the GPU of its local rank.
 
         Raises:
-            UsageError: one GPU was named for all.
+            UsageError: one GPU was named for several processes.
         """
         if self.size == 1 or name == "cpu":
             return name
@@ -54,15 +56,15 @@ class Team:
         return f"cuda:{self.local_rank}" if torch.cuda.is_available() else name
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's value, by rank."""
+        """The values of all processes, by rank. All of them must call this."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def from_writer(self, value: T) -> T:
-        """The writer's value, for everybody."""
+        """The value of the writer. All processes must call this."""
         if self.size == 1:
             return value
         box = [value]
@@ -70,25 +72,27 @@ class Team:
         return box[0]
 
     def wrapped(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """`model`, whose gradients are averaged over the team in its backward pass."""
+        """The model to call in a step: its backward pass averages the gradients over the processes."""
         if self.size == 1:
             return model
         return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Give everybody the writer's buffers: each process's BatchNorm has seen people of its own."""
+        """Copy the writer's buffers to all processes, because the BatchNorm of each has seen other people."""
         if self.size > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, src=0)
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """Meet the others; leave them at the end. Whoever fails just goes: leaving is a meeting, too, to which the
-        others would not come; torchrun ends them."""
+        """Connect the processes, and disconnect them at the end.
+
+        After an error the process does not disconnect, because that would wait for the others. torchrun ends them.
+        """
         if self.size == 1 or dist.is_initialized():
             yield
             return
-        # what is said among processes goes by the CPU, so that no GPU is waited for
+        # objects are sent through the CPU, so that no GPU has to be waited for
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
         yield
@@ -96,7 +100,7 @@ class Team:
 
 
 def team_from_environment() -> Team:
-    """The team that torchrun's environment variables describe; alone without them."""
+    """The team that torchrun's environment variables describe. Without them it is a team of one."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if not all(name in os.environ for name in names):
         return Team()
@@ -104,14 +108,11 @@ def team_from_environment() -> Team:
     return Team(rank, size, local_rank)
 
 
-# ---- SIGTERM and SIGINT end a training after its step, with everything saved.
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-SAME_SIGNAL = 5.0  # seconds
-
-
 class Interrupted(PoseTopoError):
-    """A signal ended the training. Exit code 128 + its number, as a shell has it: 143 or 130."""
+    """A signal stopped the training after a step, with everything saved.
+
+    The exit code is 128 + the signal's number, as in a shell: 143 (SIGTERM) or 130 (SIGINT).
+    """
 
     def __init__(self, signum: int, saved: str) -> None:
         name = signal.Signals(signum).name
@@ -120,12 +121,12 @@ class Interrupted(PoseTopoError):
 
 
 class Interruption:
-    """While it is entered, the first signal is noted and a later one acts as if nobody listened.
+    """A context in which the first SIGTERM or SIGINT is stored in `signum`. A later one has its usual effect.
 
-    A SIGTERM soon after the first is taken for the same: torchrun passes on to its processes what a group's signal has
-    brought them already, and the second must not end the writer while it saves.
+    A second SIGTERM soon after the first is ignored: torchrun passes a signal on to processes that have already
+    received it with their process group, and that must not end the writer while it saves.
 
-    Only a process's main thread can listen; elsewhere this does nothing.
+    Signals reach only the main thread of a process. In other threads this does nothing.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What does not change while a network is trained."""
+"""The state of a training: what is fixed, the sums of the losses, and what changes and is saved in last.pt."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from pose_topo.core.devices import seed_everything
 from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.files import sha256_file
+from pose_topo.core.log import log
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
 from pose_topo.models.backbones import load_imagenet
@@ -23,8 +25,8 @@ from pose_topo.training.processes import Interrupted, Interruption, Team
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A training's run, data and machine."""
+class TrainingSettings:
+    """What does not change during a training: the run, its data and its processes."""
 
     config: RunConfig
     run: Path
@@ -42,18 +44,20 @@ class Setting:
         return self.train_set.steps(self.config.recipe.batch_size, self.team.size)
 
     def stop_if_asked(self) -> None:
-        """Raises:
-        Interrupted: a signal came to any process of the team (all of which must ask at the same step).
+        """Check for a signal. All processes must call this at the same step.
+
+        Raises:
+            Interrupted: a process of the team has received a signal.
         """
         signum = max(number or 0 for number in self.team.gather(self.interruption.signum))
         if signum:
             raise Interrupted(signum, str(self.run / "last.pt"))
 
     def announcement(self) -> str:
-        """What is about to be trained, on what, by how many."""
+        """The line that is printed before the first step."""
         split, recipe, size = self.dataset.split, self.config.recipe, self.team.size
         people = recipe.batch_size * size
-        batch = f"{people} people a step" + (f" ({size} processes x {recipe.batch_size})" if size > 1 else "")
+        batch = f"{people} people per step" + (f" ({size} processes x {recipe.batch_size})" if size > 1 else "")
         return (
             f"{self.run}: {len(self.train_set):,} people to train on, {len(self.val_set):,} held out ({split.rule} "
             f"split); {batch}, learning rate {recipe.lr:g}; {self.device} {self.precision}, "
@@ -61,43 +65,42 @@ class Setting:
         )
 
 
-# ---- The losses of an epoch, summed on the device; the host reads them without waiting for it.
-
-
 @dataclass(frozen=True)
-class Reading:
-    """What the host knows of the sums."""
+class LossSums:
+    """The losses of an epoch, summed over people."""
 
-    heatmap: float  # sum over people
-    topo: float  # sum over people
-    people: int
-    bad_step: int | None  # the first step whose loss was not finite
+    heatmap: float = 0.0
+    topo: float = 0.0
+    people: int = 0
+    bad_step: int | None = None  # the first step whose loss was not finite
 
     def means(self) -> tuple[float, float]:
-        """Mean heatmap loss and mean spatial loss a person."""
+        """The mean heatmap loss and the mean spatial loss per person."""
         return self.heatmap / self.people, self.topo / self.people
 
-    def plus(self, other: Reading) -> Reading:
-        """Both together."""
+    def plus(self, other: LossSums) -> LossSums:
+        """The sums over the people of both."""
         bad = [step for step in (self.bad_step, other.bad_step) if step is not None]
-        return Reading(
+        return LossSums(
             self.heatmap + other.heatmap, self.topo + other.topo, self.people + other.people, min(bad, default=None)
         )
 
 
 class Meter:
-    """Sums over the people of an epoch, and the first step whose loss was not finite."""
+    """Sums the losses of an epoch on the device, so that no step has to wait for it."""
 
-    def __init__(self, device: torch.device, heatmap: float = 0.0, topo: float = 0.0, people: int = 0) -> None:
+    def __init__(self, device: torch.device, start: LossSums | None = None) -> None:
         """Args:
-        heatmap, topo, people: the sums of an epoch's beginning that was trained before.
+        start: the sums of the part of the epoch that an earlier session trained.
         """
-        self._sums = torch.tensor([heatmap, topo, people, math.inf], dtype=torch.float64, device=device)
-        self._copy: Tensor | None = None
+        start = start or LossSums()
+        sums = [start.heatmap, start.topo, start.people, math.inf]
+        self._sums = torch.tensor(sums, dtype=torch.float64, device=device)
+        self._copy: Tensor | None = None  # on the host, filled while the next steps are computed
         self._copied: torch.cuda.Event | None = None
 
     def add(self, heatmap: Tensor, topo: Tensor | None, people: int, step: int) -> None:
-        """Take a step's mean losses (scalars on the device)."""
+        """Add the mean losses of a step, which are scalars on the device."""
         heatmap = heatmap.detach().double()
         topo = torch.zeros_like(heatmap) if topo is None else topo.detach().double()
         losses = torch.stack([heatmap, topo])
@@ -106,102 +109,110 @@ class Meter:
         self._sums[2] += people
         self._sums[3] = torch.minimum(self._sums[3], first_bad)
 
-    def poll(self) -> Reading | None:
-        """The sums; on a GPU those of the last call (None at the first), whose copy has long arrived, while the next is
-        sent for."""
+    def poll(self) -> LossSums | None:
+        """The sums without waiting for the device. On a GPU these are the sums at the previous call (None at the
+        first), because a copy arrives only some steps after it was started."""
         if self._sums.device.type != "cuda":
             return self.read()
         before = None
-        if self._copy is not None and self._copied is not None:
-            self._copied.synchronize()  # waits only if the host has run a whole interval ahead of the device
-            before = _reading(self._copy)
-        else:
+        if self._copy is None or self._copied is None:
             self._copy = torch.empty(4, dtype=torch.float64, pin_memory=True)
             self._copied = torch.cuda.Event()
+        else:
+            self._copied.synchronize()  # waits only if the host is a whole interval ahead of the device
+            before = _on_host(self._copy)
         self._copy.copy_(self._sums, non_blocking=True)
         self._copied.record()
         return before
 
-    def read(self) -> Reading:
-        """The sums; waits for the device."""
-        return _reading(self._sums)
+    def read(self) -> LossSums:
+        """The sums. Waits for the device."""
+        return _on_host(self._sums)
 
 
-def _reading(sums: Tensor) -> Reading:
+def _on_host(sums: Tensor) -> LossSums:
     heatmap, topo, people, bad = sums.tolist()
-    return Reading(heatmap, topo, int(people), None if math.isinf(bad) else int(bad))
-
-
-# ---- All that changes while training: begun, taken up from last.pt, saved.
+    return LossSums(heatmap, topo, int(people), None if math.isinf(bad) else int(bad))
 
 
 @dataclass(frozen=True)
-class Begun:
-    """An epoch that was interrupted: what its steps gave."""
+class PartialEpoch:
+    """The part of an epoch that was trained before an interruption."""
 
-    sums: Reading
-    seconds: float
+    sums: LossSums = field(default_factory=LossSums)
+    seconds: float = 0.0
 
 
 @dataclass
 class State:
-    """A training in progress."""
+    """What changes during a training."""
 
     model: SimpleBaseline
     optimizer: torch.optim.Optimizer
     stopping: EarlyStopping
-    history: list[dict[str, Any]] = field(default_factory=list)
-    sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance of each leg, interrupted ones too
-    step: int = 0  # taken in all
+    history: list[dict[str, Any]] = field(default_factory=list)  # one row per epoch, as in metrics.csv
+    sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance of each session, also of interrupted ones
+    step: int = 0  # steps taken in all epochs
     best_epoch: int = 0
-    begun: Begun | None = None
+    partial: PartialEpoch | None = None
 
     @property
     def epoch(self) -> int:
-        """Whole epochs."""
+        """The number of complete epochs."""
         return len(self.history)
 
 
-def start(
-    config: RunConfig, device: torch.device, cache: Path | None, *, anew: bool = True
-) -> tuple[State, dict[str, str] | None]:
-    """A training at its beginning, and where its ImageNet weights come from (None without them).
+def start(config: RunConfig, device: torch.device, imagenet: Path | None) -> tuple[State, dict[str, str] | None]:
+    """The state before the first step, and where its ImageNet weights come from (None without them).
 
     Args:
-        anew: False: it goes on from a checkpoint, so that they are not needed again.
+        imagenet: file of ImageNet weights; None leaves the backbone random.
     """
     seed_everything(config.seed)
     model = build_model(config)
-    source = load_imagenet(model, config, cache) if config.recipe.pretrained and anew else None
+    source = load_imagenet(model, config, imagenet) if imagenet else None
     if config.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     return State(model, make_optimizer(model, config.recipe), EarlyStopping(config.recipe.patience)), source
 
 
-def read(run: Path, config: RunConfig, split_sha256: str, processes: int) -> runs.Checkpoint | None:
-    """`last.pt` of a run to go on with; None if there is none.
+def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: int) -> runs.Checkpoint | None:
+    """The checkpoint `last.pt` from which a run is continued, or None if there is none.
 
     Raises:
-        PoseTopoError: it is of another run, of other people, or was interrupted with another number of processes.
+        PoseTopoError: the checkpoint belongs to another run, to other data, to other ImageNet weights, or to another
+            number of processes.
     """
     last = run / "last.pt"
     if not last.is_file():
         return None
     checkpoint = runs.load_checkpoint(last)
     anew = "give another --run-name, or --overwrite to start anew"
-    if checkpoint.training is None or runs.differences(runs.plain(checkpoint.config), runs.plain(config)):
+    saved = checkpoint.training
+    if saved is None or runs.identity(checkpoint.config) != runs.identity(config):
         raise PoseTopoError(f"{last} is not of this run: {anew}")
-    if checkpoint.split_sha256 != split_sha256:
+    if checkpoint.split_sha256 != dataset.split_sha256:
         raise PoseTopoError(f"{last} was trained on other people: the data or their split have changed since; {anew}")
-    before = checkpoint.training["processes"]
-    if before != processes:
-        raise PoseTopoError(f"{last} was trained by {before} processes, not {processes}: take as many; or {anew}")
+    if saved["sessions"] and saved["sessions"][-1]["data_sha256"] != dataset.sha256:
+        # people of the same names are other people if they come from another folder, as in two rendered data sets
+        before, now = checkpoint.config.data, config.data
+        if (before.mat_path, before.img_dir) != (now.mat_path, now.img_dir):
+            raise PoseTopoError(f"{last} was trained on other data ({before.mat_path}): {anew}")
+        log.warning(f"{now.mat_path}: annotations or crops have changed since {last}: not the same to the bit")
+    initial = saved["sessions"][0]["weights"] if saved["sessions"] else None
+    given = Path(config.weights) if config.weights else None
+    if initial and given and given.is_file() and sha256_file(given) != initial["sha256"]:
+        raise PoseTopoError(f"{last} started from other ImageNet weights than {given}: {anew}")
+    if saved["processes"] != processes:
+        raise PoseTopoError(
+            f"{last} was trained by {saved['processes']} processes, not {processes}: take as many; or {anew}"
+        )
     return checkpoint
 
 
-def take_up(state: State, checkpoint: runs.Checkpoint) -> None:
-    """Go on from what `save` wrote."""
+def restore(state: State, checkpoint: runs.Checkpoint) -> None:
+    """Set the state to what `save` wrote, in place."""
     saved = checkpoint.training
     assert saved is not None
     state.model.load_state_dict(checkpoint.model)
@@ -210,30 +221,33 @@ def take_up(state: State, checkpoint: runs.Checkpoint) -> None:
     state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
     state.best_epoch = saved["best_epoch"]
     begun = saved["begun"]
-    state.begun = begun and Begun(Reading(**begun["sums"]), begun["seconds"])
+    state.partial = begun and PartialEpoch(LossSums(**begun["sums"]), begun["seconds"])
     torch.set_rng_state(saved["generator"])
     device = next(state.model.parameters()).device
     if device.type == "cuda" and saved["cuda_generator"] is not None:
         torch.cuda.set_rng_state(saved["cuda_generator"], device)
 
 
-def mend(run: Path, checkpoint: runs.Checkpoint) -> None:
-    """Make whole what a kill left undone after `last.pt` was written: metrics.csv, and best.pt if it is that epoch."""
+def repair_outputs(run: Path, checkpoint: runs.Checkpoint) -> None:
+    """Write metrics.csv, and best.pt if this epoch is the best, in case a kill came after `last.pt` was written."""
     saved = checkpoint.training
     assert saved is not None
     runs.write_metrics(run / "metrics.csv", saved["history"])
-    best = run / "best.pt"
     if saved["best_epoch"] == checkpoint.epoch > 0 and saved["begun"] is None:
-        runs.save_checkpoint(best, checkpoint.config, checkpoint.epoch, checkpoint.model, checkpoint.split_sha256)
+        runs.save_checkpoint(
+            run / "best.pt", checkpoint.config, checkpoint.epoch, checkpoint.model, checkpoint.split_sha256
+        )
 
 
-def save(state: State, config: RunConfig, run: Path, split_sha256: str, processes: int, *, better: bool) -> None:
-    """Write last.pt, metrics.csv, and best.pt if this epoch is `better` than all before it; last.pt first, since `mend`
-    can make the others from it.
+def save(state: State, settings: TrainingSettings, *, better: bool) -> None:
+    """Write last.pt, metrics.csv, and best.pt if this epoch is the best so far.
+
+    last.pt is written first, because `repair_outputs` can make the other files from it.
 
     Raises:
-        PoseTopoError: the weights are not finite, or the disk is full; what was there before stays.
+        PoseTopoError: the weights are not finite, or the disk is full. The files that were there stay.
     """
+    config, run, split_sha256 = settings.config, settings.run, settings.dataset.split_sha256
     weights = state.model.state_dict()
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise PoseTopoError(
@@ -241,8 +255,7 @@ def save(state: State, config: RunConfig, run: Path, split_sha256: str, processe
         )
     if better:
         state.best_epoch = state.epoch
-    device = next(state.model.parameters()).device
-    begun = state.begun
+    partial, device = state.partial, settings.device
     training = {
         "optimizer": state.optimizer.state_dict(),
         "history": state.history,
@@ -251,9 +264,9 @@ def save(state: State, config: RunConfig, run: Path, split_sha256: str, processe
         "best_epoch": state.best_epoch,
         "step": state.step,
         "sessions": state.sessions,
-        "processes": processes,
-        "begun": begun and {"sums": vars(begun.sums), "seconds": begun.seconds},
-        # nothing draws from these while training (data draws belong to seed, epoch and person); a hook might
+        "processes": settings.team.size,
+        "begun": partial and {"sums": vars(partial.sums), "seconds": partial.seconds},
+        # a training draws nothing from these (the data draw from seed, epoch and person), but a hook might
         "generator": torch.get_rng_state(),
         "cuda_generator": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }

@@ -23,7 +23,7 @@ from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import DEMO
 from pose_topo.training import epoch as steps
-from pose_topo.training.loop import Surroundings, train
+from pose_topo.training.loop import RunContext, train
 from pose_topo.training.processes import Interrupted
 
 RECIPE = replace(DEMO, input_size=64, batch_size=4, epochs=2)
@@ -40,7 +40,7 @@ def dataset(config) -> Dataset:
 
 
 def fit(config, dataset, run):
-    return train(config, dataset, run, Surroundings(progress=False))
+    return train(config, dataset, run, RunContext(progress=False))
 
 
 def saved(run):

@@ -57,7 +57,7 @@ class Trainer:
     def step(self, batches: Iterable[Batch]) -> torch.Tensor:
         """Train on them; all weights afterwards, (N,) on the host."""
         steps.train_epoch(
-            self.model, self.optimizer, batches, RECIPE, precision=self.precision, strength=0.5,
+            self.model, self.optimizer, batches, RECIPE, precision=self.precision, spatial_lambda=0.5,
             rate=lambda step: 1e-4 / (step + 1), first_step=0, meter=Meter(self.device),
         )  # fmt: skip
         return torch.cat([value.detach().float().flatten() for value in self.model.state_dict().values()]).cpu()

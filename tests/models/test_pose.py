@@ -8,6 +8,7 @@ import torch
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file
 from pose_topo.download.fetch import FetchResult
+from pose_topo.download.weights import imagenet_file
 from pose_topo.models.backbones import load_imagenet
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, trained_order
 from pose_topo.models.regularizers import LOSSES, spatial_loss
@@ -143,7 +144,7 @@ def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):
     config = RunConfig("resnet18", STANDARD, Data.at("mpii"), weights=str(tmp_path / "weights.pth"))
     model = build_model(config).eval()
     head = model.head.weight.clone()
-    source = load_imagenet(model, config, None)
+    source = load_imagenet(model, config, imagenet_file(config))
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         r = resnet.eval()
@@ -161,10 +162,10 @@ def test_weights_of_the_cache_name_where_they_are_published(tmp_path, monkeypatc
     path = tmp_path / "resnet18-f37072fd.pth"
     torch.save(torchvision.models.resnet18().state_dict(), path)
     monkeypatch.setattr(
-        "pose_topo.models.backbones.fetch_weights", lambda *_, **__: FetchResult("resnet18", path, "kept")
+        "pose_topo.download.weights.fetch_weights", lambda *_, **__: FetchResult("resnet18", path, "kept")
     )
     config = RunConfig("resnet18", STANDARD, Data.at("mpii"))
-    found = load_imagenet(build_model(config), config, None)
+    found = load_imagenet(build_model(config), config, imagenet_file(config))
     assert found["source"].startswith("https://") and found["source"].endswith(path.name)
 
 
@@ -178,7 +179,7 @@ def test_wrong_weights_are_one_line(tmp_path, content, message):
         path.write_bytes(content)
     config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(path))
     with pytest.raises(PoseTopoError, match=message):
-        load_imagenet(build_model(config), config, None)
+        load_imagenet(build_model(config), config, imagenet_file(config))
 
 
 def test_weights_of_another_resnet_are_refused(tmp_path):
@@ -187,7 +188,7 @@ def test_weights_of_another_resnet_are_refused(tmp_path):
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
     config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(tmp_path / "r34.pth"))
     with pytest.raises(PoseTopoError, match="does not fit resnet18"):
-        load_imagenet(build_model(config), config, None)
+        load_imagenet(build_model(config), config, imagenet_file(config))
 
 
 def permuted(loss: str, **given) -> RunConfig:

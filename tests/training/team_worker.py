@@ -10,7 +10,7 @@ from test_distributed import CPU, fresh_model, recorded_config
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.training.epoch import train_epoch, validate
-from pose_topo.training.loop import Surroundings, train
+from pose_topo.training.loop import RunContext, train
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.processes import team_from_environment
 from pose_topo.training.state import Meter
@@ -32,7 +32,7 @@ def first_step(config, dataset, team) -> dict[str, torch.Tensor]:
         train_epoch(
             model, make_optimizer(model, config.recipe),
             batches.epoch(0, 1, config.recipe.batch_size, process=team.rank, processes=team.size), config.recipe,
-            precision="fp32", strength=0.5, rate=lambda _: 1e-3, first_step=0, meter=Meter(CPU),
+            precision="fp32", spatial_lambda=0.5, rate=lambda _: 1e-3, first_step=0, meter=Meter(CPU),
             forward=team.wrapped(model, CPU), after_step=stop,
         )  # fmt: skip
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -48,7 +48,7 @@ def main() -> None:
         val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, CPU)
         scores = validate(fresh_model(config), val, dataset.people, "fp32", 2, team)
         torch.save({"gradients": gradients, "scores": scores}, folder / f"rank{team.rank}.pt")
-        train(config, dataset, folder / "run", Surroundings(progress=False, team=team))
+        train(config, dataset, folder / "run", RunContext(progress=False, team=team))
 
 
 if __name__ == "__main__":

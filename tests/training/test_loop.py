@@ -22,7 +22,7 @@ from pose_topo.study.protocols import DEMO, PAPER
 from pose_topo.training import epoch
 from pose_topo.training import epoch as steps
 from pose_topo.training.epoch import train_epoch
-from pose_topo.training.loop import Surroundings, train
+from pose_topo.training.loop import RunContext, train
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
 
@@ -40,7 +40,7 @@ def dataset(config):
 
 
 def fit(config, dataset, run, *hooks, **options):
-    return train(config, dataset, run, Surroundings(progress=False, hooks=hooks), **options)
+    return train(config, dataset, run, RunContext(progress=False, hooks=hooks), **options)
 
 
 def weights(run):
@@ -239,7 +239,7 @@ def test_a_picture_that_fails_costs_itself(config, dataset, tmp_path, said: list
     def broken(_model, _row):
         raise OSError("disk full")
 
-    around = Surroundings(progress=False, hooks=(broken,))
+    around = RunContext(progress=False, hooks=(broken,))
     assert len(train(config, dataset, tmp_path / "run", around)) == 2
     assert sum("has no picture or log (disk full)" in line for line in said) == 2
 
@@ -337,7 +337,7 @@ def test_two_hundred_steps_leave_no_growth(config, dataset):
     def after(steps):
         epochs = chain.from_iterable(batches.epoch(0, n, 4) for n in range(steps))
         train_epoch(
-            model, optimizer, islice(epochs, steps), config.recipe, precision="fp32", strength=0.5,
+            model, optimizer, islice(epochs, steps), config.recipe, precision="fp32", spatial_lambda=0.5,
             rate=lambda _: 1e-5, first_step=0, meter=meter,
         )  # fmt: skip
         gc.collect()

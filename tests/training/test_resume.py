@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import read_json
+from pose_topo.core.files import read_json, write_json
 from pose_topo.data.dataset import prepare
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
@@ -23,7 +24,7 @@ from pose_topo.study.protocols import DEMO
 from pose_topo.training import epoch
 from pose_topo.training import epoch as steps
 from pose_topo.training import epoch as validation
-from pose_topo.training.loop import Surroundings, train
+from pose_topo.training.loop import RunContext, train
 from pose_topo.training.processes import Interrupted, Interruption
 
 RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
@@ -42,7 +43,7 @@ def settings(small_data, precision):
 
 
 def fit(config, dataset, run):
-    return train(config, dataset, run, Surroundings(progress=False))
+    return train(config, dataset, run, RunContext(progress=False))
 
 
 def assert_same_run(one, other):
@@ -147,8 +148,86 @@ def test_to_start_anew_takes_the_old_run_away_only_when_nothing_else_can_fail(
     else:
         monkeypatch.setattr("pose_topo.training.loop.Batches", None)
     with pytest.raises((PoseTopoError, TypeError)):
-        train(config, dataset, run, Surroundings(progress=False), overwrite=True)
+        train(config, dataset, run, RunContext(progress=False), overwrite=True)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+def test_another_device_or_path_of_the_data_is_the_same_run(undisturbed, dataset, tmp_path, monkeypatch):
+    config, whole = undisturbed
+    shutil.copytree(whole, tmp_path / "run")
+    monkeypatch.chdir(Path(config.data.img_dir).parents[1])
+    relative = Data.at(Path(config.data.img_dir).parent.name)
+    elsewhere = replace(config, device="auto", threads=2, data=relative, compile="on", precision="auto")
+    before = (tmp_path / "run" / "last.pt").read_bytes()
+    assert len(fit(elsewhere, dataset, tmp_path / "run")) == 2
+    assert (tmp_path / "run" / "last.pt").read_bytes() == before
+
+
+def test_a_run_continued_with_other_threads_warns(undisturbed, dataset, tmp_path, monkeypatch, said):
+    config, _ = undisturbed
+    with monkeypatch.context() as patch:
+        signal_at(patch, steps, "heatmap_loss", 2, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            fit(config, dataset, tmp_path / "run")
+    last = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    last["training"]["sessions"][0]["threads"] = 2
+    torch.save(last, tmp_path / "run" / "last.pt")
+    fit(config, dataset, tmp_path / "run")
+    assert "warning: threads 1 now, 2 before: not the same to the bit" in said
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"seed": 1}, {"arm": "other"}, {"arch": "resnet34"}, {"topography": Topography(4, 4, weight=1.0)},
+     {"recipe": replace(RECIPE, lr=0.5)}, {"model": "baseline", "topography": None}],
+)  # fmt: skip
+def test_another_network_is_another_run(undisturbed, dataset, tmp_path, changed):
+    config, whole = undisturbed
+    shutil.copytree(whole, tmp_path / "run")
+    with pytest.raises(PoseTopoError, match="holds a run with other settings"):
+        fit(replace(config, **changed), dataset, tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    with pytest.raises(PoseTopoError, match=r"last\.pt is not of this run"):
+        fit(replace(config, **changed), dataset, tmp_path / "run")
+
+
+def test_other_data_with_the_same_names_are_not_taken_for_those_of_the_run(undisturbed, dataset, tmp_path, said):
+    config, whole = undisturbed
+    shutil.copytree(whole, tmp_path / "run")
+    other = replace(dataset, sha256="other annotations or photographs")
+    with pytest.raises(PoseTopoError, match="was trained on other data"):
+        fit(replace(config, data=Data.at(tmp_path)), other, tmp_path / "run")
+    fit(config, other, tmp_path / "run")  # the same folder, as on a machine that decodes photographs differently
+    assert any("annotations or crops have changed" in line for line in said)
+
+
+def test_other_imagenet_weights_are_another_run(undisturbed, dataset, tmp_path):
+    config, whole = undisturbed
+    given = tmp_path / "weights.pth"
+    given.write_bytes(b"other weights")
+    config = replace(config, recipe=replace(RECIPE, pretrained=True), weights=str(given))
+    shutil.copytree(whole, tmp_path / "run")
+    last = torch.load(whole / "last.pt", weights_only=True)
+    last["training"]["sessions"][0]["weights"] = {"file": "r18.pth", "sha256": "0", "source": "--weights"}
+    torch.save({**last, "config": runs.plain(config)}, tmp_path / "run" / "last.pt")
+    runs.write_config(tmp_path / "run", config)
+    with pytest.raises(PoseTopoError, match="started from other ImageNet weights"):
+        fit(config, dataset, tmp_path / "run")
+
+
+def test_a_run_of_an_earlier_version_is_continued(undisturbed, dataset, tmp_path, monkeypatch):
+    """It has the number of joints and `compile: auto` in its settings."""
+    config, whole = undisturbed
+    with monkeypatch.context() as patch:
+        signal_at(patch, steps, "heatmap_loss", 2, signal.SIGTERM)
+        with pytest.raises(Interrupted):
+            fit(config, dataset, tmp_path / "run")
+    older = runs.plain(config) | {"num_keypoints": 16, "compile": "auto"}
+    write_json(tmp_path / "run" / "config.json", older)
+    last = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    torch.save({**last, "config": older}, tmp_path / "run" / "last.pt")
+    fit(config, dataset, tmp_path / "run")
+    assert_same_run(tmp_path / "run", whole)
 
 
 def test_to_start_anew_trains_again(undisturbed, dataset, tmp_path):
@@ -157,7 +236,7 @@ def test_to_start_anew_trains_again(undisturbed, dataset, tmp_path):
     shutil.copytree(whole, run)
     (run / "plots").mkdir()
     (run / "plots" / "epoch-009-predictions.png").write_bytes(b"of the old run")
-    train(config, dataset, run, Surroundings(progress=False), overwrite=True)
+    train(config, dataset, run, RunContext(progress=False), overwrite=True)
     assert_same_run(run, whole)
     assert len(read_json(run / "provenance.json")["sessions"]) == 1 and not list((run / "plots").iterdir())
 
