@@ -26,8 +26,7 @@ PLACES_RUN = $(if $(UNREACHED),$(error DOCKER=1 takes absolute paths outside the
     for place in $(PLACES); do place=$$(readlink -f "$$place"); case $$place in ("" | "$$(readlink -f .)"/*) ;; \
     (*) echo "--mount type=bind,source=$$place,target=$$place" ;; esac; done | sort -u)
 # settings from the environment and from the command line, as they were given
-SETTINGS := $(filter-out $(OUTSIDERS),$(shell sed -n 's/^\([A-Z_]*\) *?=.*/\1/p' Makefile))
-ENVIRONMENT := $(foreach v,$(SETTINGS),$(if $(filter environment,$(origin $v)),--env $v))
+ENVIRONMENT := $(foreach v,$(filter-out $(OUTSIDERS),$(SETTINGS)),$(if $(filter environment,$(origin $v)),--env $v))
 GIVEN = $(filter-out $(OUTSIDERS:%=%=%),$(MAKEOVERRIDES))
 
 # $1: the target; $2: further options of the engine. The processes of a training on several GPUs find each other by the

@@ -16,8 +16,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def names() -> list[str]:
-    """Return the names of all figures and tables, in the order of the paper.
+def scripts() -> dict[str, Path]:
+    """Return the script of each figure and table by its name, in the order of the paper.
 
     They are read from the source of the scripts, because importing the scripts imports matplotlib, which is slow.
     """
@@ -27,8 +27,8 @@ def names() -> list[str]:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 given = {k.arg: k.value.value for k in node.value.keywords if isinstance(k.value, ast.Constant)}
                 if {"name", "place"} <= given.keys():
-                    found.append((given["place"], given["name"]))
-    return [name for _, name in sorted(found)]
+                    found.append((given["place"], given["name"], path))
+    return {name: path for _, name, path in sorted(found)}
 
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -62,7 +62,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw what the command line asks for. Returns the worst exit code."""
     if list(sys.argv[1:] if argv is None else argv) == ["--list"]:
-        print(*names(), sep="\n")
+        print(*scripts(), sep="\n")
         return 0
     from paper_figures.lib import command
     from pose_topo.core.errors import UsageError

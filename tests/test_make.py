@@ -1,113 +1,199 @@
-"""The Makefile's promises, read from what it would run (`make -n`)."""
+"""What make would do (`make -n`): which runs it trains, and what it makes again after a change."""
 
 import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from paper_figures.__main__ import names as all_exhibits
+from paper_figures.__main__ import scripts
 from pose_topo import cli
 from pose_topo.commands import train
 from pose_topo.commands.train import TrainOptions
+from pose_topo.study.plan import read_study
 
 ROOT = Path(__file__).resolve().parent.parent
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
-FIGURES, TABLES = (re.findall(rf"^{name} +:= (.*)$", MAKEFILE, re.M)[0].split() for name in ("FIGURES", "TABLES"))
-SWEPT = {loss: found.split() for loss, found in re.findall(r"^LAMBDAS_(\S+)\s*:= (.*)$", MAKEFILE, re.M)}
+STUDY = read_study()
+DRAWN = [name for name in scripts() if name != "table_seeds"]  # of one seed
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 
 
-def make(*arguments: str, code: int = 0) -> str:
-    """What make prints."""
-    done = subprocess.run(["make", "-C", str(ROOT), *arguments], capture_output=True, text=True)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
+class Make:
+    """Runs make with folders of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.out, self.runs = folder, folder / "out", folder / "runs"
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        """Return what make prints."""
+        command = ["make", "-C", str(ROOT), f"OUT={self.out}", f"RUNS={self.runs}", f"VENV={self.folder}/venv"]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k not in ("VENV", "DOCKER")}
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment)
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def finished(self, *runs: str, data: str = "mpii") -> None:
+        """Write what says that these runs are finished."""
+        for run in runs:
+            (self.runs / data / run).mkdir(parents=True)
+            (self.runs / data / run / "provenance.json").write_text("{}")
 
 
-def test_clean_never_takes_checkpoints_or_what_a_blank_makes_of_a_path() -> None:
-    assert "rm -rf out" in make("-n", "clean")
-    assert "lies in OUT" in make("-n", "clean", "OUT=work", "RUNS=work/runs", code=2)
-    assert "OUT: a path without blanks" in make("-n", "clean", "OUT=my results", code=2)
-
-
-def test_a_path_among_the_training_options_is_no_folder_of_the_runs() -> None:
-    line = next(step for step in steps(make("-n", "demo", "TRAIN=--weights /a/b.pth")) if step.startswith("== train"))
-    assert line.split()[2] == "demo--weights_a_b.pth/resnet18/baseline-s0"
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    return Make(tmp_path)
 
 
 def steps(text: str) -> list[str]:
+    """Return the steps that make would take, as it announces them."""
     return [line.split('"')[1] for line in text.splitlines() if line.startswith('echo "== ')]
 
 
 def trained(text: str) -> list[str]:
-    """What would be trained, as <variant>/<arch>/<arm>-s<seed>."""
+    """Return what would be trained, as <recipe>/<backbone>/<arm>-s<seed>."""
     return [step.split()[2] for step in steps(text) if step.startswith("== train")]
 
 
-def test_make_alone_prints_help_with_every_target():
+def commands(text: str, *words: str) -> list[str]:
+    """Return the commands that hold these words."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [line for line in lines if all(word in line for word in words) and not line.startswith("echo")]
+
+
+# ---- targets and variables
+
+
+def test_make_alone_prints_help_with_every_target(make: Make) -> None:
     text = make()
-    for target in (
-        "setup",
-        "download",
-        "demo",
-        "quick",
-        "synthetic",
-        "all",
-        "plan",
-        "figures",
-        "check",
-        "test",
-        "lint",
-        "clean",
-        "lock",
-    ):
-        assert f"\n  {target} " in text
+    targets = "setup download demo quick synthetic all plan figures check test test-slow bench lint clean lock"
+    assert [f"\n  {target} " in text for target in targets.split()].count(False) == 0
+    assert not make.out.exists()  # help needs no rules
 
 
-def test_the_demo_is_the_graph_of_all_on_rendered_people(tmp_path):
-    text = make("-n", "demo", f"OUT={tmp_path}/o", f"RUNS={tmp_path}/r", "DEMO_PEOPLE=7")
+def test_every_variable_is_described_at_the_top_of_the_makefile() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    head, _, rest = text.partition("\nSETTINGS := ")
+    described = " ".join(re.findall(r"^#   ([A-Z_ ]+[A-Z])", head, re.M)).split()
+    assert set(described) == set(rest.partition("\n\n")[0].partition("\nSTUDY ")[0].replace("\\", "").split())
+    assert len(text.splitlines()) < 150
+
+
+def test_clean_never_takes_checkpoints_or_what_a_blank_makes_of_a_path(make: Make) -> None:
+    assert f"rm -rf {make.out}" in make("-n", "clean")
+    assert "lies in OUT" in make("-n", "clean", "OUT=work", "RUNS=work/runs", code=2)
+    assert "OUT: a path without blanks" in make("-n", "clean", "OUT=my results", code=2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("ARMS=topo-x", "ARMS: no arm topo-x: give one such as baseline"),
+        ("LOSSES=weight", "LOSSES: weight has no lambdas in study.toml"),
+        ("LAMBDAS=much", "could not convert string to float: 'much'"),
+        ("PROTOCOL=mine", "PROTOCOL=mine: give one of standard, paper, synthetic, demo"),
+        ("STUDY=none", "STUDY=none: give one of all, quick, demo, synthetic"),
+        ("RESULTS=mine", "RESULTS=mine: give reference, or nothing"),
+    ],
+)
+def test_a_wrong_value_is_one_line(make: Make, wrong: str, said: str) -> None:
+    assert f"study: {said}" in make("-n", "all", wrong, code=2)
+
+
+def test_the_rules_are_plain_commands(make: Make) -> None:
+    """`less out/study-demo.mk` shows what is run."""
+    make("-n", "demo", "TRAIN=--weights 'a$$b'")
+    text = (make.out / "study-demo.mk").read_text(encoding="utf-8")
+    assert "pose-topo train-topo --arch resnet18 --seed 0 \\\n\t    --data data/synthetic-2400 --protocol demo" in text
+    assert "--no-wandb --weights 'a$$b'" in text
+
+
+def test_rules_that_have_not_changed_are_not_written_again(make: Make) -> None:
+    make("-n", "demo")
+    written = (make.out / "study-demo.mk").stat().st_mtime_ns
+    make("-n", "demo")
+    assert (make.out / "study-demo.mk").stat().st_mtime_ns == written
+    assert trained(make("-n", "demo", "SEEDS=3")) == [f"demo/resnet18/{arm}-s3" for arm in STUDY["arms"]]
+
+
+def test_a_lock_without_torch_keeps_the_rest() -> None:
+    found = re.search(r"awk '(.*)'", (ROOT / "tools" / "setup.sh").read_text(encoding="utf-8"))
+    assert found is not None
+    lock = (
+        "numpy==1.0 \\\n    --hash=sha256:aa\n    # via torch\ntorch==2.0 \\\n    --hash=sha256:bb\n"
+        "nvidia-cublas==13 ; sys_platform == 'linux' \\\n    --hash=sha256:cc\ntqdm==4 \\\n    --hash=sha256:dd\n"
+    )
+    kept = subprocess.run(["awk", found[1]], input=lock, capture_output=True, text=True, check=True).stdout
+    assert kept == "numpy==1.0 \\\n    --hash=sha256:aa\n    # via torch\ntqdm==4 \\\n    --hash=sha256:dd\n"
+
+
+# ---- which runs
+
+
+def test_the_demo_is_the_graph_of_all_on_rendered_people(make: Make) -> None:
+    text = make("-n", "demo", "DEMO_PEOPLE=7")
     found = steps(text)
     assert trained(text) == [f"demo/resnet18/{arm}-s0" for arm in ("baseline", "control", "topo")]
     assert any("rendering 7 people" in step for step in found)
     count = Counter(step.split(":")[0] for step in found)
     assert count["== evaluate"] == count["== analyze"] == 3
-    assert count["== draw"] == len(FIGURES) + len(TABLES) and {*FIGURES, *TABLES, "table_seeds"} == {*all_exhibits()}
+    assert sorted(step.rpartition("/")[2].split()[0] for step in found if "== draw" in step) == sorted(DRAWN)
     assert count["== claims"] == count["== report"] == 1 and found[-1].startswith("== done")
 
 
-def test_all_is_the_whole_study(tmp_path):
-    cells = trained(make("-n", "all", f"RUNS={tmp_path}"))
-    assert len(cells) == len(set(cells))
+def test_all_is_the_whole_study(make: Make) -> None:
+    runs = trained(make("-n", "all"))
+    assert len(runs) == len(set(runs))
     main = {
         f"standard/{arch}/{arm}-s{seed}"
         for arch in ("resnet18", "resnet34", "resnet50") for arm in ("baseline", "control", "topo") for seed in range(6)
     }  # fmt: skip
-    paper = {cell.replace("standard", "paper") for cell in main if "/resnet18/" in cell}
-    losses = {f"{loss}-l{weight}" for loss, weights in SWEPT.items() for weight in weights}
-    assert len(losses) == 15
+    paper = {run.replace("standard", "paper") for run in main if "/resnet18/" in run}
+    losses = {f"{loss}-l{weight}" for loss, weights in STUDY["sweep"]["losses"].items() for weight in weights}
+    assert len(losses) == 3 * len(STUDY["sweep"]["losses"])
     extra = {"topo-l0.005", "topo-l0.05", "topo-l5", "topo-m10", "topo-permuted"} | losses
-    swept = {f"standard/resnet18/{arm}-s{seed}" for arm in extra for seed in range(3)}
-    assert set(cells) == main | paper | swept
+    assert set(runs) == main | paper | {f"standard/resnet18/{arm}-s{seed}" for arm in extra for seed in range(3)}
 
 
-def test_every_arm_is_trained_as_it_is_named(tmp_path):
-    """The path names the arm; what the options set, the run's own name for it (arm_of) must say the same."""
-    arms = ("baseline", "control", "topo", "topo-m1", "topo-l0.1", "topo-permuted", "topoloss-l5", "topographic-l0.05")
-    text = make("-n", "all", f"ARMS={' '.join(arms)}", "PROTOCOL=demo", "SEEDS=3", "ARCHS=resnet34", f"RUNS={tmp_path}")
-    commands = [line for line in text.replace("\\\n", " ").splitlines() if "pose-topo train-" in line]
-    assert len(commands) == len(arms)
-    for command in commands:
-        words = shlex.split(command.split("pose-topo ")[1])
-        given = parsed(words)
-        assert given.run_name == f"{given.config().arm}-s3"
-        assert given.save_dir == tmp_path / "mpii" / "demo" / "resnet34"
-    assert {parsed(shlex.split(c.split("pose-topo ")[1])).config().arm for c in commands} == set(arms)
+def test_quick_is_the_smallest_part(make: Make) -> None:
+    arms = ("baseline", "control", "topo")
+    assert trained(make("-n", "quick")) == [f"standard/resnet18/{arm}-s{seed}" for arm in arms for seed in range(3)]
+
+
+def test_what_is_given_on_the_command_line_stands(make: Make) -> None:
+    text = make("-n", "demo", "SEEDS=3 4", "ARCHS=resnet34", "ARMS=topo topo-l0.5", "DEMO_PEOPLE=7")
+    assert trained(text) == ["demo/resnet34/topo-s3", "demo/resnet34/topo-s4"]  # topo-l0.5 is topo
+
+
+def test_an_arm_has_one_name_in_each_protocol(make: Make) -> None:
+    given = ("ARMS=topo topo-m10 topo-m1", "SEEDS=0", "ARCHS=resnet18", "SWEEP_ARCHS=")
+    assert trained(make("-n", "all", "PROTOCOL=demo", *given)) == ["demo/resnet18/topo-m1-s0", "demo/resnet18/topo-s0"]
+    assert trained(make("-n", "all", "PAPER_ARCHS=", *given)) == [
+        "standard/resnet18/topo-m10-s0", "standard/resnet18/topo-s0",
+    ]  # fmt: skip
+
+
+def test_every_arm_is_trained_as_it_is_named(make: Make) -> None:
+    """The path names the arm; the name that the run gives itself by its options must be the same."""
+    arms = (
+        "baseline",
+        "control",
+        "topo",
+        "topo-m1",
+        "topo-l0.1234567",
+        "topo-permuted",
+        "topoloss-l5",
+        "topo-8x4-rook",
+    )
+    text = make("-n", "all", f"ARMS={' '.join(arms)}", "PROTOCOL=demo", "SEEDS=3", "ARCHS=resnet34")
+    given = [parsed(shlex.split(line.split("pose-topo ")[1])) for line in commands(text, "pose-topo train-")]
+    assert {options.config().arm for options in given} == set(arms) and len(given) == len(arms)
+    for options in given:
+        assert options.run_name == f"{options.config().arm}-s3"
+        assert options.save_dir == make.runs / "mpii" / "demo" / "resnet34"
 
 
 def parsed(words: list[str]) -> TrainOptions:
@@ -119,109 +205,159 @@ def parsed(words: list[str]) -> TrainOptions:
     return caught[0]
 
 
-def test_quick_is_the_least_part(tmp_path):
-    cells = trained(make("-n", "quick", f"RUNS={tmp_path}"))
-    arms = ("baseline", "control", "topo")
-    assert cells == [f"standard/resnet18/{arm}-s{seed}" for arm in arms for seed in range(3)]
-
-
-def test_an_arm_that_nobody_knows_is_refused(tmp_path):
-    assert "no arm topo-x" in make("-n", "all", "ARMS=topo-x", f"RUNS={tmp_path}", code=2)
-
-
-def test_what_is_given_on_the_command_line_stands(tmp_path):
-    text = make("-n", "demo", "SEEDS=3 4", "ARCHS=resnet34", "ARMS=topo", f"RUNS={tmp_path}", "DEMO_PEOPLE=7")
-    assert trained(text) == ["demo/resnet34/topo-s3", "demo/resnet34/topo-s4"]
-
-
-def test_a_changed_setting_goes_to_another_folder(tmp_path):
+def test_a_changed_setting_goes_to_another_folder(make: Make) -> None:
     def folder(*settings: str) -> str:
-        text = make("-n", "quick", "SEEDS=0", "ARMS=topo", f"RUNS={tmp_path}", *settings)
-        return text.split("--save-dir ")[1].split()[0]
+        return make("-n", "quick", "SEEDS=0", "ARMS=topo", *settings).split("--save-dir ")[1].split()[0]
 
     settings = [(), ("EPOCHS=3",), ("PROTOCOL=paper",), ("TRAIN=--lr 1e-4",), ("TRAIN=--lr=2e-4",), ("DATA=else",)]
-    folders = [folder(*setting) for setting in settings]
-    assert len(set(folders)) == len(folders)
+    assert len({folder(*setting) for setting in settings}) == len(settings)
 
 
-def finished(folder: Path, *cells: str) -> None:
-    for cell in cells:
-        (folder / "mpii" / cell).mkdir(parents=True)
-        (folder / "mpii" / cell / "provenance.json").write_text("{}")
+def test_a_path_among_the_training_options_is_no_folder_of_the_runs(make: Make) -> None:
+    assert trained(make("-n", "demo", "TRAIN=--weights /a/b.pth"))[0] == "demo--weights_a_b.pth/resnet18/baseline-s0"
 
 
-@pytest.mark.parametrize("target", ["figures", "check"])
-def test_figures_and_check_take_what_is_there_and_never_train(tmp_path, target):
-    assert "no finished run" in make(target, f"RUNS={tmp_path}", "ARCHS=resnet18", code=2)
-    finished(tmp_path, "standard/resnet18/topo-s5")
-    text = make("-n", target, f"RUNS={tmp_path}", f"OUT={tmp_path}/out")
-    assert trained(text) == []
-    assert [step.split()[2] for step in steps(text) if step.startswith("== evaluate")] == ["standard/resnet18/topo-s5"]
-
-
-def test_given_checkpoints_keep_to_themselves(tmp_path):
-    finished(tmp_path / "theirs", "standard/resnet18/topo-s5")
-    text = make("-n", "figures", f"CHECKPOINTS={tmp_path}/theirs", f"OUT={tmp_path}/out")
-    outs = {line.split("--out ")[1].split()[0] for line in text.splitlines() if "--out " in line}
-    assert outs and all(out.startswith(f"{tmp_path}/out/given/") for out in outs)
-
-
-def test_the_report_is_of_the_runs_that_are_shown(tmp_path):
-    """Verdicts depend on this list, so what other settings left there is not taken for up to date."""
-    runs = tmp_path / "synthetic-7" / ".runs"
-
-    def listed(*more: str) -> list[str]:
-        make(*on, str(runs), *more)
-        return runs.read_text(encoding="utf-8").split()
-
-    on = (
-        f"OUT={tmp_path}",
-        f"RUNS={tmp_path}/r",
-        "DATA=data/synthetic-7",
-        "PROTOCOL=demo",
-        "ARCHS=resnet18",
-        "SEEDS=0",
-    )
-    first = listed()
-    assert [Path(one).name for one in first] == ["baseline-s0", "control-s0", "topo-s0"]
-    written = runs.stat().st_mtime_ns
-    assert listed() == first and runs.stat().st_mtime_ns == written
-    assert listed("EPOCHS=4") != first and runs.stat().st_mtime_ns > written
-    claims = make("-n", "-W", str(runs), *on, f"{tmp_path}/synthetic-7/claims.json")
-    assert "== claims" in claims
-
-
-def test_seeds_are_compared_where_there_are_several(tmp_path):
-    finished(tmp_path / "a", "standard/resnet18/control-s0", "standard/resnet18/topo-s0")
-    assert "--group" not in make("-n", "figures", f"RUNS={tmp_path}/a", f"OUT={tmp_path}/o")
-    finished(tmp_path / "a", "standard/resnet18/control-s1", "standard/resnet18/topo-s1")
-    assert "--group" in make("-n", "figures", f"RUNS={tmp_path}/a", f"OUT={tmp_path}/o")
-
-
-def test_the_control_comes_before_what_is_held_against_it(tmp_path):
-    text = make("-n", "quick", "SEEDS=1", f"RUNS={tmp_path}", f"OUT={tmp_path}/o")
-    analyses = [line for line in text.replace("\\\n", " ").splitlines() if "pose-topo analyze " in line]
-    names = [line.split(" analyze ")[1].split()[0].rsplit("/", 1)[1] for line in analyses]
-    assert names.index("control-s1") < names.index("topo-s1")
-    assert [" --control " in line for line in analyses] == [name == "topo-s1" for name in names]
-
-
-def test_older_checkpoints_are_named_and_kept(tmp_path):
-    tool = ["bash", str(ROOT / "tools" / "older_checkpoints.sh"), str(tmp_path)]
-    finished(tmp_path, "standard/resnet18/topo-s0", "standard/resnet18/topo-s1")
+def test_older_checkpoints_are_named_and_kept(make: Make) -> None:
+    tool = ["bash", str(ROOT / "tools" / "older_checkpoints.sh"), str(make.runs)]
+    make.finished("standard/resnet18/topo-s0", "standard/resnet18/topo-s1")
     assert subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=True).stdout == ""
-    old = tmp_path / "mpii" / "standard" / "resnet18" / "topo-s1" / "provenance.json"
+    old = make.runs / "mpii" / "standard" / "resnet18" / "topo-s1" / "provenance.json"
     os.utime(old, (0, 0))
     said = subprocess.run(tool, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.startswith("note: 1 checkpoints are older") and "topo-s1" in said and old.is_file()
 
 
-def test_a_lock_without_torch_keeps_the_rest(tmp_path):
-    lock = tmp_path / "lock"
-    lock.write_text(
-        "numpy==1.0 \\\n    --hash=sha256:aa\n    # via torch\ntorch==2.0 \\\n    --hash=sha256:bb\n"
-        "nvidia-cublas==13 ; sys_platform == 'linux' \\\n    --hash=sha256:cc\ntqdm==4 \\\n    --hash=sha256:dd\n"
-    )
-    tool = [sys.executable, str(ROOT / "tools" / "without_torch.py"), str(lock)]
-    kept = subprocess.run(tool, capture_output=True, text=True, check=True).stdout
-    assert kept == "numpy==1.0 \\\n    --hash=sha256:aa\n    # via torch\ntqdm==4 \\\n    --hash=sha256:dd\n"
+# ---- figures and check: of the runs that exist
+
+
+@pytest.mark.parametrize("goals", ["figures", "check", "figures check", "figures plan", "lint check"])
+def test_figures_and_check_take_what_is_there_and_never_train(make: Make, goals: str) -> None:
+    assert "no finished run" in make(*goals.split(), "ARCHS=resnet18", code=2)
+    make.finished("standard/resnet18/topo-s5", "standard/resnet18/mine-s5")
+    text = make("-n", *goals.split())
+    assert trained(text) == []
+    assert [step.split()[2].rpartition("/")[2] for step in steps(text) if step.startswith("== evaluate")] == [
+        "mine-s5", "topo-s5",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("goals", ["all check", "all figures", "figures all"])
+def test_with_all_everything_is_trained_first(make: Make, goals: str) -> None:
+    """It took only the finished runs, trained nothing and said that it was done."""
+    given = ("DATA=data/synthetic-7", "PROTOCOL=demo", "ARCHS=resnet18", "SEEDS=0")
+    make.finished("demo/resnet18/baseline-s0", data="synthetic-7")
+    text = make("-n", *goals.split(), *given)
+    assert trained(text) == ["demo/resnet18/control-s0", "demo/resnet18/topo-s0"]
+    assert make("-n", "plan", "figures", *given).count("== train") == 0
+
+
+def test_given_checkpoints_keep_to_themselves(make: Make) -> None:
+    make.finished("standard/resnet18/topo-s5")
+    text = make("-n", "figures", f"CHECKPOINTS={make.runs}", "RUNS=runs")
+    outs = {line.split("--out ")[1].split()[0] for line in commands(text, "--out ")}
+    assert outs and all(out.startswith(f"{make.out}/given/") for out in outs)
+
+
+def test_the_reference_results_need_no_run(make: Make) -> None:
+    text = make("-n", "figures", "RESULTS=reference")
+    assert not commands(text, " evaluate ") and len(commands(text, "-m paper_figures ")) == 3 * (len(DRAWN) + 1)
+
+
+def test_the_report_is_of_the_runs_that_are_shown(make: Make) -> None:
+    """Verdicts depend on this list, so what other settings left there is not taken for up to date."""
+    runs = make.out / "synthetic-7" / ".runs"
+    on = ("DATA=data/synthetic-7", "PROTOCOL=demo", "ARCHS=resnet18", "SEEDS=0")
+
+    def listed(*more: str) -> list[str]:
+        make(*on, str(runs), *more)
+        return runs.read_text(encoding="utf-8").split()
+
+    first = listed()
+    assert [Path(one).name for one in first] == ["baseline-s0", "control-s0", "topo-s0"]
+    written = runs.stat().st_mtime_ns
+    assert listed() == first and runs.stat().st_mtime_ns == written
+    assert listed("EPOCHS=4") != first and runs.stat().st_mtime_ns > written
+    assert "== claims" in make("-n", "-W", str(runs), *on, f"{make.out}/synthetic-7/claims.json")
+
+
+def test_seeds_are_compared_where_there_are_several(make: Make) -> None:
+    make.finished("standard/resnet18/control-s0", "standard/resnet18/topo-s0")
+    assert "--group" not in make("-n", "figures")
+    make.finished("standard/resnet18/control-s1", "standard/resnet18/topo-s1")
+    assert "--group" in make("-n", "figures")
+
+
+def test_the_control_is_analyzed_before_what_is_compared_with_it(make: Make) -> None:
+    analyses = commands(make("-n", "quick", "SEEDS=1"), "pose-topo analyze ")
+    names = [line.split(" analyze ")[1].split()[0].rsplit("/", 1)[1] for line in analyses]
+    assert names.index("control-s1") < names.index("topo-s1")
+    assert [" --control " in line for line in analyses] == [name == "topo-s1" for name in names]
+
+
+# ---- what is made again
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """A quick study of which everything is made, after all code."""
+    make = Make(tmp_path_factory.mktemp("complete"))
+    make("-n", "quick", "SEEDS=0 1")
+    rules = (make.out / "study-quick.mk").read_text(encoding="utf-8")
+    targets = [Path(target) for target in re.findall(r"^(\S+):(?: |$)", rules, re.M)]
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.name != ".runs":
+            target.write_text("{}")
+    for target in targets:
+        if target.name == ".runs":
+            make("STUDY=quick", "SEEDS=0 1", str(target))
+        os.utime(target, (4e9, 4e9))
+    return make
+
+
+def again(make: Make, *touched: str) -> Counter[str]:
+    """Return how often each step would be taken after these files have changed."""
+    newer = [word for path in touched for word in ("-W", path)]
+    return Counter(step.split(":")[0] for step in steps(make("-n", "all", "STUDY=quick", "SEEDS=0 1", *newer)))
+
+
+EXHIBITS = len(DRAWN) + 1
+
+
+def test_what_is_complete_is_not_made_again(complete: Make) -> None:
+    assert again(complete) == {"== done": 1}
+
+
+@pytest.mark.parametrize(
+    ("touched", "expected"),
+    [
+        ("pose_topo/pictures/drawing.py", {}),  # evaluated and analyzed everything before
+        ("pose_topo/download/fetch.py", {}),
+        ("pose_topo/training/loop.py", {}),
+        ("pose_topo/study/study.toml", {}),
+        ("pose_topo/stages/silencing.py", {"analyze": 6}),
+        ("pose_topo/scoring/pckh.py", {"evaluate": 6, "analyze": 6}),
+        (
+            "pose_topo/scoring/published.csv",
+            {"group": 1, "draw": EXHIBITS, "claims": 1, "report": 1},
+        ),  # redrew nothing before
+        ("paper_figures/lib/style.py", {"draw": EXHIBITS, "claims": 1, "report": 1}),
+        ("paper_figures/figures/moran.py", {"draw": 1, "report": 1}),
+        ("paper_figures/claims/claims.toml", {"claims": 1, "report": 1}),
+        ("paper_figures/report/report.css", {"report": 1}),
+    ],
+)
+def test_a_change_of_code_makes_again_what_it_made(complete: Make, touched: str, expected: dict[str, int]) -> None:
+    assert (ROOT / touched).is_file()
+    found = again(complete, touched)
+    follows = {"draw", "group", "claims", "report"} if {"evaluate", "analyze"} & expected.keys() else set()
+    assert {step: n for step, n in found.items() if step[3:] not in follows | {"done"}} == {
+        f"== {step}": n for step, n in expected.items()
+    }
+    assert follows <= {step[3:] for step in found}
+
+
+def test_a_change_of_the_joints_redraws_everything(complete: Make) -> None:
+    """The figures did not depend on them before."""
+    for kind in ("draw", "claims", "report"):
+        assert again(complete, "pose_topo/study/joints.py")[f"== {kind}"] == (EXHIBITS if kind == "draw" else 1)

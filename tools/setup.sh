@@ -14,9 +14,11 @@ install=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --n
 case $torch in
 lock) "${install[@]}" --require-hashes --only-binary :all: --no-deps -r requirements.lock ;;
 cpu)
-    # the CPU wheels stand on PyTorch's own index under the same versions, with hashes of their own
+    # PyTorch's own index has the CPU wheels under the same versions, with other hashes; they need no CUDA packages
     rest=$(mktemp) && trap 'rm -f "$rest"' EXIT
-    .venv/bin/python tools/without_torch.py requirements.lock >"$rest"
+    # a requirement is a line and the indented lines after it
+    awk '/^[^ \t#]/ { skip = /^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==/ } !skip' \
+        requirements.lock >"$rest"
     versions=$(grep -oE '^(torch|torchvision)==[^ ;\\]+' requirements.lock)
     "${install[@]}" --require-hashes --only-binary :all: --no-deps -r "$rest"
     # shellcheck disable=SC2086

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paper_figures.__main__ import main, names
+from paper_figures.__main__ import main, scripts
 from paper_figures.lib import captions, command, style
 from paper_figures.lib.command import PaperFigure, RunsExhibit, exhibits
 from paper_figures.lib.results import FILES, load
@@ -44,7 +44,7 @@ BUILD = """
 import sys
 from paper_figures.lib import style
 style.SETTINGS["savefig.dpi"] = int(sys.argv.pop())
-from paper_figures.__main__ import main
+from paper_figures.__main__ import main, scripts
 code = main(sys.argv[1:])
 assert not any(name.split('.')[0] == 'torch' for name in sys.modules)
 raise SystemExit(code)
@@ -169,11 +169,11 @@ def test_bytes_are_the_same_anywhere(drawn: tuple[Path, Path]) -> None:
 
 
 def test_the_names_are_listed_without_importing_the_scripts() -> None:
-    assert names() == list(exhibits()) and len(names()) == len(exhibits()) == 16
+    assert list(scripts()) == list(exhibits()) and len(scripts()) == len(exhibits()) == 16
     given = [sys.executable, "-c", "import sys; from paper_figures.__main__ import main; main(['--list']); "]
     given[-1] += "assert 'matplotlib' not in sys.modules and 'numpy' not in sys.modules"
     done = subprocess.run(given, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == names()
+    assert done.stdout.split() == list(scripts())
 
 
 def test_a_script_that_fails_does_not_stop_the_others(

@@ -1,0 +1,169 @@
+"""Which runs a study consists of: study.toml, with the variables that make was given.
+
+This module imports the standard library only (and tomli with Python 3.10), so that tools/study.py runs before anything
+is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pose_topo.core.errors import UsageError
+from pose_topo.study.arms import USUAL, Arm
+from pose_topo.study.protocols import PROTOCOLS
+
+REFERENCE = Path("paper_figures/reference")
+
+
+def read_study() -> dict[str, Any]:
+    """Return the content of study.toml."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        try:
+            import tomli as tomllib  # type: ignore[import-not-found]  # installed with Python 3.10 only
+        except ModuleNotFoundError:
+            sys.exit("study: Python 3.10 cannot read TOML by itself: run `make setup` first")
+    return tomllib.loads(Path(__file__).with_name("study.toml").read_text(encoding="utf-8"))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, by its place below the folders of runs and of results: <recipe>/<backbone>/<arm>-s<seed>.
+
+    The recipe is the protocol and everything that is set otherwise, so that other settings get other folders.
+    """
+
+    recipe: str
+    arch: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.recipe}/{self.arch}/{self.name}"
+
+    @property
+    def group(self) -> str:
+        """The recipe and backbone: the runs that figures show together."""
+        return f"{self.recipe}/{self.arch}"
+
+    @property
+    def protocol(self) -> str:
+        return self.recipe.partition("-")[0]
+
+    @property
+    def arm(self) -> str:
+        return self.name.rpartition("-s")[0]
+
+    @property
+    def seed(self) -> str:
+        return self.name.rpartition("-s")[2]
+
+
+class Study:
+    """The variables of the Makefile, with the values of study.toml for those that are not given.
+
+    Raises:
+        UsageError: a value is not one of its choices.
+    """
+
+    def __init__(self, given: dict[str, str]) -> None:
+        self._given = given
+        self._main = main = read_study()
+        self.name, self.reference = self.text("STUDY", "all"), self.text("RESULTS") == "reference"
+        if self.name not in main["study"]:
+            raise UsageError(f"STUDY={self.name}: give one of {', '.join(main['study'])}")
+        self._own = own = main["study"][self.name]
+        self.protocol = self.text("PROTOCOL", own["protocol"])
+        if self.protocol not in PROTOCOLS:
+            raise UsageError(f"PROTOCOL={self.protocol}: give one of {', '.join(PROTOCOLS)}")
+        if self.text("RESULTS") and not self.reference:
+            raise UsageError(f"RESULTS={self.text('RESULTS')}: give reference, or nothing")
+        demo = main["study"]["demo"]
+        self.demo_data = f"data/synthetic-{self.text('DEMO_PEOPLE', demo['people'])}"
+        rendered = self.demo_data if own is demo else f"data/synthetic-{own.get('people')}"
+        self.data = rendered if "people" in own else self.text("DATA").rstrip("/")
+        self.data_name = Path(self.data).name
+        # the results of given checkpoints are kept apart from those of one's own
+        self.checkpoints = self.text("CHECKPOINTS") or self.text("RUNS")
+        self.run_folder = f"{self.checkpoints}/{self.data_name}"
+        self.out = self.text("OUT") + ("/given" if self.text("CHECKPOINTS") else "")
+        # other settings get other folders
+        self.epochs, self.train = self.text("EPOCHS"), self.text("TRAIN")
+        self.changed = f"-e{self.epochs}" if self.epochs else ""
+        self.changed += self.train.replace(" ", "").replace("=", "").replace("/", "_")
+        self.recipe = self.protocol + self.changed
+        self.backbones = self.words("ARCHS", own.get("backbones", main["backbones"]))
+        self.arms = self.words("ARMS", main["arms"])
+        self.lesion_arms = self.words("LESION_ARMS", [*self.arms, *main["lesion_arms"]])
+
+    def text(self, name: str, default: object = "") -> str:
+        """Return a value without surplus blanks."""
+        return " ".join(self._given.get(name, str(default)).split())
+
+    def words(self, name: str, default: Iterable[object]) -> list[str]:
+        """Return the words of a value."""
+        return self._given[name].split() if name in self._given else [str(value) for value in default]
+
+    def runs(self) -> list[Run]:
+        """Return the runs of this part of the study.
+
+        Raises:
+            UsageError: a name is not that of an arm, or a loss has no lambdas in study.toml.
+        """
+        main, own, sweep = self._main, self._own, self._main["sweep"]
+        standard = self.protocol == "standard"  # otherwise the main comparison stands alone unless asked
+        seeds = self.words("SEEDS", own.get("seeds", main["seeds"]))
+        sweep_archs = own.get("sweep_backbones", sweep["backbones"] if standard else [])
+        paper_archs = own.get("paper_backbones", main["paper"]["backbones"] if standard else [])
+        found = [(self.recipe, self.backbones, self._named("ARMS", self.arms), seeds)]
+        if sweep_archs := self.words("SWEEP_ARCHS", sweep_archs):
+            found.append((self.recipe, sweep_archs, self._swept(), self.words("SWEEP_SEEDS", sweep["seeds"])))
+        if self.protocol != "paper" and (paper_archs := self.words("PAPER_ARCHS", paper_archs)):
+            found.append((f"paper{self.changed}", paper_archs, self._named("ARMS", self.arms, "paper"), seeds))
+        runs = {Run(one[0], arch, f"{arm}-s{seed}") for one in found for arch, arm, seed in product(*one[1:])}
+        return sorted(runs, key=str)
+
+    def _named(self, variable: str, names: Iterable[str], protocol: str = "") -> list[Arm]:
+        try:
+            return [Arm.parse(name, PROTOCOLS[protocol or self.protocol]) for name in names]
+        except UsageError as error:
+            raise UsageError(f"{variable}: {error}") from None
+
+    def _swept(self) -> list[Arm]:
+        sweep, recipe = self._main["sweep"], PROTOCOLS[self.protocol]
+        losses = self.words("LOSSES", sweep["losses"])
+        if unknown := [loss for loss in losses if loss not in sweep["losses"]]:
+            raise UsageError(f"LOSSES: {unknown[0]} has no lambdas in study.toml")
+        weights = map(float, self.words("LAMBDAS", sweep["lambdas"]))
+        multipliers = map(float, self.words("FACTORS", sweep["multipliers"]))
+        return [
+            *self._named("sweep.arms", sweep["arms"]),
+            *(Arm(replace(USUAL, weight=weight)) for weight in weights),
+            *(Arm(USUAL, multiplier).under(recipe) for multiplier in multipliers),
+            *(Arm(replace(USUAL, loss=loss, weight=float(w))) for loss in losses for w in sweep["losses"][loss]),
+        ]
+
+    def finished_runs(self) -> list[Run]:
+        """Return the runs that exist, whatever this part of the study is.
+
+        Raises:
+            UsageError: there is none.
+        """
+        paths = Path(self.run_folder).glob("*/*/*/provenance.json")
+        found = sorted((Run(*path.parts[-4:-1]) for path in paths), key=str)
+        if not found:
+            raise UsageError(
+                f"no finished run in {self.run_folder}: `make all` trains them; for the demo's give STUDY=demo"
+            )
+        return found
+
+    def beside(self, group: str) -> list[str]:
+        """Return the reference results that the tables of the demo also show."""
+        demo = self._main["study"]["demo"]
+        is_demo = (self.data_name, group) == (f"synthetic-{demo['people']}", f"demo/{demo['backbones'][0]}")
+        return sorted(map(str, REFERENCE.glob(demo["beside"]))) if is_demo else []
