@@ -89,7 +89,7 @@ def test_without_data_it_is_said_what_is_needed(elsewhere, here, capsys):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"state_dict": {"conv1.weight": torch.zeros(1)}}, "basic blocks"),
+        ({"state_dict": {"conv1.weight": torch.zeros(1)}}, "missing: bn1.bias"),
         ({"backbone.stage2.0.weight": torch.zeros(1)}, "backbone.stage2.0.weight"),
         ([1, 2, 3], "list"),
         ("weights", "str"),

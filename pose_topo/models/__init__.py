@@ -1,1 +1,1 @@
-"""The two networks, the topographic layer and its losses."""
+"""The networks: backbones, the two models, the topographic layer, its spatial losses and other code's checkpoints."""

@@ -30,13 +30,14 @@ def deconvolutions(in_channels: int, number: int) -> nn.Sequential:
 
 
 class SimpleBaseline(nn.Module):
-    """A ResNet, three deconvolutions and one heatmap per joint (Xiao et al. 2018).
+    """A backbone, deconvolutions and one heatmap per joint (Xiao et al. 2018).
 
-    (B, 3, H, W), normalised as for ImageNet, -> heatmaps (B, num_keypoints, H/4, W/4). H and W are multiples of 32.
+    (B, 3, H, W), normalised as for ImageNet, -> heatmaps (B, num_keypoints, H/4, W/4). H and W are multiples of the
+    stride of the backbone, which is 32 for a ResNet.
 
     Args:
         arch: the backbone, e.g. "resnet18". It begins with random weights.
-        init: how deconvolutions and head begin: "standard" (Xiao et al. 2018) or "paper" (the original study).
+        init: how deconvolutions and head are initialised: "standard" (Xiao et al. 2018) or "paper" (the study).
         num_keypoints: joints, MPII's 16 by default.
 
     Raises:
@@ -52,11 +53,11 @@ class SimpleBaseline(nn.Module):
         init_head(self.head)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the head reads: (B, C, H/4, W/4). The channels an analysis lays on the grid."""
+        """The input of the head, (B, C, H/4, W/4): the channels that an analysis places on the grid."""
         return self.deconv(self.backbone(x))
 
     def forward(self, x: Tensor, *, with_features: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Heatmaps; `with_features`, heatmaps and the features (B, C, H/4, W/4) they were made from."""
+        """Return heatmaps, or with `with_features` heatmaps and the features (B, C, H/4, W/4) they were made from."""
         features = self.features(x)
         return (self.head(features), features) if with_features else self.head(features)
 
@@ -67,11 +68,11 @@ class TopoModel(SimpleBaseline):
     Args:
         arch: the backbone, e.g. "resnet18".
         lattice: the grid of the topographic layer's channels.
-        init: how deconvolutions and head begin, see `SimpleBaseline`.
-        topo_init: how the topographic layer begins, see `TopographicConv2d`.
+        init: how deconvolutions and head are initialised, see `SimpleBaseline`.
+        topo_init: how the topographic layer is initialised, see `TopographicConv2d`.
         batch_norm: BatchNorm in the topographic layer.
         loss: the spatial loss that `topo_reg_loss` computes, e.g. "weight-similarity" or "topoloss".
-        loss_order: (C,), the channel that the loss finds at each place of the grid. None: each at its own place.
+        loss_order: (C,), the channel that the loss reads at each place of the grid. None: each at its own place.
         num_keypoints: joints, MPII's 16 by default.
 
     Raises:
@@ -91,30 +92,34 @@ class TopoModel(SimpleBaseline):
         num_keypoints: int = joints.K,
     ) -> None:
         super().__init__(arch, init=init, num_keypoints=num_keypoints)
-        check(loss, lattice)  # refuses what makes no sense here and now, not in the first step
+        check(loss, lattice)  # now, not in the first training step
         self.loss = loss
         self.topo = TopographicConv2d(DECONV_CHANNELS, lattice, batch_norm=batch_norm, init=topo_init)
         self.head = nn.Conv2d(lattice.channels, num_keypoints, 1)
         init_head(self.head)
         order = None if loss_order is None else torch.from_numpy(loss_order)
-        self.register_buffer("loss_order", order, persistent=False)  # it follows from the config
+        self.register_buffer("loss_order", order, persistent=False)  # not in checkpoints: it follows from the config
 
     def features(self, x: Tensor) -> Tensor:
         return self.topo(super().features(x))
 
     @property
     def reads_activations(self) -> bool:
-        """Whether the spatial loss needs the features of a batch, not the weights alone."""
+        """Whether the spatial loss reads the features of a batch; otherwise it reads the weights."""
         return LOSSES[self.loss].reads == "activations"
 
     def topo_reg_loss(self, features: Tensor | None = None) -> Tensor:
-        """The spatial loss of the topographic layer, a scalar, before lambda, in fp32.
+        """The spatial loss of the topographic layer, a scalar in fp32. It is not yet multiplied by lambda.
+
+        With several processes (DistributedDataParallel), each computes the loss of its own part of the batch. The loss
+        is then the mean of these, not the loss of the whole batch: a correlation reads B / processes inputs.
 
         Args:
-            features: what `forward(..., with_features=True)` gave for this batch; losses on weights do without. They
-                are handed through, not kept: the graph goes with the step. With several processes
-                (DistributedDataParallel) they are those of the own process: the loss is the mean of the processes'
-                losses, not the loss of the whole batch, and correlations see B / processes pictures.
+            features: what `forward(..., with_features=True)` returned for this batch. They are not kept, so that the
+                graph is freed after the step. A loss that reads the weights does not need them.
+
+        Raises:
+            ValueError: the loss reads the features and they are None.
         """
         weight, order = self.topo.conv.weight, self.loss_order
         if isinstance(order, Tensor):
@@ -123,15 +128,19 @@ class TopoModel(SimpleBaseline):
 
 
 def init_head(head: nn.Conv2d) -> None:
-    """N(0, .001), bias 0."""
+    """Initialise the head: weights from N(0, 0.001), bias 0."""
     nn.init.normal_(head.weight, std=1e-3)
     if head.bias is not None:
         nn.init.zeros_(head.bias)
 
 
 def init_deconvolutions(deconv: nn.Sequential, how: str) -> None:
-    """ "standard": N(0, .001) (Xiao et al. 2018). "paper": the first Kaiming normal (fan_out), the others bilinear
-    upsampling of each channel by itself (the original study)."""
+    """Initialise the deconvolutions.
+
+    Args:
+        how: "standard" draws from N(0, 0.001) (Xiao et al. 2018). "paper" (the original study) draws the first one by
+            Kaiming normal (fan_out); each of the others enlarges every channel bilinearly.
+    """
     layers = [layer for layer in deconv if isinstance(layer, nn.ConvTranspose2d)]
     for number, layer in enumerate(layers):
         if how == "standard":
@@ -167,12 +176,15 @@ def build_model(config: RunConfig) -> SimpleBaseline:
 
 
 def trained_order(config: RunConfig) -> NDArray[np.int64] | None:
-    """The channel at each place of the grid as the spatial loss sees it, (C,): a permutation that belongs to the run's
-    seed where the grid is `permuted`, else None (each channel at its own place)."""
+    """The channel that the spatial loss reads at each place of the grid, (C,).
+
+    It is a permutation that depends on the seed of the run if the grid is `permuted`; otherwise None, which stands for
+    each channel at its own place.
+    """
     topography = config.topography
     if topography is None or not topography.permuted:
         return None
-    # a stream of its own: neither that of the weights nor that of the analysis's permutations
+    # its own random stream: neither that of the weights nor that of the permutations in the analysis
     return np.random.default_rng((2, config.seed)).permutation(topography.height * topography.width)
 
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from pose_topo.core.errors import UsageError
 from pose_topo.models.regularizers import weight_similarity
+from pose_topo.study.config import TopoInit
 from pose_topo.study.lattice import Lattice
-
-INITS = ("orthogonal", "kaiming", "equal-norm")
 
 
 def init_weight(weight: Tensor, how: str) -> None:
-    """Fill a 1x1 convolution's weight (C, C_in, 1, 1) in place, all with the gain of a ReLU.
+    """Initialise the weight of a 1x1 convolution, (C, C_in, 1, 1), in place, with the gain of a ReLU.
 
     Raises:
         UsageError: an unknown init.
@@ -24,29 +24,29 @@ def init_weight(weight: Tensor, how: str) -> None:
         nn.init.orthogonal_(weight, gain=nn.init.calculate_gain("relu"))
     elif how == "kaiming":
         nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
-    elif how == "equal-norm":  # Gaussian directions, every row of norm sqrt(2)
+    elif how == "equal-norm":  # random directions, every row of norm sqrt(2)
         nn.init.normal_(weight)
         with torch.no_grad():
             weight.mul_(math.sqrt(2) / weight.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None])
     else:
-        raise UsageError(f"--topo-init {how}: give one of {', '.join(INITS)}")
+        raise UsageError(f"--topo-init {how}: give one of {', '.join(get_args(TopoInit))}")
 
 
 class TopographicConv2d(nn.Module):
     """A 1x1 convolution whose output channels lie on a lattice: (B, in_channels, H, W) -> (B, h * w, H, W).
 
-    The convolution is followed by BatchNorm, if asked for, and by a ReLU. The layer has no loss of its own: give
-    `conv.weight` or its outputs to `spatial_loss`.
+    The convolution is followed by BatchNorm, if asked for, and by a ReLU. For a spatial loss, give
+    `conv.weight` or the outputs to `spatial_loss`.
 
     Args:
-        in_channels: of the input.
+        in_channels: channels of the input.
         lattice: h x w output channels.
         batch_norm: normalise before the ReLU. The convolution then has no bias.
-        init: how the weights begin: "orthogonal" (the study's), "kaiming" or "equal-norm" (random directions, every
-            row of norm sqrt(2)).
+        init: how the weights are initialised: "orthogonal" (the study's), "kaiming" or "equal-norm" (random
+            directions, every row of norm sqrt(2)).
 
     Raises:
-        UsageError: `init` is another word.
+        UsageError: an unknown `init`.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ from pose_topo.core.log import log
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset
-from pose_topo.models.foreign import Foreign, convert, is_ordinary, listed
+from pose_topo.models.foreign import ConvertedCheckpoint, convert, is_ordinary, listed
 from pose_topo.models.pose import SimpleBaseline, build_model
 from pose_topo.models.prediction import check_finite, heatmaps
 from pose_topo.scoring.decoding import decode
@@ -54,7 +54,7 @@ class LoadedNetwork:
     device: torch.device
     epochs: int | None
     split_sha256: str | None
-    foreign: Foreign | None
+    foreign: ConvertedCheckpoint | None
 
 
 def open_checkpoint(run: str | Path, device: str = "auto") -> LoadedNetwork:

@@ -1,6 +1,6 @@
-"""The 16 MPII joints. The one place that knows which index is which.
+"""The 16 joints of MPII: their names, pairs, limbs and groups. No other module knows which index is which joint.
 
-Order and ids are those of the annotation file (0-based there too). "Left" and "right" are the person's own.
+The order is that of the ids in the annotation file, which are 0-based. "Left" and "right" are those of the person.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _flip_index() -> tuple[int, ...]:
     return tuple(index)
 
 
-# joints[FLIP_INDEX] is the same person seen in a mirror
+# joints[FLIP_INDEX] are the joints of the mirrored person
 FLIP_INDEX: tuple[int, ...] = _flip_index()
 
 LIMBS: tuple[tuple[int, int], ...] = (
@@ -82,7 +82,7 @@ LIMBS: tuple[tuple[int, int], ...] = (
     (L_ELBOW, L_WRIST),
 )
 
-# PCKh groups in the order of the published tables; "Head" is the head top alone
+# the groups of PCKh in the order of the published tables; "Head" is only the head top
 GROUPS: dict[str, tuple[int, ...]] = {
     "Head": (HEAD_TOP,),
     "Shoulder": (R_SHOULDER, L_SHOULDER),
@@ -93,12 +93,12 @@ GROUPS: dict[str, tuple[int, ...]] = {
     "Ankle": (R_ANKLE, L_ANKLE),
 }
 
-# the pooled mean leaves out pelvis and thorax
+# the mean PCKh is over all joints except pelvis and thorax
 SCORED: tuple[int, ...] = tuple(k for k in range(K) if k not in (PELVIS, THORAX))
 
 
 def side(joint: int) -> str:
-    """ "right", "left" or "middle"."""
+    """The side of the body that a joint is on: "right", "left" or "middle"."""
     for word in ("right", "left"):
         if NAMES[joint].startswith(word):
             return word

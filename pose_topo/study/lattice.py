@@ -1,8 +1,8 @@
-"""Channels on an h x w grid: who is whose neighbour, and how far apart they are.
+"""The h x w grid of channels: which channels are neighbours, and how far apart two channels are.
 
-Channel c sits at row c // w, column c % w. "rook" joins the 4 side neighbours, "queen" the 8 around; "bounded" grids
-end at their border, a "torus" wraps round. Everything that needs the grid (losses, Moran's I, contiguity) takes it
-from here.
+Channel c is at row c // w and column c % w. A "rook" has the 4 channels at its sides as neighbours, a "queen" the 8
+around it. A "bounded" grid ends at its border; a "torus" joins opposite borders. Spatial losses, Moran's I and
+contiguity all use this class.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from pose_topo.core.errors import UsageError
 
-# one offset of each opposite pair, so that every undirected edge is met once
+# one offset of each opposite pair, so that every undirected edge is found once
 _OFFSETS = {4: ((0, 1), (1, 0)), 8: ((0, 1), (1, 0), (1, 1), (1, -1))}
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """A grid of `height` x `width` channels: who is whose neighbour, and how far apart two channels are.
+    """A grid of `height` x `width` channels: which channels are neighbours, and how far apart two channels are.
 
     Args:
         height: rows.
@@ -46,7 +46,7 @@ class Lattice:
 
     @staticmethod
     def squarest(channels: int) -> Lattice:
-        """The grid of so many channels whose sides differ least, the height the smaller."""
+        """The most nearly square grid with this number of channels; the height is not larger than the width."""
         height = max(side for side in range(1, math.isqrt(channels) + 1) if channels % side == 0)
         return Lattice(height, channels // height)
 
@@ -56,11 +56,11 @@ class Lattice:
 
     @property
     def name(self) -> str:
-        """As results name it, e.g. "queen, bounded"."""
+        """The name in results, e.g. "queen, bounded"."""
         return f"{'queen' if self.neighbours == 8 else 'rook'}, {'torus' if self.torus else 'bounded'}"
 
     def edges(self) -> NDArray[np.int64]:
-        """Every neighbour pair once, as (E, 2) with first < second, sorted; no self pairs."""
+        """Every pair of neighbours once, (E, 2), with first < second, sorted. A channel is no neighbour of itself."""
         rows, columns = np.divmod(np.arange(self.channels), self.width)
         found = []
         for down, right in _OFFSETS[self.neighbours]:
@@ -72,18 +72,18 @@ class Lattice:
                 inside = (row < self.height) & (column >= 0) & (column < self.width)
             here, there = np.flatnonzero(inside), (row * self.width + column)[inside]
             found.append(np.stack([np.minimum(here, there), np.maximum(here, there)], axis=1))
-        pairs = np.unique(np.concatenate(found), axis=0)  # a torus two wide meets the same pair twice
+        pairs = np.unique(np.concatenate(found), axis=0)  # a torus of width 2 finds the same pair twice
         return pairs[pairs[:, 0] != pairs[:, 1]].astype(np.int64)
 
     def adjacency(self) -> NDArray[np.float64]:
-        """The symmetric binary weight matrix (C, C) of the edges, zero on the diagonal."""
+        """The symmetric matrix (C, C) with 1 for two neighbours, else 0. The diagonal is 0."""
         matrix = np.zeros((self.channels, self.channels))
         first, second = self.edges().T
         matrix[first, second] = matrix[second, first] = 1.0
         return matrix
 
     def distances(self) -> NDArray[np.float64]:
-        """Euclidean grid distance between every two channels, (C, C), in cells (round the torus where it is one)."""
+        """The Euclidean distance of every two channels on the grid, (C, C), in cells; on a torus, the shortest one."""
         rows, columns = np.divmod(np.arange(self.channels), self.width)
         down = np.abs(rows[:, None] - rows[None])
         right = np.abs(columns[:, None] - columns[None])

@@ -1,4 +1,4 @@
-"""Networks from elsewhere: what is told from a state dict, by hand."""
+"""Checkpoints of other code: what is found in a state dict, and how it is converted."""
 
 import pytest
 import torch
@@ -9,12 +9,13 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.models.foreign import LAYOUTS, convert, fold_biases, input_size, turn_channels
 from pose_topo.models.pose import build_model
 from pose_topo.study import joints as J
+from pose_topo.study.backbones import BACKBONES
 
-ARCHS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+ARCHS = [arch for arch in BACKBONES if arch.startswith("resnet")]
 
 
 def skeleton(model_class, *arguments) -> dict[str, torch.Tensor]:
-    """Names and shapes of a network, next to no memory."""
+    """The names and shapes of a network, which need almost no memory."""
     with torch.device("meta"):
         state = model_class(*arguments).state_dict()
     return {key: torch.zeros(()).expand(value.shape) for key, value in state.items()}
@@ -41,7 +42,7 @@ def test_layout_backbone_and_colours_are_found(arch, make, layout, colours, prot
 
 
 @pytest.mark.parametrize(("channels", "grid"), [(256, (16, 16)), (20, (4, 5)), (7, (1, 7))])
-def test_a_topographic_layer_is_found_and_its_grid_said(channels, grid):
+def test_a_topographic_layer_and_its_grid_are_found(channels, grid):
     found = convert(skeleton(Study, "resnet18", channels), "model.pth")
     topography = found.config.topography
     assert found.config.model == "topo" and (topography.height, topography.width) == grid
@@ -50,7 +51,7 @@ def test_a_topographic_layer_is_found_and_its_grid_said(channels, grid):
     assert convert(skeleton(Study, "resnet18", channels, True), "m").config.topography.batch_norm
 
 
-def test_wrappings_come_off():
+def test_a_state_dict_is_unwrapped():
     bare = skeleton(Microsoft, "resnet18")
     for content in (
         {"state_dict": bare},
@@ -72,7 +73,7 @@ def test_wrappings_come_off():
         ("topo_16x16.pth", 256),
     ],
 )
-def test_the_input_size_stands_in_the_name_or_is_assumed(name, side):
+def test_the_input_size_is_read_from_the_name_or_assumed(name, side):
     found, note = input_size(name)
     assert found == side and ("assumed" in note) == ("x256" not in name and "x384" not in name)
     recipe = convert(skeleton(Microsoft, "resnet18"), name).config.recipe
@@ -85,16 +86,16 @@ def test_other_sizes_are_refused(name):
         input_size(name)
 
 
-def test_a_bias_folded_into_batch_norm_by_hand():
+def test_folding_a_bias_into_batch_norm_by_hand():
     state = {"deconv.0.bias": torch.tensor([0.5, -2.0]), "deconv.1.running_mean": torch.tensor([1.0, 1.0])}
     folded, places = fold_biases({**state, "deconv.4.running_mean": torch.tensor([9.0])})
     assert places == [0] and folded.keys() == {"deconv.1.running_mean", "deconv.4.running_mean"}
     assert folded["deconv.1.running_mean"].tolist() == [0.5, 3.0]
-    assert state["deconv.1.running_mean"].tolist() == [1.0, 1.0]  # the caller's is not changed
+    assert state["deconv.1.running_mean"].tolist() == [1.0, 1.0]  # the argument is not changed
 
 
-def test_the_studys_channels_turned_by_hand():
-    # the study writes a point of id i to channel i - 1: right ankle (0) to the last, right knee (1) to the first
+def test_turning_the_channels_of_the_study_by_hand():
+    # the study writes joint i to channel i - 1: the right ankle (0) to the last, the right knee (1) to the first
     turned = turn_channels({"head.bias": torch.arange(100, 116)})["head.bias"]
     assert turned[J.R_ANKLE] == 115 and turned[J.R_KNEE] == 100 and turned[J.L_WRIST] == 114
     weight = torch.arange(16)[:, None, None, None].expand(16, 3, 1, 1)
@@ -110,10 +111,15 @@ def test_the_studys_channels_turned_by_hand():
         (LAYOUTS[3], lambda: skeleton(Study, "resnet50", 16, True)),
     ],
 )
-def test_names_go_there_and_back(layout, state):
+def test_names_are_mapped_in_both_directions(layout, state):
     for key in state():
         ours = layout.ours(key)
         assert ours is not None and layout.theirs(ours) == key
+
+
+def test_a_backbone_that_lacks_a_block_is_still_recognised():
+    state = {key: value for key, value in skeleton(Microsoft, "resnet34").items() if not key.startswith("layer3.1.")}
+    assert convert(state, "m").config.arch == "resnet34"
 
 
 def without(state: dict, *keys: str) -> dict:
@@ -126,7 +132,6 @@ def without(state: dict, *keys: str) -> dict:
         (lambda s: {**s, "layer1.0.se.weight": s["conv1.weight"], "stem.0.weight": s["conv1.weight"]}, "stem.0.weight"),
         (lambda s: {**s, "fc.weight": s["conv1.weight"]}, "unknown keys fc.weight"),
         (lambda s: {**s, "final_layer.weight": torch.zeros(17, 256, 1, 1)}, "17 joints, not MPII's 16"),
-        (lambda s: {k: v for k, v in s.items() if not k.startswith("layer3.1.")}, "2 2 1 2 basic blocks"),
         (lambda s: {**s, "epoch": 3}, "'epoch' is int"),
         (lambda s: {**s, 3: s["conv1.weight"]}, "'3' is Tensor"),
         (lambda s: {**s, "conv1.weight": s["conv1.weight"].to_sparse()}, "not an ordinary tensor"),
@@ -142,12 +147,12 @@ def without(state: dict, *keys: str) -> dict:
         (lambda s: {**skeleton(Study, "resnet18"), "deconv.3.bias": torch.zeros(5)}, "deconvolution 3 does not fit"),
     ],
 )
-def test_what_is_no_such_network_is_refused(change, words):
+def test_another_network_is_refused(change, words):
     with pytest.raises(PoseTopoError, match=words):
         convert(change(skeleton(Microsoft, "resnet18")), "model.pth")
 
 
-def test_a_batch_norm_without_scale_gets_the_neutral_one():
+def test_a_batch_norm_without_scale_and_offset_gets_1_and_0():
     model = stir(Study("resnet18", 20, norm=True))
     state = convert(model.state_dict(), "m").state
     x = torch.randn(2, 20, 3, 3)
