@@ -1,4 +1,4 @@
-"""The benchmark measures what it says; no time is asserted."""
+"""The benchmark measures all of its parts. No time is asserted."""
 
 from dataclasses import replace
 
@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pose_topo.bench import costs as bench_data
-from pose_topo.bench import costs as training
-from pose_topo.bench import timing
+from pose_topo.bench import costs, timing
 from pose_topo.bench.__main__ import main, measure, table
 from pose_topo.bench.timing import summary, utilisation
 from pose_topo.data.crops import read_photograph
@@ -20,7 +18,7 @@ from pose_topo.study.protocols import DEMO
 
 def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     monkeypatch.setattr(timing, "TIMES", 1)
-    monkeypatch.setattr(training, "STEPS", 2)
+    monkeypatch.setattr(costs, "STEPS", 2)
     recipe = replace(DEMO, input_size=32, batch_size=4)
     config = RunConfig("resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
     result = measure(Data.at(small_data), config, 8, tmp_path, score=11)
@@ -29,9 +27,9 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     assert result["setting"]["people"] == 8 and result["machine"]["threads"] >= 1
     assert numbers["crop_build_over_decode"] > 0 and numbers["images_per_s_model_only"] > 0
     assert numbers["images_per_s_plain"] > 0 and numbers["peak_rss_mb"] > 0
-    for size in bench_data.SIZES:
+    for size in costs.SIZES:
         assert numbers[f"{size}_crop_build_over_decode"] > 0
-        assert numbers[f"{size}_people_per_photograph"] == pytest.approx(bench_data.MPII_CROWD, abs=0.1)
+        assert numbers[f"{size}_people_per_photograph"] == pytest.approx(costs.MPII_CROWD, abs=0.1)
     assert numbers["batch_standard_one_thread_ms_per_person"] > 0
     assert numbers["evaluation_people"] == 11 and numbers["evaluation_s"] > 0
     assert numbers["evaluation_over_model_only"] > 0 and numbers["evaluation_images_per_s"] > 0
@@ -39,7 +37,7 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     assert all(key in table(result) for key in numbers)
 
 
-def test_how_busy_a_gpu_is_leaves_out_what_was_before():
+def test_the_use_of_a_gpu_leaves_out_the_first_values():
     assert summary("0\n3\n97\n99\n98\n98\n") == {"gpu_utilisation_percent": 98.0}
     assert summary("") == summary("[N/A]\nNo devices were found\n") == {}
     assert utilisation(lambda: None, torch.device("cpu")) == {}
@@ -54,9 +52,9 @@ def test_no_data_is_one_line(tmp_path, monkeypatch, capsys):
     assert said.err.count("\n") == 1 and "nowhere not found" in said.err and said.out == ""
 
 
-def test_photographs_are_made_larger_around_the_same_people(small_data, tmp_path):
+def test_photographs_are_enlarged_around_the_same_people(small_data, tmp_path):
     people = load_people(Data.at(small_data).mat_path)[0].take(np.arange(3))
-    bench_data._resized(people, small_data / "images", tmp_path / "large", 1280, 720)
+    costs._resized(people, small_data / "images", tmp_path / "large", 1280, 720)
     for name in set(people.names):
         before, after = (read_photograph(folder / name) for folder in (small_data / "images", tmp_path / "large"))
         assert after.shape == (720, 1280, 3)
@@ -64,17 +62,17 @@ def test_photographs_are_made_larger_around_the_same_people(small_data, tmp_path
         assert np.abs(after[:height, :width].astype(int) - before[:height, :width]).mean() < 4  # JPEG twice
 
 
-def test_photographs_are_as_crowded_as_mpiis(small_data):
+def test_photographs_hold_as_many_people_as_those_of_mpii(small_data):
     people = load_people(Data.at(small_data).mat_path)[0]
     photographs = set(people.names)
-    thinned = bench_data._thinned(people, 1.25)
+    thinned = costs._thinned(people, 1.25)
     assert set(thinned.names) == photographs
     assert len(people) > len(thinned) == round(1.25 * len(photographs))
-    assert len(bench_data._thinned(people, 99)) == len(people)
-    assert pytest.approx(1.448, abs=1e-3) == bench_data.MPII_CROWD  # facts of the split: 25,204 in 17,408
+    assert len(costs._thinned(people, 99)) == len(people)
+    assert pytest.approx(1.448, abs=1e-3) == costs.MPII_CROWD  # 25,204 people in 17,408 photographs
 
 
-def test_what_takes_long_is_timed_once(monkeypatch):
+def test_a_slow_function_is_timed_once(monkeypatch):
     def taken() -> int:
         calls = []
         timing.side_by_side({"a": lambda: calls.append(1)}, torch.device("cpu"))

@@ -1,11 +1,11 @@
-"""The tools beside the package still run."""
+"""The tools run."""
 
 import importlib.util
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from pose_topo.study.config import TOPO_LOSSES
+from pose_topo.models.regularizers import LOSSES
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 
@@ -18,13 +18,13 @@ def tool(name: str):
     return module
 
 
-def test_loss_scales_has_a_row_a_loss_before_and_after_training(small_data, monkeypatch, capsys):
+def test_loss_scales_has_a_row_per_loss_before_and_after_training(small_data, monkeypatch, capsys):
     module = tool("loss_scales")
     monkeypatch.setattr(module, "DEMO", replace(module.DEMO, input_size=32, batch_size=4))
     module.main(["--data", str(small_data), "--steps", "2"])
     before, after = capsys.readouterr().out.split("after 2 steps without a spatial loss\n")
     rows = [dict(re.findall(r"^\| `([\w-]+)` \| (.*) \|$", part, re.M)) for part in (before, after)]
     for found in rows:
-        assert list(found) == list(TOPO_LOSSES)
+        assert list(found) == list(LOSSES)
         assert all(float(value) >= 0 for row in found.values() for value in row.split(" | "))
     assert rows[0] != rows[1]  # it was trained

@@ -1,10 +1,10 @@
-"""How large each spatial loss and its pull are beside the heatmap loss: the table of docs/regularizers.md.
+"""Compare each spatial loss and its gradient with the heatmap loss: the table in docs/regularizers.md.
 
     .venv/bin/python tools/loss_scales.py --data DATA [--steps N]
 
-On one batch of the demo's recipe (ResNet-18, 128 px, 16 people, fp32, seed 0), in an untrained network and in one
-trained N steps without a spatial loss: the loss, and the length of its gradient over that of the heatmap loss, in the
-weights of the topographic layer and in all parameters. Lambda multiplies both.
+Print the loss, and the length of its gradient divided by that of the heatmap loss, in the weights of the topographic
+layer and in all parameters. They are computed on one batch of the demo's recipe (ResNet-18, 128 px, 16 people, fp32,
+seed 0) in an untrained network, and in one that was trained N steps without a spatial loss. Lambda multiplies both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 
 def lengths(model: TopoModel, loss: torch.Tensor) -> tuple[float, float]:
-    """Lengths of the gradient in the topographic layer's weights and in all parameters."""
+    """The length of the gradient in the weights of the topographic layer, and in all parameters."""
     parameters = list(model.parameters())
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     gradients = {id(p): g for p, g in zip(parameters, found, strict=True) if g is not None}
@@ -44,7 +44,7 @@ def lengths(model: TopoModel, loss: torch.Tensor) -> tuple[float, float]:
 
 
 def rows(model: TopoModel, batch: Batch) -> list[str]:
-    """A line a loss."""
+    """A line about the heatmap loss, and one row per spatial loss."""
     model.train()
     maps, features = model(batch.images, with_features=True)
     heatmap = heatmap_loss(maps, batch.targets, batch.mask, DEMO.loss, DEMO.mask_unlabelled)
@@ -62,7 +62,7 @@ def rows(model: TopoModel, batch: Batch) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--steps", type=int, default=60)
@@ -84,8 +84,8 @@ def main(arguments: list[str] | None = None) -> None:
             return learning_rate(replace(DEMO, epochs=1), step, chosen.steps)
 
         train_epoch(
-            model, make_optimizer(model, DEMO), islice(endless, chosen.steps), DEMO, precision="fp32", strength=0.0,
-            rate=rate, first_step=0, meter=Meter(CPU),
+            model, make_optimizer(model, DEMO), islice(endless, chosen.steps), DEMO, precision="fp32",
+            spatial_lambda=0.0, rate=rate, first_step=0, meter=Meter(CPU),
         )  # fmt: skip
         print(f"after {chosen.steps} steps without a spatial loss", *rows(model, fixed), sep="\n")
 

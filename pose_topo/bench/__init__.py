@@ -1,1 +1,1 @@
-"""What each part of the chain costs on this machine: `make bench`. Times are printed, never asserted."""
+"""Measure what each part of the pipeline costs on this machine (`make bench`). Times are printed, never asserted."""

@@ -1,4 +1,4 @@
-"""`python -m pose_topo.bench`: everything is measured, as JSON and as a table."""
+"""`python -m pose_topo.bench`: measure every part, and print the numbers as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pose_topo.bench.costs import (
     spatial_loss_cost,
     step_cost,
 )
-from pose_topo.core import provenance
+from pose_topo.bench.timing import machine
 from pose_topo.core.devices import pick_device, pick_precision
 from pose_topo.core.errors import PoseTopoError, one_line
 from pose_topo.core.log import log, show_messages
@@ -43,8 +43,17 @@ def measure(
     score: int | None = None,
     compiled: bool = False,
 ) -> dict[str, Any]:
-    """All of it, on the first `count` people of a data set, of whom `score` (default: all) are scored; stores are built
-    below `work`."""
+    """Measure every part.
+
+    Args:
+        count: the first so many people of the data set are used.
+        score: how many of them are scored; None for all.
+        work: a folder for crop stores.
+        compiled: also measure torch.compile.
+
+    Returns:
+        "machine", "setting", and the numbers of `costs`.
+    """
     device = pick_device(config.device, warn=False)
     everyone, _ = present_people(data, work / "cache")
     recipe = config.recipe
@@ -66,32 +75,30 @@ def measure(
     for name, part in parts.items():
         log.info(f"measuring: {name}")
         found |= part()
-    origin = provenance.collect(device, pick_precision(config.precision, device), "", 0)
-    kept = ("commit", "device", "cuda", "driver", "torch", "python", "threads", "precision")
     setting = {"arch": config.arch, "protocol": recipe.protocol, "input": recipe.input_size, "batch": recipe.batch_size}
-    machine = {key: origin[key] for key in kept}
-    return {"machine": machine, "setting": setting | {"people": len(people)}, **found}
+    where = machine(device, pick_precision(config.precision, device))
+    return {"machine": where, "setting": setting | {"people": len(people)}, **found}
 
 
 def table(result: dict[str, Any]) -> str:
-    """The numbers, one a line."""
+    """The numbers, one per line."""
     head = [f"{key}: {value}" for part in ("machine", "setting") for key, value in result[part].items()]
     return "\n".join(["; ".join(head), *(f"{v:>12.3f}  {k}" for k, v in result.items() if isinstance(v, int | float))])
 
 
 def main() -> None:
-    """The command: JSON on stdout, the table on stderr."""
+    """Run the command: JSON goes to stdout, the table to stderr."""
     parser = argparse.ArgumentParser(prog="python -m pose_topo.bench", description=bench.__doc__)
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="demo")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--people", type=int, default=192)
-    parser.add_argument("--score", type=int, help="people to score, over again if there are fewer [default: --people]")
+    parser.add_argument("--score", type=int, help="people to score, repeated if there are fewer [default: --people]")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--input-size", type=int)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--compiled", action="store_true", help="measure torch.compile, too (a minute more)")
+    parser.add_argument("--compiled", action="store_true", help="also measure torch.compile (a minute more)")
     options = parser.parse_args()
     show_messages()
     if options.threads:

@@ -1,5 +1,6 @@
-"""The training loop that public code commonly has, for `make bench` to hold ours against: a `Dataset` that reads, warps
-and draws one person at a time with OpenCV and NumPy; fp32, contiguous memory, `loss.item()` in every step.
+"""What each part costs: crops, batches, training steps, the scoring of people, and the spatial losses.
+
+Every function returns a dictionary of numbers. Things that are compared are timed in turn (`timing.side_by_side`).
 """
 
 from __future__ import annotations
@@ -43,9 +44,167 @@ from pose_topo.training.epoch import train_epoch
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
 
+CPU = torch.device("cpu")
+STEPS = 12  # per timing on a CPU
+CUDA_STEPS = 60  # per timing on a GPU, which is waited for once at their end
+PLAIN_PEOPLE = 384  # the most people per timing of the plain loop, which is much slower on a GPU
+SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}  # of most photographs of MPII
+SIZED = 600  # people: enough that the beginning and the end of a build take little of the time
+MPII_CROWD = sum(people for people, _ in TOMPSON_SIZES.values()) / sum(images for _, images in TOMPSON_SIZES.values())
+
+
+def crops_cost(
+    people: People, img_dir: Path, settings: CropSettings, work: Path, workers: int = 1
+) -> tuple[dict[str, float], CropStore]:
+    """Compare building the crop store with decoding every photograph once, which a build does as well.
+
+    Both use the same number of workers.
+
+    Returns:
+        The numbers, and the store.
+    """
+    paths = [img_dir / name for name in dict.fromkeys(people.names)]
+    caches = iter(work / f"cache{k}" for k in range(10))
+
+    def decode() -> None:
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda path: read_photograph(path) is None, paths))  # no photograph is kept
+
+    def build() -> CropStore:
+        return open_or_build(people, img_dir, settings, next(caches), workers=workers, progress=False)
+
+    alone, built = side_by_side({"decode": decode, "build": build}, CPU).values()
+    cost = {
+        "photographs": len(paths),
+        "people_per_photograph": len(people) / len(paths),
+        "decode_ms_per_person": alone / len(people),
+        "crop_build_ms_per_person": built / len(people),
+        "crop_build_over_decode": built / alone,
+    }
+    return cost, build()
+
+
+def sized_crops_cost(people: People, img_dir: Path, settings: CropSettings, work: Path) -> dict[str, float]:
+    """`crops_cost` on photographs like MPII's, with all cores: of each of `SIZES`, with `MPII_CROWD` people in each.
+
+    They are photographs of the data set, continued by their mirror images, so that their level of detail stays.
+    """
+    people, found = _thinned(people.take(np.arange(min(SIZED, len(people)))), MPII_CROWD), {}
+    for name, (width, height) in SIZES.items():
+        folder = work / name
+        _resized(people, img_dir, folder / "images", width, height)
+        cost, _ = crops_cost(people, folder / "images", settings, folder, cores())
+        found |= {f"{name}_{key}": value for key, value in cost.items() if key != "photographs"}
+        shutil.rmtree(folder)
+    return found
+
+
+def _thinned(people: People, crowd: float) -> People:
+    """The first person of each photograph, and as many others as make `crowd` people per photograph."""
+    first = np.sort(np.unique(people.image, return_index=True)[1])
+    others = np.setdiff1d(np.arange(len(people)), first)
+    return people.take(np.sort(np.append(first, others[: max(0, round(crowd * len(first)) - len(first))])))
+
+
+def _resized(people: People, img_dir: Path, into: Path, width: int, height: int) -> None:
+    """Write every photograph at another size; its top left corner stays where it is."""
+    into.mkdir(parents=True)
+    for name in dict.fromkeys(people.names):
+        photo = read_photograph(img_dir / name)
+        assert photo is not None  # a store was built from it before
+        down, right = max(0, height - photo.shape[0]), max(0, width - photo.shape[1])
+        larger = cv2.copyMakeBorder(photo, 0, down, 0, right, cv2.BORDER_REFLECT)
+        cv2.imwrite(str(into / name), larger[:height, :width])
+
+
+def batch_cost(store: CropStore, people: People, recipe: Recipe, device: torch.device) -> dict[str, float]:
+    """Make batches without and with the standard augmentation; the latter also with one thread of the CPU."""
+
+    def one(augment: str, where: torch.device) -> float:
+        batches = Batches(store, people, np.arange(len(people)), replace(recipe, augment=augment), where)  # type: ignore[arg-type]  # a Literal
+        # none is kept, because all of them together would be many GB
+        return milliseconds(lambda: deque(batches.epoch(0, 1, recipe.batch_size), maxlen=0), where) / len(people)
+
+    cost = {f"batch_{augment}_ms_per_person": one(augment, device) for augment in ("none", "standard")}
+    with _one_thread():
+        return cost | {"batch_standard_one_thread_ms_per_person": one("standard", CPU)}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def step_cost(
+    store: CropStore, people: People, img_dir: Path, config: RunConfig, device: torch.device, *, compiled: bool = False
+) -> dict[str, float]:
+    """Compare training steps on a batch that is ready (the ceiling), in the whole loop, and in `PlainLoop`.
+
+    Args:
+        compiled: also measure the ceiling with torch.compile.
+    """
+    recipe, size = config.recipe, config.recipe.batch_size
+    prepare_device(device, None, deterministic=False)
+    provenance.forget_peak_memory(device)  # of what was measured before
+    batches = Batches(store, people, np.arange(len(people)), recipe, device)
+    steps = CUDA_STEPS if device.type == "cuda" else STEPS
+    fixed = next(batches.epoch(0, 1, size))
+    ours = trainer(config, device)
+    ours(endless(batches, size, steps))
+    peak = provenance.peak_memory(device)  # before a second network is made
+    busy = utilisation(lambda: ours(endless(batches, size, steps)), device)
+    plain, few = PlainLoop(people, img_dir, config, device), max(1, min(steps, PLAIN_PEOPLE // size))
+    actions = {
+        "model_only": lambda: ours([fixed] * steps),
+        "full": lambda: ours(endless(batches, size, steps)),
+        "plain": lambda: plain.run(few),
+    }
+    if compiled:
+        faster = trainer(config, device, compiled=True)
+        actions["compiled"] = lambda: faster([fixed] * steps)
+    taken = side_by_side(actions, device)
+    spent = {name: time / (few if name == "plain" else steps) for name, time in taken.items()}
+    cost = {f"step_{name}_ms": time for name, time in spent.items()}
+    cost |= {f"images_per_s_{name}": 1e3 * size / time for name, time in spent.items()}
+    cost |= {
+        "full_over_ceiling": spent["model_only"] / spent["full"],
+        "full_over_plain": spent["plain"] / spent["full"],
+    }
+    if compiled:
+        cost["compiled_over_model_only"] = spent["model_only"] / spent["compiled"]
+    return cost | busy | {f"peak_{kind}_mb": bytes_ / 1e6 for kind, bytes_ in peak.items()}
+
+
+def endless(batches: Batches, size: int, steps: int) -> Iterator[Batch]:
+    """The batches of so many steps, in as many epochs as that takes."""
+    return islice(chain.from_iterable(batches.epoch(0, epoch, size) for epoch in count(1)), steps)
+
+
+def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> Callable[[Iterable[Batch]], None]:
+    """A function that trains a new network on batches, as the training loop does."""
+    seed_everything(0)
+    model = build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    if compiled:
+        model.compile()
+    optimizer, precision = make_optimizer(model, config.recipe), pick_precision(config.precision, device)
+
+    def run(batches: Iterable[Batch]) -> None:
+        train_epoch(
+            model, optimizer, batches, config.recipe, precision=precision, spatial_lambda=0.5, rate=lambda _: 1e-4,
+            first_step=0, meter=Meter(device),
+        )  # fmt: skip
+
+    return run
+
 
 class PlainPeople(Dataset):
-    """One person an item: picture (3, H, W), heatmaps (16, H/4, W/4), weights (16, 1, 1)."""
+    """Reads, warps and augments one person at a time. An item is an input (3, H, W), its target heatmaps
+    (16, H/4, W/4) and its joint mask (16, 1, 1)."""
 
     def __init__(self, people: People, img_dir: Path, recipe: Recipe) -> None:
         self.people, self.names, self.img_dir, self.recipe = people, people.names, img_dir, recipe
@@ -89,7 +248,7 @@ class PlainPeople(Dataset):
 
 
 class PlainLoop:
-    """The loop itself, which goes on where it was."""
+    """The training loop that public code commonly has: fp32, contiguous memory, `loss.item()` in every step."""
 
     def __init__(self, people: People, img_dir: Path, config: RunConfig, device: torch.device) -> None:
         seed_everything(0)
@@ -101,7 +260,7 @@ class PlainLoop:
         )
 
     def run(self, steps: int) -> None:
-        """Take some steps."""
+        """Take some steps more."""
         endless = chain.from_iterable(self.loader for _ in count())
         for images, heatmaps, weights in islice(endless, steps):
             found = self.model(images.to(self.device))
@@ -114,178 +273,18 @@ class PlainLoop:
             self.loss += loss.item()
 
 
-# ---- Decoding, crops and batches.
-
-CPU = torch.device("cpu")
-SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}  # what most of MPII's photographs are
-SIZED = 600  # people, so that little of the time is the beginning and the end of a build
-MPII_CROWD = sum(people for people, _ in TOMPSON_SIZES.values()) / sum(images for _, images in TOMPSON_SIZES.values())
-
-
-def crops_cost(
-    people: People, img_dir: Path, settings: CropSettings, work: Path, workers: int = 1
-) -> tuple[dict[str, float], CropStore]:
-    """Decoding every photograph once, against building the store (which decodes them too), on as many workers each."""
-    paths = [img_dir / name for name in dict.fromkeys(people.names)]
-    caches = iter(work / f"cache{k}" for k in range(10))
-
-    def decode() -> None:
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(_decoded, paths))
-
-    def build() -> CropStore:
-        return open_or_build(people, img_dir, settings, next(caches), workers=workers, progress=False)
-
-    alone, built = side_by_side({"decode": decode, "build": build}, CPU).values()
-    cost = {
-        "photographs": len(paths),
-        "people_per_photograph": len(people) / len(paths),
-        "decode_ms_per_person": alone / len(people),
-        "crop_build_ms_per_person": built / len(people),
-        "crop_build_over_decode": built / alone,
-    }
-    return cost, build()
-
-
-def _decoded(path: Path) -> None:
-    """Decode a photograph, and keep nothing of it."""
-    read_photograph(path)
-
-
-def sized_crops_cost(people: People, img_dir: Path, settings: CropSettings, work: Path) -> dict[str, float]:
-    """The same on photographs as MPII's, on all cores: of `SIZES`, with `MPII_CROWD` people in each.
-
-    They are the first of the data set, continued by their mirror images, so that the fineness of the pictures stays.
-    """
-    people, found = _thinned(people.take(np.arange(min(SIZED, len(people)))), MPII_CROWD), {}
-    for name, (width, height) in SIZES.items():
-        folder = work / name
-        _resized(people, img_dir, folder / "images", width, height)
-        cost, _ = crops_cost(people, folder / "images", settings, folder, cores())
-        found |= {f"{name}_{key}": value for key, value in cost.items() if key != "photographs"}
-        shutil.rmtree(folder)
-    return found
-
-
-def _thinned(people: People, crowd: float) -> People:
-    """The first person of each photograph, and as many others that there are `crowd` in one."""
-    first = np.sort(np.unique(people.image, return_index=True)[1])
-    others = np.setdiff1d(np.arange(len(people)), first)
-    return people.take(np.sort(np.append(first, others[: max(0, round(crowd * len(first)) - len(first))])))
-
-
-def _resized(people: People, img_dir: Path, into: Path, width: int, height: int) -> None:
-    """Write every photograph at another size, its top left corner where it was."""
-    into.mkdir(parents=True)
-    for name in dict.fromkeys(people.names):
-        photo = read_photograph(img_dir / name)
-        assert photo is not None  # the store was built from it before
-        down, right = max(0, height - photo.shape[0]), max(0, width - photo.shape[1])
-        larger = cv2.copyMakeBorder(photo, 0, down, 0, right, cv2.BORDER_REFLECT)
-        cv2.imwrite(str(into / name), larger[:height, :width])
-
-
-def batch_cost(store: CropStore, people: People, recipe: Recipe, device: torch.device) -> dict[str, float]:
-    """Making batches, without and with the standard augmentation; the latter also by one thread of the CPU."""
-
-    def one(augment: str, where: torch.device) -> float:
-        batches = Batches(store, people, np.arange(len(people)), replace(recipe, augment=augment), where)  # type: ignore[arg-type]
-        # none is kept: all of them together would be many GB
-        return milliseconds(lambda: deque(batches.epoch(0, 1, recipe.batch_size), maxlen=0), where) / len(people)
-
-    cost = {f"batch_{augment}_ms_per_person": one(augment, device) for augment in ("none", "standard")}
-    with _one_thread():
-        return cost | {"batch_standard_one_thread_ms_per_person": one("standard", CPU)}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-# ---- Training steps: the network alone, the whole loop, and the loop that public code has.
-
-STEPS = 12  # timed at a time on a CPU ...
-CUDA_STEPS = 60  # ... and on a GPU, where the wait at their end is one for all of them
-PLAIN_PEOPLE = 384  # that the plain loop serves at a time, at most: on a GPU it is far behind
-
-
-def step_cost(
-    store: CropStore, people: People, img_dir: Path, config: RunConfig, device: torch.device, *, compiled: bool = False
-) -> dict[str, float]:
-    """A training step on a batch that is there already (the ceiling), with its batch made for it, and in the plain
-    loop; `compiled`: also the ceiling under torch.compile."""
-    recipe, size = config.recipe, config.recipe.batch_size
-    prepare_device(device, None, deterministic=False)
-    provenance.forget_peak_memory(device)  # of what was measured before
-    batches = Batches(store, people, np.arange(len(people)), recipe, device)
-    steps = CUDA_STEPS if device.type == "cuda" else STEPS
-    fixed = next(batches.epoch(0, 1, size))
-    ours = trainer(config, device)
-    ours(endless(batches, size, steps))
-    peak = provenance.peak_memory(device)  # before there is a second network
-    busy = utilisation(lambda: ours(endless(batches, size, steps)), device)
-    plain, few = PlainLoop(people, img_dir, config, device), max(1, min(steps, PLAIN_PEOPLE // size))
-    actions = {
-        "model_only": lambda: ours([fixed] * steps),
-        "full": lambda: ours(endless(batches, size, steps)),
-        "plain": lambda: plain.run(few),
-    }
-    if compiled:
-        faster = trainer(config, device, compiled=True)
-        actions["compiled"] = lambda: faster([fixed] * steps)
-    taken = side_by_side(actions, device)
-    spent = {name: time / (few if name == "plain" else steps) for name, time in taken.items()}
-    cost = {f"step_{name}_ms": time for name, time in spent.items()}
-    cost |= {f"images_per_s_{name}": 1e3 * size / time for name, time in spent.items()}
-    cost |= {
-        "full_over_ceiling": spent["model_only"] / spent["full"],
-        "full_over_plain": spent["plain"] / spent["full"],
-    }
-    if compiled:
-        cost["compiled_over_model_only"] = spent["model_only"] / spent["compiled"]
-    return cost | busy | {f"peak_{kind}_mb": bytes_ / 1e6 for kind, bytes_ in peak.items()}
-
-
-def endless(batches: Batches, size: int, steps: int) -> Iterator[Batch]:
-    """Batches of so many steps, epoch after epoch."""
-    return islice(chain.from_iterable(batches.epoch(0, epoch, size) for epoch in count(1)), steps)
-
-
-def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> Callable[[Iterable[Batch]], None]:
-    """What trains a new network on batches, as the training loop does."""
-    seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if compiled:
-        model.compile()
-    optimizer, precision = make_optimizer(model, config.recipe), pick_precision(config.precision, device)
-
-    def run(batches: Iterable[Batch]) -> None:
-        train_epoch(
-            model, optimizer, batches, config.recipe, precision=precision, spatial_lambda=0.5, rate=lambda _: 1e-4,
-            first_step=0, meter=Meter(device),
-        )  # fmt: skip
-
-    return run
-
-
-# ---- Scoring people.
-
-
 def evaluation_cost(
     store: CropStore, people: People, config: RunConfig, device: torch.device, count: int
 ) -> dict[str, float]:
-    """Scoring `count` people (the store's, over again if it has fewer) with the flip test, against the two forward
-    passes alone on a batch that is there already."""
+    """Compare scoring people with the flip test with its two forward passes alone, on a batch that is ready.
+
+    Args:
+        count: people to score. If the store has fewer, they are repeated.
+    """
     recipe = replace(config.recipe, flip_test=True)
     precision = pick_precision(config.precision, device)
     seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
     size, rows = min(BATCH, count), np.resize(np.arange(len(people)), count)
     batches = Batches(store, people, rows, recipe, device)
     fixed = next(batches.in_order(size)).images
@@ -297,31 +296,27 @@ def evaluation_cost(
                 for _ in range(2):
                     model(fixed[: count - start])
 
-    def find() -> tuple[Any, Any, Any]:
+    def run() -> tuple[Any, Any, Any]:
         return predict(model, batches.in_order(size), batches.input_to_photo(), recipe, precision)
 
-    def judge(found: Any, where: Any) -> None:
-        seen = people.take(where)
-        score(found, seen.joints, seen.labelled, head_size(seen.head_box))
-
-    found, _, where = find()
-    ceiling, inference = side_by_side({"forward": forward, "find": find}, device).values()
-    scoring = milliseconds(lambda: judge(found, where), torch.device("cpu"))
+    predicted, _, order = run()
+    scored = people.take(order)
+    unit = head_size(scored.head_box)
+    ceiling, prediction = side_by_side({"forward": forward, "predict": run}, device).values()
+    scoring = milliseconds(lambda: score(predicted, scored.joints, scored.labelled, unit), CPU)
     return {
         "evaluation_people": count,
-        "evaluation_s": (inference + scoring) / 1e3,
+        "evaluation_s": (prediction + scoring) / 1e3,
         "evaluation_images_per_s_model_only": 1e3 * count / ceiling,
-        "evaluation_images_per_s": 1e3 * count / (inference + scoring),
+        "evaluation_images_per_s": 1e3 * count / (prediction + scoring),
         "evaluation_score_ms": scoring,
-        "evaluation_over_model_only": ceiling / (inference + scoring),
+        "evaluation_over_model_only": ceiling / (prediction + scoring),
     }
 
 
-# ---- The spatial losses.
-
-
 def spatial_loss_cost(device: torch.device) -> dict[str, float]:
-    """Forward and backward of each spatial loss alone: 256 inputs to a 16 x 16 grid, 16 pictures of 32 x 32 cells."""
+    """The value and the gradient of each spatial loss, for 256 channels to a 16 x 16 grid and 16 inputs of 32 x 32
+    cells."""
     lattice = Lattice(16, 16)
     weight = torch.randn(256, 256, 1, 1, device=device, requires_grad=True)
     maps = torch.randn(16, 256, 32, 32, device=device).relu_().to(memory_format=torch.channels_last).requires_grad_()

@@ -1,7 +1,7 @@
-"""`python -m pose_topo.bench.sweep`: training steps of several backbones and batch sizes, on a GPU above all.
+"""`python -m pose_topo.bench.sweep`: measure training steps of several backbones and batch sizes, mainly on a GPU.
 
-For each: the network alone on a batch that is there (the ceiling), the whole loop, their ratio, peak memory and, on
-CUDA, how busy the GPU was during the whole loop. JSON on stdout, a table on stderr.
+For each it measures the network alone on a batch that is ready (the ceiling), the whole loop, their ratio, peak memory
+and, on CUDA, how busy the GPU is during the whole loop. JSON goes to stdout, a table to stderr.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from pose_topo.bench.costs import endless, trainer
-from pose_topo.bench.timing import side_by_side, utilisation
+from pose_topo.bench.timing import machine, side_by_side, utilisation
 from pose_topo.core import provenance
 from pose_topo.core.devices import pick_device, pick_precision, prepare_device
 from pose_topo.data.batches import Batches
@@ -28,12 +28,12 @@ from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS
 
-IMAGES = 1024  # a timed pass takes at least so many
+IMAGES = 1024  # the fewest images per timing
 FEWEST_STEPS = 8
 
 
 def row(store: CropStore, people: People, config: RunConfig, device: torch.device, *, compiled: bool) -> dict[str, Any]:
-    """One backbone and batch size."""
+    """Measure one backbone with one batch size."""
     size = config.recipe.batch_size
     steps = max(FEWEST_STEPS, IMAGES // size)
     run = trainer(config, device, compiled=compiled)
@@ -60,7 +60,7 @@ def row(store: CropStore, people: People, config: RunConfig, device: torch.devic
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m pose_topo.bench.sweep", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="standard")
@@ -76,7 +76,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory(prefix="pose_topo_bench") as work:
         people, _ = present_people(data, Path(work))
-        people = people.take(slice(0, options.people))  # type: ignore[arg-type]
+        people = people.take(slice(0, options.people))  # type: ignore[arg-type]  # take() accepts what indexes an array
         settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
         store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False)
         for arch in options.archs:
@@ -85,9 +85,8 @@ def main() -> None:
                 rows.append(row(store, people, config, device, compiled=options.compiled))
                 line = "  ".join(f"{key} {_short(value)}" for key, value in rows[-1].items())
                 print(line, file=sys.stderr, flush=True)
-    origin = provenance.collect(device, pick_precision("auto", device), "", 0)
-    kept = ("device", "cuda", "driver", "torch", "python", "threads", "precision", "tf32", "commit")
-    print(json.dumps({"machine": {key: origin[key] for key in kept}, "rows": rows}, indent=2, sort_keys=True))
+    where = machine(device, pick_precision("auto", device), "tf32")
+    print(json.dumps({"machine": where, "rows": rows}, indent=2, sort_keys=True))
 
 
 def _short(value: Any) -> str:
