@@ -52,7 +52,7 @@ def _color_key(axes: Axes) -> None:
     rows += [(joints.NAMES[k], (k,)) for k in order if joints.side(k) == "middle"]
     for row, (name, members) in enumerate(rows):
         for place, joint in enumerate(members):
-            axes.add_patch(Rectangle((0.05 + 1.1 * place, row + 0.08), 0.9, 0.8, color=style.joint_color(joint)))
+            axes.add_patch(Rectangle((0.05 + 1.1 * place, row + 0.08), 0.9, 0.8, color=joints.colour(joint)))
         axes.text(2.3, row + 0.5, name, va="center", fontsize=6.5)
 
 

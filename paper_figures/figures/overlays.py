@@ -52,20 +52,15 @@ def _overlay(axes: Axes, run: Run, person: int) -> None:
             axes.plot(*run.examples["true"][person][[first, second]].T, **TRUE)
     for first, second in joints.LIMBS:
         if labelled[first] and labelled[second]:
-            _limb(axes, run.examples["predicted"][person][[first, second]], _side(first, second), 1.7)
+            _limb(axes, run.examples["predicted"][person][[first, second]], joints.limb_side(first, second), 1.7)
     axes.set(xlim=(-0.5, crop.shape[1] - 0.5), ylim=(crop.shape[0] - 0.5, -0.5))
 
 
-def _limb(axes: Axes, ends: NDArray[np.float64], side: str, width: float) -> None:
+def _limb(axes: Axes, ends: NDArray[np.float64], side: joints.Side, width: float) -> None:
     """Draw a limb with a dark rim, so that it is seen on any photograph."""
     axes.plot(*ends.T, color="black", linewidth=width + 0.8, alpha=0.55, solid_capstyle="round")
-    axes.plot(
-        *ends.T, color=style.SIDES[side], linewidth=width, linestyle=style.SIDE_DASHES[side], dash_capstyle="butt"
-    )
-
-
-def _side(first: int, second: int) -> str:
-    return next((s for s in (joints.side(first), joints.side(second)) if s != "middle"), "middle")
+    colour, dashes = joints.SIDE_COLOURS[side], style.SIDE_DASHES[side]
+    axes.plot(*ends.T, color=colour, linewidth=width, linestyle=dashes, dash_capstyle="butt")
 
 
 def _handles() -> list[Line2D]:
@@ -73,12 +68,12 @@ def _handles() -> list[Line2D]:
         Line2D(
             [],
             [],
-            color=style.SIDES[side],
+            color=joints.SIDE_COLOURS[side],
             linestyle=style.SIDE_DASHES[side],
             linewidth=2.2,
             label=f"predicted, {side}",
         )
-        for side in ("right", "left", "middle")
+        for side in joints.SIDE_COLOURS
     ]
     return [*predicted, Line2D([], [], label="annotated", **TRUE)]
 

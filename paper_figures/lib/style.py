@@ -15,7 +15,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -26,7 +25,6 @@ from pose_topo.core.files import atomic_path
 from pose_topo.study import joints
 
 ONE_COLUMN, TWO_COLUMNS = 3.4, 7.0  # inches, of a two-column page
-RGB = tuple[float, float, float]
 
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
@@ -59,25 +57,7 @@ JOINT_ORDER: tuple[int, ...] = (
     *(joints.THORAX, joints.PELVIS, joints.R_HIP, joints.L_HIP),
     *(joints.R_KNEE, joints.L_KNEE, joints.R_ANKLE, joints.L_ANKLE),
 )
-SIDES = {"right": "#E69F00", "left": "#56B4E9", "middle": "#CC79A7"}
 SIDE_DASHES: dict[str, Any] = {"right": "-", "left": (0, (1.6, 0.9)), "middle": "-"}
-_PAIRS = {  # one hue per pair of joints: dark for right, light for left
-    "shoulder": ("#0B62A4", "#8CC4F0"),
-    "elbow": ("#1B7F4B", "#9BDDB0"),
-    "wrist": ("#5E3C99", "#B9A5E2"),
-    "hip": ("#B8860B", "#F5D480"),
-    "knee": ("#B5301A", "#F4A582"),
-    "ankle": ("#D01C8B", "#F7B8DE"),
-}
-_MIDDLE = {joints.HEAD_TOP: 0.10, joints.UPPER_NECK: 0.36, joints.THORAX: 0.62, joints.PELVIS: 0.84}  # grey levels
-
-
-def joint_color(joint: int) -> RGB:
-    """Return the colour of a joint: grey in the middle, a dark (right) or light (left) tone of one hue for a pair."""
-    if joint in _MIDDLE:
-        return _MIDDLE[joint], _MIDDLE[joint], _MIDDLE[joint]
-    right, left = _PAIRS[joints.NAMES[joint].split()[-1]]
-    return to_rgb(right if joints.side(joint) == "right" else left)
 
 
 def short(joint: int) -> str:
@@ -169,7 +149,7 @@ def bare(axes: Axes) -> None:
 
 def parcels(axes: Axes, labels: NDArray[np.int64]) -> None:
     """Draw a map of joint labels (h, w) with lines between different joints. The label -1 (no joint) is white."""
-    colors = np.array([*(joint_color(k) for k in range(len(JOINT_ORDER))), (1.0, 1.0, 1.0)])
+    colors = np.array([*(joints.colour(k) for k in range(len(JOINT_ORDER))), (1.0, 1.0, 1.0)])
     axes.imshow(colors[labels])
     rows, columns = np.nonzero(labels[:, 1:] != labels[:, :-1])
     lines = [[(c + 0.5, r - 0.5), (c + 0.5, r + 0.5)] for r, c in zip(rows, columns, strict=True)]

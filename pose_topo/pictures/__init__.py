@@ -1,1 +1,1 @@
-"""People and joints drawn on pictures."""
+"""Pictures of people and their joints, and of the grid."""

@@ -2,87 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pose_topo.pictures.drawing import BLACK, Entry, entry_width, put_entry, put_text, text_width
+from pose_topo.pictures.drawing import BLACK, WHITE, Entry, Picture, entry_width, put_entry, put_text, text_width
 
-CELL = 256  # side of a square picture in pixels; a cell may hold several in a row
+CELL = 256  # the side of a square picture in pixels; a cell may hold several pictures side by side
 GAP, MARGIN = 10, 14
-WIDEST = 6 * CELL + 5 * GAP  # pixels of a row
-LETTER, LINE = 10, 17  # height of capitals, and of a line, below a picture
+WIDEST = 6 * CELL + 5 * GAP  # pixels per row
+LETTER, LINE = 10, 17  # the height of capitals, and of a line, below a picture
+HEADING, HEAD_LINE = 12, 24  # the same in the title and the legend
 GREY = (95, 95, 95)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture and what is written below it."""
+    """A picture and the text below it. All pictures of a sheet have the same width."""
 
-    picture: NDArray[np.uint8]  # (CELL, w, 3) RGB, w the same for all cells of a sheet
+    picture: Picture  # (CELL, w, 3)
     lines: tuple[str, str]
 
 
-def draw_sheet(cells: list[Cell], title: str, entries: list[Entry]) -> NDArray[np.uint8]:
-    """All of it, (H, W, 3) RGB on white. A legend too wide for the sheet goes on in further rows."""
+def draw_sheet(cells: Sequence[Cell], title: str, entries: Sequence[Entry]) -> Picture:
+    """The whole sheet, (H, W, 3), on white. A title or legend that is too wide continues in further rows."""
     across = cells[0].picture.shape[1]
     columns = min((WIDEST + GAP) // (across + GAP), len(cells))
     rows = -(-len(cells) // columns)
-    width = 2 * MARGIN + columns * across + (columns - 1) * GAP
-    title_lines = wrapped(title, width - 2 * MARGIN, LETTER + 2)
-    legend_rows = _legend_rows(entries, width - 2 * MARGIN)
-    head = MARGIN + (len(title_lines) + len(legend_rows)) * 24
-    sheet = np.full((head + rows * (CELL + 2 * LINE + GAP) + MARGIN, width, 3), 255, np.uint8)
-    for number, line in enumerate(title_lines):
-        put_text(sheet, line, MARGIN, MARGIN + 24 * number + 8, LETTER + 2, BLACK)
-    for number, row in enumerate(legend_rows):
+    inner = columns * across + (columns - 1) * GAP
+    words = packed(title.split(), lambda word: text_width(f"{word} ", HEADING), inner)
+    legend = packed(entries, _legend_width, inner)
+    head = MARGIN + (len(words) + len(legend)) * HEAD_LINE
+    sheet = np.full((head + rows * (CELL + 2 * LINE + GAP) + MARGIN, inner + 2 * MARGIN, 3), WHITE, np.uint8)
+    for number, row in enumerate(words):
+        put_text(sheet, " ".join(row), MARGIN, MARGIN + HEAD_LINE * number + 8, HEADING, BLACK)
+    for number, row in enumerate(legend, start=len(words)):
         left = MARGIN
         for entry in row:
-            put_entry(sheet, entry, left, MARGIN + 24 * (len(title_lines) + number) + 8, LETTER, BLACK)
-            left += entry_width(entry, LETTER) + 2 * LETTER
+            put_entry(sheet, entry, left, MARGIN + HEAD_LINE * number + 8, LETTER, BLACK)
+            left += _legend_width(entry)
     for number, cell in enumerate(cells):
         row, column = divmod(number, columns)
-        _put_cell(sheet, cell, MARGIN + column * (across + GAP), head + row * (CELL + 2 * LINE + GAP))
+        left, top = MARGIN + column * (across + GAP), head + row * (CELL + 2 * LINE + GAP)
+        sheet[top : top + CELL, left : left + across] = cell.picture
+        for line, (text, colour) in enumerate(zip(cell.lines, (BLACK, GREY), strict=True)):
+            middle = top + CELL + LINE * line + LINE // 2 + 2
+            put_text(sheet, fitted(text, across, LETTER), left, middle, LETTER, colour)
     return sheet
 
 
-def _put_cell(sheet: NDArray[np.uint8], cell: Cell, left: int, top: int) -> None:
-    width = cell.picture.shape[1]
-    sheet[top : top + CELL, left : left + width] = cell.picture
-    for number, (text, colour) in enumerate(zip(cell.lines, (BLACK, GREY), strict=True)):
-        put_text(sheet, fitted(text, width, LETTER), left, top + CELL + LINE * number + LINE // 2 + 2, LETTER, colour)
+def _legend_width(entry: Entry) -> int:
+    return entry_width(entry, LETTER) + 2 * LETTER
 
 
-def _legend_rows(entries: list[Entry], width: int) -> list[list[Entry]]:
-    rows: list[list[Entry]] = [[]]
-    used = 0
-    for entry in entries:
-        needed = entry_width(entry, LETTER) + 2 * LETTER
-        if rows[-1] and used + needed > width:
+def packed(items: Iterable[T], width_of: Callable[[T], int], width: int) -> list[list[T]]:
+    """Distribute items over rows, each at most `width` pixels wide unless a single item is wider."""
+    rows: list[list[T]] = [[]]
+    for item in items:
+        if rows[-1] and sum(map(width_of, [*rows[-1], item])) > width:
             rows.append([])
-            used = 0
-        rows[-1].append(entry)
-        used += needed
+        rows[-1].append(item)
     return rows
 
 
-def wrapped(text: str, width: int, height: int) -> list[str]:
-    """Lines of whole words, each at most `width` pixels wide unless a single word is wider."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, height) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
-
-
 def fitted(text: str, width: int, height: int) -> str:
-    """`text`, its middle left out where it is wider than `width` pixels: of a long name both ends tell."""
-    keep = len(text)
-    short = text
+    """The text; if it is wider than `width` pixels, without its middle. Both ends of a long file name matter."""
+    keep, short = len(text), text
     while text_width(short, height) > width and keep > 2:
         keep -= 1
         short = text[: (keep + 1) // 2] + ".." + text[len(text) - keep // 2 :]

@@ -241,7 +241,7 @@ def best_of(source: Path, lattice: Lattice) -> dict[str, Any]:
             grid = result["grid"]["height"], result["grid"]["width"]
             best = {"arm": result["arm"], "seed": result["seed"], "best_I": result["controls"]["rearranged"]["mean_I"]}
         except (KeyError, TypeError):
-            raise PoseTopoError(f"{file} has no controls.rearranged: make it anew with pose-topo analyze") from None
+            raise PoseTopoError(f"{file} has no controls.rearranged: make it again with pose-topo analyze") from None
     else:
         opened = open_checkpoint(source, "cpu")
         own = grid_of(opened.model)

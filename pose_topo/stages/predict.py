@@ -1,12 +1,18 @@
-"""Photographs that somebody names on the command line: which files they are, and what their results are called."""
+"""Predict the joints of people in photographs: `predict` for Python, `predict_photographs` for the command line.
+
+The command writes an overlay per photograph, and keypoints.json in the form of COCO's keypoint results
+(cocodataset.org/#format-results).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from cv2.utils import logging
@@ -18,94 +24,44 @@ from pose_topo.core.files import write_json
 from pose_topo.core.log import log
 from pose_topo.data import geometry
 from pose_topo.data.crops import Box, network_input, read_photograph, touches, whole
-from pose_topo.pictures import drawing as legends
-from pose_topo.pictures import drawing as plots
-from pose_topo.pictures import drawing as skeletons
-from pose_topo.scoring.coco import Found, FoundPerson, readable
+from pose_topo.pictures import drawing
 from pose_topo.stages.checkpoints import Network, load_network
+from pose_topo.study import joints
 from pose_topo.study.config import Recipe
 
-# what a folder is searched for; some of these OpenCV reads in some builds only, and then they are named as unreadable
+MIN_CONFIDENCE = 0.3  # joints with a lower confidence are drawn hollow
+OVERLAY = ".overlay"  # before the suffix of overlays, so that they are not taken for photographs
+# the suffixes that a folder is searched for; some builds of OpenCV cannot read all of them
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
-OVERLAY = ".overlay"  # before the suffix of our own pictures, which are no photographs
-
-
-@dataclass(frozen=True)
-class PhotoFile:
-    """A photograph on the disk."""
-
-    path: Path
-    name: str  # of its results: the stem, numbered where another photograph has the same
-
-
-def find_photographs(paths: list[Path]) -> list[PhotoFile]:
-    """The photographs among `paths`: files as they are, folders without their subfolders, each photograph once.
-
-    Raises:
-        PoseTopoError: a path does not exist, or a folder holds no photograph.
-    """
-    taken: set[str] = set()
-    seen: set[Path] = set()
-    found = []
-    for path in paths:
-        for file in _files(path):
-            if file.resolve() not in seen:
-                seen.add(file.resolve())
-                found.append(PhotoFile(file, _free_name(file.stem, taken)))
-    return found
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        if not path.exists():
-            raise PoseTopoError(f"{path}: no such photograph or folder")
-        yield path
-        return
-    inside = sorted(file for file in path.iterdir() if _is_photograph(file))
-    if not inside:
-        raise PoseTopoError(
-            f"{path}: no photograph in this folder ({', '.join(SUFFIXES)}; subfolders are not searched)"
-        )
-    yield from inside
-
-
-def _is_photograph(file: Path) -> bool:
-    ours = file.stem.endswith(OVERLAY)
-    hidden = file.name.startswith(".")  # such as macOS's ._name.jpg, which holds no picture
-    return file.suffix.lower() in SUFFIXES and not ours and not hidden and not file.is_dir()
-
-
-def _free_name(stem: str, taken: set[str]) -> str:
-    """`stem`, or `stem-2`, `stem-3` ...: the first that is free also where file names know no case."""
-    name, number = stem, 1
-    while name.casefold() in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name.casefold())
-    return name
-
-
-# ---- A trained network on anybody's photographs: an overlay each, and keypoints.json.
-
-OVERLAYS = ("auto", "png", "jpg", "none")
-MIN_CONFIDENCE = 0.3  # below it a joint is drawn hollow
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph ready for the network, or the reason why it is not."""
+    """A photograph that is ready for the network.
 
-    file: PhotoFile
-    picture: NDArray[np.uint8] | None = None  # (H, W, 3) BGR, upright
-    boxes: tuple[Box, ...] = ()
-    inputs: tuple[tuple[NDArray[np.uint8], NDArray[np.float64]], ...] = ()  # of each box: see network_input
-    skipped: str | None = None
+    Attributes:
+        picture: (H, W, 3), BGR, turned as its EXIF orientation says.
+        boxes: The boxes of its people.
+        inputs: The network input and its affine map for each box (see `network_input`).
+    """
+
+    picture: NDArray[np.uint8]
+    boxes: tuple[Box, ...]
+    inputs: tuple[tuple[NDArray[np.uint8], NDArray[np.float64]], ...]
+
+
+@dataclass(frozen=True)
+class Person:
+    """The predicted joints of one person in a photograph."""
+
+    box: Box
+    points: NDArray[np.float64]  # (16, 2), 0-based pixels of the photograph
+    confidence: NDArray[np.float64]  # (16,)
 
     @property
-    def pixels(self) -> NDArray[np.uint8]:
-        """The picture of a photograph that was not skipped."""
-        assert self.picture is not None
-        return self.picture
+    def found(self) -> NDArray[np.bool_]:
+        """The joints whose heatmap is positive somewhere, (16,). The others have no place."""
+        return self.confidence > 0
 
 
 def predict(
@@ -114,8 +70,8 @@ def predict(
     """Predict the joints of the people in one photograph.
 
     Args:
-        network: from `load_network`.
-        photograph: a file, which is turned as its EXIF orientation says, or an array (H, W, 3), RGB.
+        network: A network from `load_network`.
+        photograph: A file, which is turned as its EXIF orientation says, or an RGB array (H, W, 3).
         boxes: (x, y, w, h) of each person, in pixels. Without boxes, one person is expected anywhere in the photograph.
 
     Returns:
@@ -123,20 +79,14 @@ def predict(
         their confidences (P, 16).
 
     Raises:
-        PoseTopoError: the file is not readable as a photograph, or a box lies outside of it.
+        PoseTopoError: The file is not readable as a photograph, or a box lies outside the photograph.
     """
-    if isinstance(photograph, str | Path):
-        pixels = read_photograph(Path(photograph), upright=True)
-        if pixels is None:
-            raise PoseTopoError(f"{photograph}: not readable as a photograph")
+    if isinstance(photograph, np.ndarray):
+        photo = _prepare("the array", np.ascontiguousarray(photograph[..., ::-1]), tuple(boxes), network.recipe)
     else:
-        pixels = np.ascontiguousarray(photograph[..., ::-1])
-    photo = _framed(PhotoFile(Path(str(photograph) if isinstance(photograph, str | Path) else "array"), ""), pixels,
-                    tuple(boxes), network.recipe)  # fmt: skip
-    if photo.skipped:
-        raise PoseTopoError(photo.skipped)
-    ((_, persons),) = _people_in([photo], network, len(photo.boxes))
-    return np.stack([person.points for person in persons]), np.stack([person.confidence for person in persons])
+        photo = _read(Path(photograph), tuple(boxes), network.recipe)
+    (people,) = _predict_people([photo], network, len(photo.boxes))
+    return np.stack([person.points for person in people]), np.stack([person.confidence for person in people])
 
 
 def predict_photographs(
@@ -152,111 +102,226 @@ def predict_photographs(
     precision: str = "auto",
     progress: bool | None = None,
 ) -> tuple[int, int]:
-    """Write an overlay of each photograph and `keypoints.json`; returns how many were read and how many skipped.
+    """Write an overlay of each photograph, and keypoints.json.
 
-    A photograph that is unreadable, or that a box lies outside of, is named and skipped.
+    A photograph is skipped with a warning if it is unreadable or if a box lies outside it.
 
     Args:
-        boxes: of the people in every photograph; none: one person, anywhere in it.
-        min_confidence: joints below it are drawn hollow; the JSON holds them all.
-        overlay: one of OVERLAYS; "auto": JPEG of a JPEG, else PNG.
-        batch_size: photographs in memory at a time.
-        progress: show a bar; None: where stderr is a terminal.
+        boxes: The boxes of the people in every photograph. Without boxes, one person is expected anywhere in it.
+        min_confidence: Joints with a lower confidence are drawn hollow. The JSON contains all joints.
+        overlay: "png", "jpg", "none", or "auto": JPEG for a JPEG, otherwise PNG.
+        batch_size: The number of photographs in memory at a time.
+        progress: Whether to show a progress bar. None: only in a terminal.
+
+    Returns:
+        The number of photographs that were read, and the number that were skipped.
 
     Raises:
-        PoseTopoError: no such checkpoint, no such photograph, or none that can be used.
+        PoseTopoError: There is no such checkpoint or photograph, or no photograph can be used.
     """
     files = find_photographs(paths)
     network = load_network(checkpoint, device, precision)
-    found, skipped = Found(), []
-    with _bar(len(files), progress) as bar, ThreadPoolExecutor() as pool, _silent_opencv():
+    content, skipped = KeypointFile(), []
+
+    def read(file: PhotoFile) -> Photo | PoseTopoError:
+        try:
+            return _read(file.path, boxes, network.recipe)
+        except PoseTopoError as error:
+            return error
+
+    def write_overlay(file: PhotoFile, photo: Photo, people: list[Person]) -> str | None:
+        kind = overlay
+        if kind == "auto":
+            kind = "jpg" if file.path.suffix.lower() in (".jpg", ".jpeg") else "png"
+        if kind == "none":
+            return None
+        name = f"{file.name}{OVERLAY}.{kind}"
+        drawing.write_picture(out / name, draw_overlay(photo.picture[..., ::-1], people, min_confidence))
+        return name
+
+    # None is tqdm's own word for a bar that is shown only if stderr is a terminal
+    bar = tqdm(total=len(files), desc="predict", unit="photo", disable=None if progress is None else not progress)
+    with bar, ThreadPoolExecutor() as pool, _silent_opencv():
         for start in range(0, len(files), batch_size):
-            chunk = files[start : start + batch_size]
-            photos = list(pool.map(lambda file: _open(file, boxes, network.recipe), chunk))
-            for photo in photos:
-                if photo.skipped:
-                    log.warning(f"skipped {readable(photo.skipped)}")
-                    skipped.append(readable(photo.skipped))
-            people = list(_people_in([photo for photo in photos if not photo.skipped], network, batch_size))
-            names = pool.map(lambda one: _write_overlay(one[0], one[1], out, overlay, min_confidence), people)
-            for (photo, persons), name in zip(people, names, strict=True):
-                height, width = photo.pixels.shape[:2]
-                found.add(photo.file.path, width, height, name, persons)
+            chunk, good = files[start : start + batch_size], []
+            for file, photo in zip(chunk, pool.map(read, chunk), strict=True):
+                if isinstance(photo, PoseTopoError):
+                    skipped.append(readable(str(photo)))
+                    log.warning(f"skipped {skipped[-1]}")
+                else:
+                    good.append((file, photo))
+            predicted = list(_predict_people([photo for _, photo in good], network, batch_size))
+            named = pool.map(write_overlay, [file for file, _ in good], [photo for _, photo in good], predicted)
+            for (file, photo), people, name in zip(good, predicted, named, strict=True):
+                content.add(file.path, photo.picture.shape[1], photo.picture.shape[0], name, people)
             bar.update(len(chunk))
-    if not found.images:
+    if not content.images:
         more = f" (nor is any other of the {len(skipped)} photographs usable)" if len(skipped) > 1 else ""
         raise PoseTopoError(f"{skipped[0]}{more}")
-    write_json(out / "keypoints.json", {**found.as_json(), **network.identity(), "skipped": skipped})
-    return len(found.images), len(skipped)
+    write_json(out / "keypoints.json", {**content.as_json(), **network.identity(), "skipped": skipped})
+    return len(content.images), len(skipped)
 
 
-def _open(file: PhotoFile, boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
-    picture = read_photograph(file.path, upright=True)
+def _read(path: Path, boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
+    picture = read_photograph(path, upright=True)
     if picture is None:
-        return Photo(file, skipped=f"{file.path}: not readable as a photograph")
-    return _framed(file, picture, boxes, recipe)
+        raise PoseTopoError(f"{path}: not readable as a photograph")
+    return _prepare(str(path), picture, boxes, recipe)
 
 
-def _framed(file: PhotoFile, picture: NDArray[np.uint8], boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
-    """The photograph (H, W, 3), BGR, with a network input for each box; `skipped` if a box lies outside of it."""
+def _prepare(name: str, picture: NDArray[np.uint8], boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
     boxes = boxes or (whole(picture),)
     for box in boxes:
         if not touches(box, picture):
             size = f"{picture.shape[1]} x {picture.shape[0]} pixels"
             written = ",".join(f"{value:g}" for value in box)
-            return Photo(file, skipped=f"{file.path}: the box {written} lies outside the photograph of {size}")
-    return Photo(file, picture, boxes, tuple(network_input(picture, box, recipe) for box in boxes))
+            raise PoseTopoError(f"{name}: the box {written} lies outside the photograph of {size}")
+    return Photo(picture, boxes, tuple(network_input(picture, box, recipe) for box in boxes))
 
 
-def _people_in(photos: list[Photo], network: Network, batch_size: int) -> Iterator[tuple[Photo, list[FoundPerson]]]:
-    """Each photograph with a person for each of its boxes, asked of the network in batches."""
+def _predict_people(photos: list[Photo], network: Network, batch_size: int) -> Iterator[list[Person]]:
+    """Yield the people of each photograph, one per box. The network gets `batch_size` inputs at a time."""
     inputs = [crop for photo in photos for crop, _ in photo.inputs]
-    answers = [network.joints(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
-    each = ((p, s) for points, sure in answers for p, s in zip(points, sure, strict=True))
+    batches = [network.joints(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
+    answers = ((p, c) for points, confidence in batches for p, c in zip(points, confidence, strict=True))
     for photo in photos:
-        persons = []
+        people = []
         for box, (_, affine) in zip(photo.boxes, photo.inputs, strict=True):
-            points, sure = next(each)
-            persons.append(FoundPerson(box, geometry.apply(affine, points), sure))
-        yield photo, persons
+            points, confidence = next(answers)
+            people.append(Person(box, geometry.apply(affine, points), confidence))
+        yield people
 
 
-def draw_overlay(picture: NDArray[np.uint8], persons: list[FoundPerson], min_confidence: float) -> NDArray[np.uint8]:
-    """The photograph (H, W, 3), RGB, with its people, their boxes if there are any, and what the colours mean."""
-    for person in persons:
+def draw_overlay(picture: NDArray[np.uint8], people: list[Person], min_confidence: float) -> NDArray[np.uint8]:
+    """The RGB photograph (H, W, 3) with its people, their boxes if boxes were given, and a legend."""
+    for person in people:
         if person.box != whole(picture):
-            picture = skeletons.draw_box(picture, person.box)
-    for person in persons:
+            picture = drawing.draw_box(picture, person.box)
+    for person in people:
         solid = person.confidence >= min_confidence
-        picture = skeletons.draw_person(picture, person.points, solid=solid, shown=person.found)
-    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow(f"confidence < {min_confidence:g}")]
-    return legends.stamp(picture, entries, np.concatenate([person.points for person in persons]))
-
-
-def _write_overlay(
-    photo: Photo, persons: list[FoundPerson], out: Path, overlay: str, min_confidence: float
-) -> str | None:
-    """The name of the overlay, if there is to be one."""
-    if overlay == "none":
-        return None
-    if overlay == "auto":
-        overlay = "jpg" if photo.file.path.suffix.lower() in (".jpg", ".jpeg") else "png"
-    name = f"{photo.file.name}{OVERLAY}.{overlay}"
-    plots.write_picture(out / name, draw_overlay(photo.pixels[..., ::-1], persons, min_confidence))
-    return name
-
-
-def _bar(photographs: int, progress: bool | None) -> tqdm:
-    # tqdm's own None: no bar unless stderr is a terminal
-    return tqdm(total=photographs, desc="predict", unit="photo", disable=None if progress is None else not progress)
+        picture = drawing.draw_person(picture, person.points, solid=solid, shown=person.found)
+    entries = [*drawing.BODY, drawing.hollow(f"confidence < {min_confidence:g}")]
+    return drawing.stamp(picture, entries, np.concatenate([person.points for person in people]))
 
 
 @contextmanager
 def _silent_opencv() -> Iterator[None]:
-    """Within, OpenCV's readers do not print what they think of a broken file: the warning says it."""
+    """Silence OpenCV's own messages about broken files: a warning of ours names them."""
     before = logging.getLogLevel()
     logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
         yield
     finally:
         logging.setLogLevel(before)
+
+
+# ---- The photographs that the command line names
+
+
+class PhotoFile(NamedTuple):
+    """A photograph, and the name of its results: its stem, with a number if another photograph has the same stem."""
+
+    path: Path
+    name: str
+
+
+def find_photographs(paths: list[Path]) -> list[PhotoFile]:
+    """The photographs among files and folders, each photograph once. Subfolders are not searched.
+
+    Raises:
+        PoseTopoError: A path does not exist, or a folder contains no photograph.
+    """
+    taken: set[str] = set()
+    files = {}
+    for file in (file for path in paths for file in _files(path)):
+        if file.resolve() not in files:
+            name, number = file.stem, 1
+            while name.casefold() in taken:  # some file systems do not distinguish upper and lower case
+                number += 1
+                name = f"{file.stem}-{number}"
+            taken.add(name.casefold())
+            files[file.resolve()] = PhotoFile(file, name)
+    return list(files.values())
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        inside = sorted(file for file in path.iterdir() if _is_photograph(file))
+        if not inside:
+            raise PoseTopoError(
+                f"{path}: no photograph in this folder ({', '.join(SUFFIXES)}; subfolders are not searched)"
+            )
+        return inside
+    if not path.exists():
+        raise PoseTopoError(f"{path}: no such photograph or folder")
+    return [path]
+
+
+def _is_photograph(file: Path) -> bool:
+    ours = file.stem.endswith(OVERLAY)
+    hidden = file.name.startswith(".")  # for example ._name.jpg of macOS, which is not a picture
+    return file.suffix.lower() in SUFFIXES and not ours and not hidden and not file.is_dir()
+
+
+# ---- keypoints.json
+
+SCHEMA = 1
+PERSON = 1  # the id of COCO's category
+NOTES = {
+    "coordinates": "0-based pixel centres, x to the right and y down, of the photograph turned as its EXIF says",
+    "confidence": "the maximum of a joint's heatmap: about 1 at best, 0 where the joint was not found; no probability",
+}
+CATEGORY = {
+    "id": PERSON,
+    "name": "person",
+    "supercategory": "person",
+    "keypoints": list(joints.NAMES),
+    "skeleton": [[a + 1, b + 1] for a, b in joints.LIMBS],  # COCO counts from 1
+}
+
+
+class KeypointFile:
+    """The contents of keypoints.json, collected photograph by photograph. Ids count from 1."""
+
+    def __init__(self) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+
+    def add(self, path: Path, width: int, height: int, overlay: str | None, people: list[Person]) -> None:
+        """Add one photograph, the name of its overlay if it has one, and its people."""
+        number, size = len(self.images) + 1, {"width": width, "height": height}
+        name, where, overlay = readable(path.name), readable(path.as_posix()), overlay and readable(overlay)
+        self.images.append({"id": number, "file_name": name, "path": where, "overlay": overlay, **size})
+        for person in people:
+            self.annotations.append(annotation(person, len(self.annotations) + 1, number, name))
+
+    def as_json(self) -> dict[str, Any]:
+        """The contents of the file. COCO's tools accept `annotations` alone as results."""
+        return {
+            "schema": SCHEMA,
+            "kind": "keypoints",
+            "notes": NOTES,
+            "categories": [CATEGORY],
+            "images": self.images,
+            "annotations": self.annotations,
+        }
+
+
+def annotation(person: Person, number: int, image_id: int, file_name: str) -> dict[str, Any]:
+    """One person: x, y and confidence of each joint (0, 0, 0 if it was not found). The score is their mean."""
+    triples = np.column_stack([person.points, person.confidence])
+    triples[~person.found] = 0.0
+    return {
+        "id": number,
+        "image_id": image_id,
+        "file_name": file_name,
+        "category_id": PERSON,
+        "bbox": list(person.box),
+        "keypoints": [round(float(v), digits) for row in triples for v, digits in zip(row, (2, 2, 4), strict=True)],
+        "score": round(float(triples[:, 2].mean()), 4),
+    }
+
+
+def readable(name: str) -> str:
+    """A file name as text. Bytes that are not UTF-8, which some file systems allow, are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")

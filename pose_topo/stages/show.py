@@ -1,4 +1,4 @@
-"""Contact sheets of a data set's people: some of them with their annotation, or those that a network finds worst."""
+"""Contact sheets of a data set: a random sample with its annotation, or the people that a network predicts worst."""
 
 from __future__ import annotations
 
@@ -18,52 +18,49 @@ from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import select_and_split
 from pose_topo.data.people import CropSettings, CropStore, People, Split, head_size
 from pose_topo.models.prediction import predict
-from pose_topo.pictures import drawing as legends
-from pose_topo.pictures import drawing as plots
-from pose_topo.pictures import drawing as skeletons
-from pose_topo.pictures import sheets
+from pose_topo.pictures import drawing, sheets
 from pose_topo.pictures.sheets import CELL, Cell
-from pose_topo.scoring.pckh import normalised_errors
+from pose_topo.scoring.pckh import hits, normalised_errors
 from pose_topo.stages.checkpoints import open_checkpoint, open_data
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.predict import MIN_CONFIDENCE
 from pose_topo.study import joints
 from pose_topo.study.config import Data, Recipe
 
+Array = NDArray[np.float64]
+
 PCKH_AT = 0.5
-SEAM = 4  # pixels between a person's two pictures
-FRAME = (150, 150, 150)  # around the network's input, where more than that is shown
+SEAM = 4  # pixels between the two pictures of a person
+FRAME = (150, 150, 150)  # the grey of the frame around the network's input, if more than the input is shown
 WHO = {"train": "people to train on", "val": "held-out people", "all": "people"}
 
 
 def show_sample(
-    data: Data,
-    out: Path,
-    recipe: Recipe,
-    *,
-    split: str,
-    count: int,
-    seed: int,
-    cache: Path | None = None,
+    data: Data, out: Path, recipe: Recipe, *, split: str, count: int, seed: int, cache: Path | None = None
 ) -> int:
-    """Draw `count` people, chosen at random, with their annotated joints; returns how many there were.
+    """Draw a random sample of people with their annotated joints. Only their photographs are opened.
 
-    Only their photographs are opened: no store of everybody is built.
+    Args:
+        split: "train", "val" or "all".
+        count: The largest number of people.
+        seed: Seed of the sample and of a random split.
+
+    Returns:
+        The number of people that were drawn.
 
     Raises:
-        PoseTopoError: the data are missing or broken, or a photograph among the chosen is unreadable.
+        PoseTopoError: The data are missing or broken, or a photograph of the sample is unreadable.
     """
     people, halves = select_and_split(data, recipe, seed=seed, cache=cache)
     rows = _rows(halves, split)
-    chosen = np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False))
-    shown = people.take(chosen)
+    sample = people.take(np.sort(np.random.default_rng(seed).choice(rows, min(count, len(rows)), replace=False)))
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
     with tempfile.TemporaryDirectory() as folder:
-        store = open_or_build(shown, Path(data.img_dir), settings, Path(folder), progress=False)
-        cells = [_annotated(store, shown, row, recipe) for row in range(len(shown))]
-    title = f"{len(shown)} of {len(rows):,} {WHO[split]} of {data.name} ({recipe.protocol} protocol), seed {seed}"
-    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, legends.hollow("annotated, but hidden")]
-    plots.write_picture(out, sheets.draw_sheet(cells, title, entries))
+        store = open_or_build(sample, Path(data.img_dir), settings, Path(folder), progress=False)
+        cells = [_annotated(store, sample, row, recipe) for row in range(len(sample))]
+    title = f"{len(sample)} of {len(rows):,} {WHO[split]} of {data.name} ({recipe.protocol} protocol), seed {seed}"
+    entries = [*drawing.BODY, drawing.hollow("annotated, but hidden")]
+    drawing.write_picture(out, sheets.draw_sheet(cells, title, entries))
     return len(cells)
 
 
@@ -79,17 +76,28 @@ def show_worst(
     cache: Path | None = None,
     progress: bool = True,
 ) -> int:
-    """Draw the `count` people of a checkpoint's split with the largest mean error, the largest first; returns how many.
+    """Draw the people with the largest mean error of a checkpoint, the largest first.
+
+    Args:
+        split: "train", "val" or "all".
+        count: The largest number of people.
+
+    Returns:
+        The number of people that were drawn.
 
     Raises:
-        PoseTopoError: no such checkpoint, or the data are missing or broken.
+        PoseTopoError: There is no such checkpoint, or the data are missing or broken.
     """
     opened = open_checkpoint(checkpoint, device)
-    recipe, where = opened.config.recipe, opened.device
+    recipe = opened.config.recipe
     dataset, name = open_data(opened, data, cache=cache, progress=progress)
-    served = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, where)
+    batches = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, opened.device)
     found, confidence, rows = predict(
-        opened.model, served.in_order(BATCH), served.input_to_photo(), recipe, pick_precision(precision, where)
+        opened.model,
+        batches.in_order(BATCH),
+        batches.input_to_photo(),
+        recipe,
+        pick_precision(precision, opened.device),
     )
     people = dataset.people.take(rows)
     errors = normalised_errors(found, people.joints, people.labelled, head_size(people.head_box))
@@ -105,29 +113,9 @@ def show_worst(
         f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in head sizes: "
         "each as annotated, and as predicted over the annotation in white"
     )
-    rings = legends.hollow(f"annotated but hidden; predicted with confidence < {MIN_CONFIDENCE:g}")
-    entries = [legends.LEFT, legends.RIGHT, legends.MIDDLE, rings, legends.REFERENCE]
-    plots.write_picture(out, sheets.draw_sheet(cells, title, entries))
+    rings = drawing.hollow(f"annotated but hidden; predicted with confidence < {MIN_CONFIDENCE:g}")
+    drawing.write_picture(out, sheets.draw_sheet(cells, title, [*drawing.BODY, rings, drawing.TRUE]))
     return len(cells)
-
-
-def person_scores(errors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Each person's mean error in head sizes (P,) and PCKh@0.5 in percent (P,), from `normalised_errors` (P, 16).
-
-    Over the labelled joints that PCKh's mean counts (neither pelvis nor thorax); NaN for a person without any.
-    """
-    scored = errors[:, list(joints.SCORED)]
-    labelled = ~np.isnan(scored)
-    number = np.where(labelled.any(1), labelled.sum(1), np.nan)
-    mean = np.where(labelled, scored, 0.0).sum(1) / number
-    right = (np.where(labelled, scored, np.inf) <= PCKH_AT).sum(1)
-    return mean, 100.0 * right / number
-
-
-def worst_first(mean: NDArray[np.float64]) -> NDArray[np.int64]:
-    """People by falling mean error (P,), the earlier one first among equals; those without an error are left out."""
-    order = np.argsort(-mean, kind="stable")  # NaN comes last
-    return order[~np.isnan(mean[order])]
 
 
 def _rows(halves: Split, split: str) -> NDArray[np.int64]:
@@ -136,52 +124,71 @@ def _rows(halves: Split, split: str) -> NDArray[np.int64]:
     return halves.train if split == "train" else halves.val
 
 
+def person_scores(errors: Array) -> tuple[Array, Array]:
+    """The mean error in head sizes (P,) and PCKh@0.5 in percent (P,) of each person.
+
+    Both are over the labelled joints that PCKh counts. NaN for a person without any.
+
+    Args:
+        errors: (P, 16), from `normalised_errors`.
+    """
+    scored = errors[:, list(joints.SCORED)]
+    labelled = ~np.isnan(scored)
+    number = np.where(labelled.any(1), labelled.sum(1), np.nan)
+    return np.where(labelled, scored, 0.0).sum(1) / number, 100.0 * hits(scored, PCKH_AT).sum(1) / number
+
+
+def worst_first(mean: Array) -> NDArray[np.int64]:
+    """The people by falling mean error (P,). People without an error are left out."""
+    order = np.argsort(-mean, kind="stable")  # NaN comes last
+    return order[~np.isnan(mean[order])]
+
+
+# ---- One person of a sheet
+
+
 def _annotated(store: CropStore, people: People, row: int, recipe: Recipe) -> Cell:
     """One person with the annotation."""
-    labelled = people.labelled[row]
+    labelled, visible = people.labelled[row], people.visible[row]
     true = _in_crop(store, row, people.joints[row])
     picture, move = _window(store, row, true[labelled], recipe)
-    picture = skeletons.draw_person(picture, move(true), solid=people.visible[row], shown=labelled)
-    hidden = int((labelled & ~people.visible[row]).sum())
+    hidden = int((labelled & ~visible).sum())
     below = f"{int(labelled.sum())} joints" + (f", {hidden} hidden" if hidden else "")
+    picture = drawing.draw_person(picture, move(true), solid=visible, shown=labelled)
     return Cell(picture, (f"{people.names[row]} #{people.person[row]}", below))
 
 
 def _compared(
-    store: CropStore,
-    people: People,
-    row: int,
-    recipe: Recipe,
-    found: NDArray[np.float64],
-    confidence: NDArray[np.float64],
-    below: str,
+    store: CropStore, people: People, row: int, recipe: Recipe, found: Array, confidence: Array, below: str
 ) -> Cell:
-    """One person twice: as annotated, in colours too, since a network may only have mistaken left for right; and with
-    the predicted joints (16, 2), given in pixels of the photograph."""
+    """One person twice: as annotated, and with the predicted joints (16, 2), given in pixels of the photograph.
+
+    Both are in colour, because a network may only have confused left and right.
+    """
     labelled, annotated = people.labelled[row], _annotated(store, people, row, recipe)
     true, predicted = _in_crop(store, row, people.joints[row]), _in_crop(store, row, found)
     picture, move = _window(store, row, true[labelled], recipe)
-    picture = skeletons.draw_reference(picture, move(true), labelled)
-    size = skeletons.extent(move(true), labelled)
-    picture = skeletons.draw_person(
+    picture = drawing.draw_reference(picture, move(true), labelled)
+    size = drawing.extent(move(true), labelled)
+    picture = drawing.draw_person(
         picture, move(predicted), solid=confidence >= MIN_CONFIDENCE, shown=confidence > 0, size=size
     )
-    between = np.full((CELL, SEAM, 3), 255, np.uint8)
-    return Cell(np.concatenate([annotated.picture, between, picture], axis=1), (annotated.lines[0], below))
+    seam = np.full((CELL, SEAM, 3), drawing.WHITE, np.uint8)
+    return Cell(np.concatenate([annotated.picture, seam, picture], axis=1), (annotated.lines[0], below))
 
 
-def _in_crop(store: CropStore, row: int, points: NDArray[np.float64]) -> NDArray[np.float64]:
+def _in_crop(store: CropStore, row: int, points: Array) -> Array:
     """Points (16, 2) of the photograph in pixels of the stored crop."""
     return geometry.apply(geometry.invert(store.to_photo[[row]]), points[None])[0]
 
 
 def _window(
-    store: CropStore, row: int, points: NDArray[np.float64], recipe: Recipe
-) -> tuple[NDArray[np.uint8], Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
-    """The part of a stored crop to show, (CELL, CELL, 3), and what moves crop pixels there.
+    store: CropStore, row: int, points: Array, recipe: Recipe
+) -> tuple[NDArray[np.uint8], Callable[[Array], Array]]:
+    """The part of a stored crop that is shown, (CELL, CELL, 3), and the map from crop pixels to its pixels.
 
-    The network's input; or, where a point (n, 2) lies outside it, as much of the stored crop as shows that too, with
-    a frame around the input.
+    The part is the network's input. If a point (n, 2) lies outside the input, more of the stored crop is shown, with a
+    frame around the input.
     """
     side, inner = store.settings.side, recipe.input_size
     margin = (side - inner) // 2
@@ -190,8 +197,9 @@ def _window(
     low, size = margin - more, inner + 2 * more
     part = np.ascontiguousarray(store.crops[row, low : low + size, low : low + size])
     ratio = CELL / size
-    picture = cv2.resize(part, (CELL, CELL), interpolation=cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC)
+    method = cv2.INTER_AREA if ratio < 1 else cv2.INTER_CUBIC
+    picture = np.asarray(cv2.resize(part, (CELL, CELL), interpolation=method), np.uint8)
     if more:
         corner, far = round(more * ratio), round((more + inner) * ratio) - 1
         cv2.rectangle(picture, (corner, corner), (far, far), FRAME, 1)
-    return picture, lambda where: (where - low + 0.5) * ratio - 0.5  # type: ignore[return-value]
+    return picture, lambda where: np.asarray((where - low + 0.5) * ratio - 0.5)

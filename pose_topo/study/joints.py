@@ -5,6 +5,10 @@ The order is that of the ids in the annotation file, which are 0-based. "Left" a
 
 from __future__ import annotations
 
+from typing import Literal
+
+Side = Literal["right", "left", "middle"]
+
 NAMES: tuple[str, ...] = (
     "right ankle",
     "right knee",
@@ -97,9 +101,37 @@ GROUPS: dict[str, tuple[int, ...]] = {
 SCORED: tuple[int, ...] = tuple(k for k in range(K) if k not in (PELVIS, THORAX))
 
 
-def side(joint: int) -> str:
-    """The side of the body that a joint is on: "right", "left" or "middle"."""
+def side(joint: int) -> Side:
+    """The side of the body that a joint belongs to."""
     for word in ("right", "left"):
         if NAMES[joint].startswith(word):
             return word
     return "middle"
+
+
+def limb_side(a: int, b: int) -> Side:
+    """The side of the body that the limb between two joints belongs to."""
+    return side(a) if side(a) != "middle" else side(b)
+
+
+# ---- Colours: every picture and figure takes them from here
+
+SIDE_COLOURS: dict[Side, str] = {"right": "#E69F00", "left": "#56B4E9", "middle": "#CC79A7"}  # after Okabe & Ito
+_PAIRS = {  # one hue per pair of joints: dark for right, light for left
+    "shoulder": ("#0B62A4", "#8CC4F0"),
+    "elbow": ("#1B7F4B", "#9BDDB0"),
+    "wrist": ("#5E3C99", "#B9A5E2"),
+    "hip": ("#B8860B", "#F5D480"),
+    "knee": ("#B5301A", "#F4A582"),
+    "ankle": ("#D01C8B", "#F7B8DE"),
+}
+_MIDDLE = {HEAD_TOP: 0.10, UPPER_NECK: 0.36, THORAX: 0.62, PELVIS: 0.84}  # grey levels
+
+
+def colour(joint: int) -> tuple[float, float, float]:
+    """The RGB colour (0..1) of a joint: grey in the middle, a dark (right) or light (left) tone in a pair."""
+    if joint in _MIDDLE:
+        return _MIDDLE[joint], _MIDDLE[joint], _MIDDLE[joint]
+    right, left = _PAIRS[NAMES[joint].split()[-1]]
+    red, green, blue = bytes.fromhex((right if side(joint) == "right" else left)[1:])
+    return red / 255, green / 255, blue / 255

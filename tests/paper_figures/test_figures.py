@@ -155,7 +155,7 @@ def test_missing_values_are_not_drawn(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_right_joints_are_darker_than_left_and_all_colors_differ() -> None:
-    colors = [style.joint_color(k) for k in range(joints.K)]
+    colors = [joints.colour(k) for k in range(joints.K)]
     assert sorted(style.JOINT_ORDER) == list(range(joints.K)) and len(set(colors)) == joints.K
     for right, left in joints.FLIP_PAIRS:
         assert np.dot(colors[right], (0.3, 0.59, 0.11)) + 0.15 < np.dot(colors[left], (0.3, 0.59, 0.11))

@@ -138,7 +138,7 @@ def test_a_control_that_does_not_fit_is_one_line(run: Path, full: Path, tmp_path
         analyzed(run, tmp_path, extras=analyze.Extras(control=tmp_path / "nowhere"))
     old = tmp_path / "analysis.json"
     old.write_text('{"grid": {"height": 4, "width": 5}}')
-    with pytest.raises(PoseTopoError, match="make it anew"):
+    with pytest.raises(PoseTopoError, match="make it again"):
         best_of(old, Lattice(4, 5))
 
 

@@ -18,10 +18,17 @@ from pose_topo.core.files import read_json
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model
 from pose_topo.pictures.drawing import SIDES
-from pose_topo.scoring.coco import Found, FoundPerson, annotation, category
 from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.evaluate import evaluate_checkpoint
-from pose_topo.stages.predict import draw_overlay, find_photographs, predict_photographs
+from pose_topo.stages.predict import (
+    CATEGORY,
+    KeypointFile,
+    Person,
+    annotation,
+    draw_overlay,
+    find_photographs,
+    predict_photographs,
+)
 from pose_topo.study import joints, runs
 from pose_topo.study import joints as J
 from pose_topo.study.config import Data, RunConfig
@@ -192,7 +199,7 @@ def test_an_overlay_is_in_the_colours_of_the_sides_and_hollow_where_unsure():
     points[J.L_HIP], points[J.L_KNEE] = (300, 200), (300, 600)
     confidence[J.L_HIP] = confidence[J.L_KNEE] = 0.29
     photo = np.full((1000, 1000, 3), 128, np.uint8)
-    person = FoundPerson((0.0, 0.0, 1000.0, 1000.0), points, confidence)
+    person = Person((0.0, 0.0, 1000.0, 1000.0), points, confidence)
     sure = draw_overlay(photo, [person], 0.29)
     assert tuple(sure[400, 300]) == tuple(sure[600, 300]) == SIDES["left"].body
     assert tuple(draw_overlay(photo, [person], 0.3)[600, 300]) == SIDES["left"].rim
@@ -201,9 +208,9 @@ def test_an_overlay_is_in_the_colours_of_the_sides_and_hollow_where_unsure():
 
 def test_a_box_that_was_given_is_drawn_and_the_whole_picture_is_none():
     photo, nowhere = np.full((100, 140, 3), 128, np.uint8), (np.zeros((16, 2)), np.zeros(16))
-    whole = draw_overlay(photo, [FoundPerson((0.0, 0.0, 140.0, 100.0), *nowhere)], 0.3)
+    whole = draw_overlay(photo, [Person((0.0, 0.0, 140.0, 100.0), *nowhere)], 0.3)
     assert (whole == 128).all()  # too small for a legend
-    boxed = draw_overlay(photo, [FoundPerson((20.0, 30.0, 50.0, 40.0), *nowhere)], 0.3)
+    boxed = draw_overlay(photo, [Person((20.0, 30.0, 50.0, 40.0), *nowhere)], 0.3)
     assert (boxed[30, 25:65] > 200).all() and (boxed[40:60, 70] > 200).all()
     assert (boxed[36:64, 26:64] == 128).all() and (photo == 128).all()
 
@@ -258,12 +265,12 @@ def test_a_name_that_is_no_utf8_costs_nothing(network, photo, tmp_path):
     assert len(content["annotations"]) == 1
 
 
-def person(**changes) -> FoundPerson:
+def person(**changes) -> Person:
     """Joint k at (10 k, 10 k + 0.126), confidence 0.5; the last two were not found."""
     points = np.stack([10.0 * np.arange(16), 10.0 * np.arange(16) + 0.126], axis=1)
     confidence = np.full(16, 0.5)
     confidence[14:] = 0.0, -0.25
-    return FoundPerson(**{"box": (1.0, 2.0, 3.0, 4.0), "points": points, "confidence": confidence, **changes})
+    return Person(**{"box": (1.0, 2.0, 3.0, 4.0), "points": points, "confidence": confidence, **changes})
 
 
 def test_one_person():
@@ -278,14 +285,14 @@ def test_one_person():
 
 
 def test_the_category_counts_limbs_from_one():
-    found = category()
+    found = CATEGORY
     assert found["keypoints"] == list(joints.NAMES) and found["id"] == 1
     assert [1, 2] in found["skeleton"] and [15, 16] in found["skeleton"]  # right ankle to knee, left elbow to wrist
     assert {k for limb in found["skeleton"] for k in limb} == set(range(1, 17))
 
 
 def test_ids_join_people_and_photographs():
-    found = Found()
+    found = KeypointFile()
     found.add(Path("x/a.jpg"), 640, 480, "a.overlay.jpg", [person(), person()])
     found.add(Path("y/a.jpg"), 200, 100, None, [person()])
     content = found.as_json()
