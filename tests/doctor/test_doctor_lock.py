@@ -1,4 +1,4 @@
-"""The lock: this environment is the one it describes, it serves pyproject.toml, and a changed byte is refused."""
+"""requirements.lock: it describes this environment, satisfies pyproject.toml, and its hashes are enforced."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.commands import doctor as lock
+from pose_topo.commands import doctor
 from pose_topo.core.errors import PoseTopoError
 
 TEXT = """\
@@ -26,71 +26,70 @@ numpy==2.4.6 ; python_full_version >= '3.11' \\
 LINUX = {"sys_platform": "linux", "python_full_version": "3.11.2"}
 
 
-def test_a_line_counts_where_its_marker_holds():
-    assert lock.locked(TEXT, LINUX) == {"torch": "2.12.1", "nvidia-cublas": "13.1", "numpy": "2.4.6"}
+def test_a_line_counts_if_its_marker_holds():
+    assert doctor.locked(TEXT, LINUX) == {"torch": "2.12.1", "nvidia-cublas": "13.1", "numpy": "2.4.6"}
     old_mac = {"sys_platform": "darwin", "python_full_version": "3.10.4"}
-    assert lock.locked(TEXT, old_mac) == {"torch": "2.12.1", "numpy": "2.2.6"}
+    assert doctor.locked(TEXT, old_mac) == {"torch": "2.12.1", "numpy": "2.2.6"}
 
 
-def test_a_line_that_is_no_requirement_is_named():
+def test_a_line_that_is_not_a_requirement_is_quoted():
     with pytest.raises(PoseTopoError, match="'== 3' is no requirement"):
-        lock.locked("== 3\n")
+        doctor.locked("== 3\n")
 
 
-def test_both_directions_are_compared():
+def test_missing_and_additional_packages_are_reported():
     wanted = {"a": "1", "b": "2", "c": "3"}
     found = {"a": "1", "b": "2.1", "d": "4", "pip": "26", "pose-topo": "0"}
-    assert lock.compare(wanted, found) == lock.Difference(["b 2.1 for 2"], ["c"], ["d"])
-    assert lock.compare(wanted, found).words() == [
+    assert doctor.differences(wanted, found) == [
         "1 in other versions (b 2.1 for 2)",
         "1 missing (c)",
         "1 not in the lock (d)",
     ]
 
 
-def test_a_cpu_build_of_torch_does_without_cuda():
+def test_a_cpu_build_of_torch_needs_no_cuda_packages():
     wanted = {"torch": "2.12.1", "nvidia-cublas": "13.1", "cuda-toolkit": "13.0", "triton": "3", "tqdm": "4"}
-    assert lock.compare(wanted, {"torch": "2.12.1+cpu"}).missing == ["tqdm"]
-    assert lock.compare(wanted, {"torch": "2.12.1+cu130", "tqdm": "4"}).missing == [
-        "cuda-toolkit", "nvidia-cublas", "triton",
-    ]  # fmt: skip
+    assert doctor.differences(wanted, {"torch": "2.12.1+cpu"}) == ["1 missing (tqdm)"]
+    assert doctor.differences(wanted, {"torch": "2.12.1+cu130", "tqdm": "4"}) == [
+        "3 missing (cuda-toolkit, nvidia-cublas, triton)"
+    ]
 
 
 def test_a_difference_is_a_note_and_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "installed", lambda: lock.locked(lock.LOCK.read_text()))
-    assert lock.judge_lock().level == "ok"
+    monkeypatch.setattr(doctor, "installed", lambda: doctor.locked(doctor.LOCK.read_text()))
+    assert doctor.check_lock().level == "ok"
     changed = tmp_path / "requirements.lock"
     changed.write_text(
-        lock.LOCK.read_text().replace("\ntyper==", "\nnot-there==1 \\\n    --hash=sha256:aa\ntyper==", 1)
+        doctor.LOCK.read_text().replace("\ntyper==", "\nnot-there==1 \\\n    --hash=sha256:aa\ntyper==", 1)
     )
-    finding = lock.judge_lock(changed)
+    finding = doctor.check_lock(changed)
     assert finding.level == "note" and "1 missing (not-there)" in finding.state and "make setup" in finding.state
-    assert lock.judge_lock(tmp_path / "none").level == "note"
+    assert doctor.check_lock(tmp_path / "none").level == "note"
 
 
-def test_this_environment_is_the_locked_one():
-    wanted, found = lock.locked(lock.LOCK.read_text()), lock.installed()
+def test_this_environment_is_as_locked():
+    wanted, found = doctor.locked(doctor.LOCK.read_text()), doctor.installed()
     if found.get("torch", "").partition("+")[0] != wanted["torch"]:
-        pytest.skip("this is an environment of its own, not made from requirements.lock")
-    assert lock.compare(wanted, found).words() == []
+        pytest.skip("this environment was not made from requirements.lock")
+    assert doctor.differences(wanted, found) == []
 
 
-def test_the_lock_serves_pyproject():
+def test_the_lock_satisfies_pyproject():
     from packaging.requirements import Requirement
 
     if sys.version_info < (3, 11):
         import tomli as tomllib
     else:
         import tomllib
-    project = tomllib.loads((lock.LOCK.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((doctor.LOCK.parent / "pyproject.toml").read_text())["project"]
     wanted = [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
-    pins = lock.locked(lock.LOCK.read_text())
+    pins = doctor.locked(doctor.LOCK.read_text())
     here = [need for need in wanted if need.marker is None or need.marker.evaluate()]
     assert [str(need) for need in here if not need.specifier.contains(pins[need.name])] == []
 
 
 def make_wheel(folder: Path) -> Path:
-    """The smallest wheel there can be."""
+    """A minimal wheel."""
     path, info = folder / "tiny-1-py3-none-any.whl", "tiny-1.dist-info"
     files = {
         "tiny.py": b"x = 1\n",
@@ -108,7 +107,7 @@ def make_wheel(folder: Path) -> Path:
     return path
 
 
-def test_a_wheel_whose_hash_is_another_is_refused(tmp_path):
+def test_a_wheel_with_another_hash_is_refused(tmp_path):
     wheel = make_wheel(tmp_path)
     requirements = tmp_path / "requirements.lock"
     options = (Path(__file__).parents[2] / "docker" / "Dockerfile").read_text()

@@ -1,27 +1,28 @@
-"""What the doctor says of disk, data and weights."""
+"""What the doctor reports of write access, disk, data and weights."""
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from pose_topo.commands import doctor as study
+from pose_topo.commands import doctor
 from pose_topo.download import catalog
 from pose_topo.download.catalog import Checks, Remote
 
 
 def levels(data: Path, profile: str) -> dict[str, str]:
-    return {finding.what: finding.level for finding in study.judge_study(data, profile)}
+    return {finding.what: finding.level for finding in doctor.check_folders(data, profile)}
 
 
 def state(data: Path, what: str) -> str:
-    return next(finding.state for finding in study.judge_study(data, "full") if finding.what == what)
+    return next(finding.state for finding in doctor.check_folders(data, "full") if finding.what == what)
 
 
 @pytest.fixture
 def known(monkeypatch, tmp_path) -> Path:
-    """A data set of one file whose hash is known, and no weights anywhere."""
+    """A data set of one file with a known hash, and no weights."""
     checks = Checks(sha256=hashlib.sha256(b"truth").hexdigest())
     monkeypatch.setitem(catalog.TARGETS, "mpii", (Remote("list", ("http://localhost/",), "list", 5, checks),))
     monkeypatch.setenv("POSE_TOPO_CACHE", str(tmp_path / "cache"))
@@ -33,7 +34,7 @@ def room(monkeypatch, gigabytes: float) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, int(gigabytes * 1e9)))
 
 
-def test_data_are_missing_then_wrong_then_verified(known):
+def test_missing_and_wrong_data_are_named(known):
     assert levels(known, "full")["data"] == "FAIL"
     assert f"pose-topo download mpii --data {known}" in state(known, "data")
     known.mkdir()
@@ -44,38 +45,41 @@ def test_data_are_missing_then_wrong_then_verified(known):
     assert "verified" in state(known, "data")
 
 
-def test_weights_are_told_apart(known, monkeypatch, tmp_path):
+def test_missing_and_broken_weights_are_named(known, monkeypatch, tmp_path):
     assert levels(known, "full")["weights"] == "FAIL"
-    content = {arch: arch.encode() for arch in study.ARCHS}
+    content = {arch: arch.encode() for arch in doctor.STUDY_ARCHS}
     for arch, data in content.items():
         remote = Remote(arch, (), arch, 9, Checks(sha256=hashlib.sha256(data).hexdigest()))
         monkeypatch.setitem(catalog.WEIGHTS, arch, remote)
     folder = tmp_path / "cache" / "weights"
     folder.mkdir(parents=True)
-    for arch in study.ARCHS[:2]:
+    for arch in doctor.STUDY_ARCHS[:2]:
         (folder / arch).write_bytes(content[arch])
-    (folder / study.ARCHS[2]).write_bytes(b"cut")
+    (folder / doctor.STUDY_ARCHS[2]).write_bytes(b"cut")
     words = state(known, "weights")
-    assert words.endswith(f"{study.ARCHS[2]}; `pose-topo download weights --arch {study.ARCHS[2]}`")
-    (folder / study.ARCHS[2]).write_bytes(content[study.ARCHS[2]])
+    assert words.endswith(f"{doctor.STUDY_ARCHS[2]}; `pose-topo download weights --arch {doctor.STUDY_ARCHS[2]}`")
+    (folder / doctor.STUDY_ARCHS[2]).write_bytes(content[doctor.STUDY_ARCHS[2]])
     assert levels(known, "full")["weights"] == "ok"
 
 
-def test_the_demo_asks_for_room_alone(known, monkeypatch):
+def test_the_demo_needs_only_disk_space(known, monkeypatch):
     room(monkeypatch, 2.5)
     assert set(levels(known, "demo").values()) == {"ok"}
     room(monkeypatch, 1.9)
     assert levels(known, "demo")["disk"] == "FAIL"
 
 
-def test_folders_on_one_disk_are_counted_together(known, monkeypatch):
+def test_folders_on_one_disk_are_added_up(known, monkeypatch):
     room(monkeypatch, 60)  # enough for crops or for runs, not for both
     assert levels(known, "full")["disk"] == "FAIL"
     assert "61.0 GB needed" in state(known, "disk")
-    monkeypatch.setattr(study, "_device", lambda folder: hash(str(folder)))
+    monkeypatch.setattr(doctor, "_device", lambda folder: hash(str(folder)))
     assert levels(known, "full")["disk"] == "ok"
 
 
-def test_wandb_says_what_it_would_do():
-    assert study._wandb({}).state.endswith("unless --wandb is given (then online)")
-    assert study._wandb({"WANDB_MODE": "offline"}).state.endswith("(then offline)")
+def test_a_folder_that_is_read_only_is_a_note(known, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert levels(known, "demo")["write access"] == "ok"
+    monkeypatch.setattr(os, "access", lambda folder, _: folder != tmp_path)
+    assert levels(known, "demo")["write access"] == "note"
+    assert "read-only: runs" in state(known, "write access") and "--save-dir" in state(known, "write access")
