@@ -1,4 +1,4 @@
-"""The command line: every command, and what a user sees of an error."""
+"""The command line `pose-topo`. An error is printed as one line."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ import sys
 
 import typer
 
-# in the order of --help
-from pose_topo.commands import doctor, results, train
-from pose_topo.commands import download as fetch
-from pose_topo.commands import pictures as use
+from pose_topo.commands import download, train, results, pictures, doctor  # isort: skip  # in the order of --help
 from pose_topo.commands.app import app
 from pose_topo.core.errors import one_line
 from pose_topo.core.log import show_messages
 
-__all__ = ["app", "doctor", "fetch", "main", "results", "train", "use"]
+__all__ = ["app", "doctor", "download", "main", "pictures", "results", "train"]
 
 
 def main() -> None:
-    """Run the command line; an error is one line and an exit code."""
+    """Run the command line. After an error, print one line and exit with the error's code."""
     show_messages()
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # welcome after the command, too
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # also after the command
     try:
         code = app(arguments, standalone_mode=False)
-    except Exception as error:  # the last door: a user gets a line, a developer --debug
+    except Exception as error:  # every error becomes one line; --debug shows the traceback
         if debug:
             raise
         sys.exit(_leave(error))

@@ -312,8 +312,8 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["predict", "nowhere", "."], 1, "no photograph in this folder"),
         (["show", "nowhere"], 1, "data folder nowhere not found"),
         (["show", "nowhere", "--worst", "norun"], 1, "norun"),
-        (["show", "nowhere", "--split", "test"], 2, "train, val, all"),
-        (["show", "nowhere", "--protocol", "quick"], 2, "standard, paper, synthetic, demo"),
+        (["show", "nowhere", "--split", "test"], 2, "'train', 'val', 'all'"),
+        (["show", "nowhere", "--protocol", "quick"], 2, "'standard', 'paper', 'synthetic', 'demo'"),
         (["show", "nowhere", "--worst", "norun", "--protocol", "demo"], 2, "--protocol"),
         (["show", "nowhere", "--out", "sheet.pdf"], 2, ".png or .jpg"),
         (["show", "nowhere", "--count", "0"], 2, "--count"),
@@ -334,6 +334,31 @@ def test_bad_use_is_one_line(here, capsys, arguments, code, words):
     assert run(*arguments) == code
     assert words in one_line(capsys)
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--split", "tomson"], "'tompson'"),
+        (["--split", "random", "--split-file", "val.txt"], "takes no --split-file"),
+        (["--split", "file"], "needs --split-file"),
+        (["--augment", "wild"], "'mild'"),
+        (["--topo-init", "zeros"], "'kaiming'"),
+        (["--topo-neighbours", "6"], "neighbours 6"),
+        (["--topo-grid", "1", "2", "--topo-loss", "spatial-correlation"], "equally far"),
+        (["--device", "tpu"], "cuda:N"),
+    ],
+)
+def test_options_are_validated_before_data_are_read_or_weights_downloaded(
+    here, small_data, capsys, monkeypatch, arguments, words
+):
+    def too_early(*_, **__):
+        raise AssertionError("the options are not validated yet")
+
+    monkeypatch.setattr("pose_topo.download.weights.fetch_weights", too_early)
+    monkeypatch.setattr("pose_topo.data.dataset.prepare", too_early)
+    assert run("train-topo", "--data", small_data, *arguments) == 2
+    assert words in one_line(capsys)
 
 
 def copy_of(data: Path, folder: Path) -> Path:

@@ -1,1 +1,4 @@
-"""The commands: parse, call, print. Heavy imports happen inside them, so that --help answers at once."""
+"""The commands. Each parses its options, calls a function and prints.
+
+Heavy imports are inside the commands, so that --help is fast.
+"""

@@ -1,4 +1,4 @@
-"""What all commands are registered with, and how they speak."""
+"""The application in which all commands are registered, and the options that they share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import typer
 from typer import Option
 
 from pose_topo import __version__
-from pose_topo.core.errors import UsageError
 from pose_topo.study.config import MAT_NAME, Data
 
 app = typer.Typer(
@@ -37,27 +36,19 @@ def _version(wanted: bool) -> None:
 def _top(
     _debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     _asked: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)
     ] = False,
 ) -> None:
     pass
 
 
-# ---- From dataclasses of options to commands, and checks that options share.
-
-
-def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{name} {value}: give one of {', '.join(allowed)}")
-
-
 def as_command(options: type, positional: dict[str, Any]) -> Callable[[Callable], Callable]:
-    """Decorate `f(positional..., options)`: typer sees the positional arguments, then every field as an option.
+    """Decorate `f(positional..., options)` so that typer sees every field of `options` as an option.
 
     Args:
         options: a dataclass whose fields are annotated with typer options.
-        positional: name -> (annotation, default) of the arguments before them. One that is named as a field stands for
-            it: the field is no option then, and holds the argument's value.
+        positional: name -> (annotation, default) of the arguments before the options. An argument with the name of a
+            field replaces the option, and the field has its value.
     """
 
     def wrap(function: Callable) -> Callable:
@@ -79,21 +70,18 @@ def as_command(options: type, positional: dict[str, Any]) -> Callable[[Callable]
             function(*first, options(**{name: value for name, value in values.items() if name in fields}))
 
         command.__doc__, command.__name__ = function.__doc__, function.__name__
-        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return command
 
     return wrap
 
 
-# ---- Where the data are.
-
-
 @dataclass(frozen=True)
 class DataOptions:
-    """Where the data are."""
+    """The options that say where the data are."""
 
-    data: Annotated[Path, Option(help="Data folder: the annotation file and images/ in it.")] = Path("mpii")
+    data: Annotated[Path, Option(help="Data folder, with the annotation file and images/.")] = Path("mpii")
     mat_path: Annotated[Path | None, Option(help=f"Annotation file [default: DATA/{MAT_NAME}].")] = None
     img_dir: Annotated[Path | None, Option(help="Folder of the photographs [default: DATA/images].")] = None
     cache_dir: Annotated[
@@ -101,4 +89,5 @@ class DataOptions:
     ] = None
 
     def where(self) -> Data:
+        """The data set at these paths."""
         return Data.at(self.data, self.mat_path, self.img_dir)

@@ -1,4 +1,4 @@
-"""Of the commands that make results from a trained network."""
+"""The commands `evaluate`, `compare` and `analyze`: result files of trained networks."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from typer import Option
 from pose_topo.commands.app import DataOptions, app, as_command
 from pose_topo.core.errors import UsageError
 from pose_topo.core.log import log
-from pose_topo.study.config import Data
+from pose_topo.study.config import Data, Decode, Precision
 
 
 @dataclass(frozen=True)
 class ResultOptions(DataOptions):
-    """What `evaluate` and `analyze` share."""
+    """The options that `evaluate` and `analyze` share."""
 
-    data: Annotated[Path | None, Option(help="Data folder [default: the one the run was trained on].")] = None  # type: ignore[assignment]
+    data: Annotated[Path | None, Option(help="Data folder [default: the one the run was trained on].")] = None  # type: ignore[assignment]  # DataOptions has no None
     out: Annotated[Path | None, Option(help="Folder of the result files [default: out/<run name>].")] = None
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
-    precision: Annotated[str, Option(help="auto, fp32 or bf16.")] = "auto"
+    precision: Annotated[Precision, Option(help="auto: bf16 where the hardware multiplies it, else fp32.")] = "auto"
     progress: Annotated[bool, Option("--progress/--no-progress", help="Show progress bars.")] = True
 
     def elsewhere(self) -> Data | None:
-        """Data given instead of those the run was trained on."""
+        """The data set that replaces the one of the training, if one was given."""
         if self.data is None:
             if self.mat_path or self.img_dir:
                 raise UsageError("--mat-path and --img-dir need --data here")
@@ -36,11 +36,11 @@ class ResultOptions(DataOptions):
 
 @dataclass(frozen=True)
 class EvaluateOptions(ResultOptions):
-    """What `evaluate` takes besides."""
+    """The options of `evaluate`."""
 
-    decode: Annotated[str | None, Option(help="argmax, quarter, dark or cell-centre [default: the protocol's].")] = None
+    decode: Annotated[Decode | None, Option(help="From heatmaps to joints [default: the protocol's].")] = None
     flip: Annotated[
-        bool | None, Option("--flip/--no-flip", help="Average with the mirrored picture [default: the protocol's].")
+        bool | None, Option("--flip/--no-flip", help="Average with the mirrored input [default: the protocol's].")
     ] = None
     predictions: Annotated[
         Path | None, Option(help="Score this .h5 or .mat prediction file instead of a checkpoint.")
@@ -50,8 +50,11 @@ class EvaluateOptions(ResultOptions):
     ] = None
 
     def check(self, run: Path | None) -> None:
-        """Raises:
-        UsageError: neither a run nor a prediction file, or both, or options of the other."""
+        """Check that the options fit together.
+
+        Raises:
+            UsageError: there is neither a run nor a prediction file, or both, or an option belongs to the other one.
+        """
         if (run is None) == (self.predictions is None):
             raise UsageError("give either a run (or checkpoint), or --predictions FILE")
         if self.predictions is None:
@@ -63,28 +66,26 @@ class EvaluateOptions(ResultOptions):
         of_runs = {"--data": self.data, "--mat-path": self.mat_path, "--img-dir": self.img_dir,
                    "--decode": self.decode, "--flip": self.flip}  # fmt: skip
         if given := [name for name, value in of_runs.items() if value is not None]:
-            raise UsageError(f"{' and '.join(given)}: of a run, and without effect on --predictions")
+            raise UsageError(f"{' and '.join(given)}: of a run, they have no effect on --predictions")
 
 
 @dataclass(frozen=True)
 class AnalyzeOptions(ResultOptions):
-    """What `analyze` takes besides."""
+    """The options of `analyze`."""
 
-    permutations: Annotated[int, Option(min=1, help="Permutations behind every p value.")] = 9999
-    untrained: Annotated[bool, Option("--untrained", help="Also measure the network as its training found it.")] = False
+    permutations: Annotated[int, Option(min=1, help="Permutations for every p value.")] = 9999
+    untrained: Annotated[bool, Option("--untrained", help="Also measure the network before training.")] = False
     control: Annotated[
         Path | None, Option(help="The control's run, checkpoint or analysis: give I as a share of its best.")
     ] = None
     lesions: Annotated[
         bool, Option("--lesions", help="Also silence discs of the grid and score the held-out people each time.")
     ] = False
-    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids behind its p value.")] = 19
+    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids for its p value.")] = 19
     group: Annotated[
         bool, Option("--group", help="Compare the results folders of several seeds, arm by arm, with the control.")
     ] = False
 
-
-# ---- evaluate, compare and analyze: result files of runs.
 
 RUNS = {
     "runs": (
@@ -102,20 +103,18 @@ RUNS = {
     {"run": (Annotated[Path | None, typer.Argument(help="A run folder, or a checkpoint in one.")], None)},
 )
 def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
-    """Official PCKh of a checkpoint, or of a prediction file."""
-    from pose_topo.scoring.decoding import DECODES
-    from pose_topo.stages import evaluate as stage
-    from pose_topo.stages import terminal as report
-
+    """Compute official PCKh of a checkpoint or of a prediction file."""
     chosen.check(run)
+    from pose_topo.stages.evaluate import evaluate_checkpoint, evaluate_predictions
+    from pose_topo.stages.terminal import evaluation
+
     if chosen.predictions is not None and chosen.ground_truth is not None:
-        result = stage.evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)
+        result = evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)
     else:
-        if chosen.decode is not None and chosen.decode not in DECODES:
-            raise UsageError(f"--decode {chosen.decode}: give one of {', '.join(DECODES)}")
+        assert run is not None  # by `check`
         out = _out(run, chosen)
-        result = stage.evaluate_checkpoint(
-            run,  # type: ignore[arg-type]
+        result = evaluate_checkpoint(
+            run,
             out,
             data=chosen.elsewhere(),
             decode=chosen.decode,
@@ -123,20 +122,20 @@ def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
             **_shared(chosen),
         )
         log.info(f"written: {out / 'evaluation.json'}")
-    typer.echo(report.evaluation(result))
+    typer.echo(evaluation(result))
 
 
 @app.command("compare")
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A result folder: what `evaluate --out` wrote.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another, of the same people.")],
+    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another result folder, of the same people.")],
     out: Annotated[Path | None, typer.Option(help="Write comparison.json to this folder.")] = None,
 ) -> None:
-    """PCKh of RUN_B minus RUN_A, with paired intervals over people, and the joints won and lost."""
-    from pose_topo.stages import terminal as report
+    """Compute PCKh of RUN_B minus RUN_A, with paired intervals over people, and count the joints won and lost."""
     from pose_topo.stages.compare import compare_results
+    from pose_topo.stages.terminal import comparison
 
-    typer.echo(report.comparison(compare_results(first, second, out)))
+    typer.echo(comparison(compare_results(first, second, out)))
     if out is not None:
         log.info(f"written: {out / 'comparison.json'}")
 
@@ -144,7 +143,7 @@ def compare(
 @app.command("analyze")
 @as_command(AnalyzeOptions, RUNS)
 def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
-    """Topography of a checkpoint: Moran's I, parcellation, correlations, controls; or of a group of seeds."""
+    """Measure the topography of a checkpoint: Moran's I, parcellation, correlations, controls; or compare seeds."""
     if chosen.group:
         from pose_topo.stages import group
 
@@ -154,7 +153,7 @@ def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
         typer.echo(group.table(compared))
         return
     if len(runs) > 1:
-        raise UsageError(f"analyze takes one run, here are {len(runs)}; --group compares the results of several")
+        raise UsageError(f"analyze takes one run, not {len(runs)}; --group compares the results of several")
     from pose_topo.stages.analyze import Extras, analyze_checkpoint
     from pose_topo.stages.terminal import summary
 
@@ -172,10 +171,10 @@ def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
     typer.echo(summary(result))
 
 
-def _out(run: Path | None, chosen: ResultOptions) -> Path:
-    """A folder named after the run; after the file, where a checkpoint lies in no run."""
-    if run is None or run.is_dir():
-        name = run.resolve().name if run else "predictions"
+def _out(run: Path, chosen: ResultOptions) -> Path:
+    """`--out`, or a folder that is named after the run, or after the file of a checkpoint outside a run."""
+    if run.is_dir():
+        name = run.resolve().name
     else:
         name = run.resolve().parent.name if (run.parent / "config.json").is_file() else run.name.split(".")[0]
     return chosen.out or Path("out") / name

@@ -1,4 +1,4 @@
-"""Of the training commands."""
+"""The commands `train-baseline` and `train-topo`."""
 
 from __future__ import annotations
 
@@ -28,10 +28,15 @@ from pose_topo.study.config import (
 )
 from pose_topo.study.protocols import PROTOCOLS
 
+# options of the same name as a field of the recipe
+RECIPE_OPTIONS = (
+    "epochs", "batch_size", "lr", "schedule", "warm_up", "input_size", "val_split", "split", "augment", "pretrained"
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainOptions(DataOptions):
-    """What both training commands take. None means: as the protocol says."""
+    """The options of both training commands. None stands for the value of the protocol."""
 
     protocol: Annotated[Protocol, Option(help="Recipe: standard is the MPII benchmark, paper the original study.")] = (
         "standard"
@@ -46,9 +51,9 @@ class TrainOptions(DataOptions):
     warm_up: Annotated[
         float | None, Option(help="Epochs in which the learning rate rises to its peak (not with one-cycle).")
     ] = None
-    input_size: Annotated[int | None, Option(help="Side of the network's input in pixels, a multiple of 32.")] = None
+    input_size: Annotated[int | None, Option(help="Side of the input in pixels, a multiple of 32.")] = None
     val_split: Annotated[
-        float | None, Option(help="Hold out this share of the images at random (sets --split random).")
+        float | None, Option(help="Hold out this share of the photographs at random (sets --split random).")
     ] = None
     split: Annotated[SplitRule | None, Option(help="Division of the people; auto: tompson for MPII's own file.")] = None
     split_file: Annotated[Path | None, Option(help="Tompson's valid.h5, or a list of held-out image names.")] = None
@@ -73,13 +78,13 @@ class TrainOptions(DataOptions):
         bool, Option("--sync-batch-norm", help="Several CUDA processes: BatchNorm over the people of all.")
     ] = False
     threads: Annotated[int | None, Option(help="CPU threads [default: torch's].")] = None
-    save_dir: Annotated[Path, Option(help="Runs are kept here.")] = Path("runs")
+    save_dir: Annotated[Path, Option(help="Folder of all runs.")] = Path("runs")
     run_name: Annotated[str | None, Option(help="Folder of this run [default: <ARCH>_<Model>_time_<timestamp>].")] = (
         None
     )
     arm: Annotated[
         str | None,
-        Option(help="What results call this run [default: by its settings, e.g. baseline, control, topo, topo-l5]."),
+        Option(help="Name of the arm in results [default: by its settings, e.g. baseline, control, topo, topo-l5]."),
     ] = None
     resume: Annotated[
         Literal["auto", "never"], Option(help="auto: continue an interrupted run of the same name; never: refuse it.")
@@ -92,22 +97,9 @@ class TrainOptions(DataOptions):
     progress: Annotated[bool, Option("--progress/--no-progress", help="Show progress bars.")] = True
 
     def recipe(self) -> Recipe:
-        """The protocol with what was asked otherwise."""
+        """The recipe of the protocol, with the values that were given."""
         asked: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "epochs",
-                "batch_size",
-                "lr",
-                "schedule",
-                "warm_up",
-                "input_size",
-                "val_split",
-                "split",
-                "augment",
-                "pretrained",
-            )
-            if getattr(self, name) is not None
+            name: getattr(self, name) for name in RECIPE_OPTIONS if getattr(self, name) is not None
         }
         if self.val_split is not None and asked.setdefault("split", "random") != "random":
             raise UsageError(f"--val-split is the share of --split random, not of --split {self.split}")
@@ -117,7 +109,7 @@ class TrainOptions(DataOptions):
         if split == "file" and not self.split_file:
             raise UsageError("--split file needs --split-file: a text file with one held-out image name per line")
         if self.weights is not None and not asked.setdefault("pretrained", True):
-            raise UsageError("--weights are ImageNet's to begin with: not with --no-pretrained")
+            raise UsageError("--weights are ImageNet weights to start from: not with --no-pretrained")
         base = PROTOCOLS[self.protocol]
         if self.warm_up and (self.schedule or base.schedule) == "one-cycle":
             raise UsageError(f"--warm-up {self.warm_up:g}: the one-cycle schedule has a rise of its own; leave it out")
@@ -126,10 +118,10 @@ class TrainOptions(DataOptions):
         return replace(base, **asked)
 
     def config(self) -> RunConfig:
-        """The run that was asked for.
+        """The settings of the run.
 
         Raises:
-            UsageError: a value that makes no sense.
+            UsageError: a value is invalid, or two options do not fit together.
         """
         return RunConfig(
             arch=self.arch,
@@ -153,7 +145,7 @@ class TrainOptions(DataOptions):
 
 @dataclass(frozen=True)
 class TopoOptions(TrainOptions):
-    """What `train-topo` takes besides."""
+    """The options of `train-topo`."""
 
     spatial_lambda: Annotated[float, Option(help="Weight of the spatial loss; 0 is the control.")] = 0.5
     lambda_schedule: Annotated[
@@ -199,13 +191,10 @@ class TopoOptions(TrainOptions):
         return replace(config, arm=self.arm or str(Arm.of(config, PROTOCOLS[self.protocol])))
 
 
-# ---- train-baseline and train-topo.
-
-
 @app.command("train-baseline")
 @as_command(TrainOptions, {})
 def train_baseline(chosen: TrainOptions) -> None:
-    """Train SimpleBaseline: ResNet, three deconvolutions, one heatmap a joint."""
+    """Train SimpleBaseline: ResNet, three deconvolutions, and one heatmap per joint."""
     _train(chosen)
 
 
