@@ -74,4 +74,4 @@ def check_finite(confidence: NDArray[np.float64]) -> None:
         PoseTopoError: Some confidences are not finite.
     """
     if not np.isfinite(confidence).all():
-        raise PoseTopoError("the network answers with numbers that are not finite: its training went astray")
+        raise PoseTopoError("the output of the network is not finite: its training diverged")

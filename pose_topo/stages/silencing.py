@@ -173,7 +173,7 @@ def pckh_silenced(
         with autocast(batch.images.device, precision):
             features = model.features(batch.images).float()
         if not bool(torch.isfinite(features).all()):
-            raise PoseTopoError("the network's activations are not finite: its training went astray")
+            raise PoseTopoError("the activations of the network are not finite: its training diverged")
         done = 0
         for pixels in _predictions(model, features, terms, decode_by):  # (1 + L, K, b, 2)
             rows = batch.index[done : done + pixels.shape[2]]

@@ -1,4 +1,4 @@
-"""Predictions do not depend on batches, nor touch what they are given."""
+"""Predictions do not depend on batches. The flip test mirrors exactly."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ PEOPLE, SIDE = 11, 64
 
 
 class Shrunk(nn.Module):
-    """Joint k's map: the picture's mean colour a quarter the size, times k + 1."""
+    """The heatmap of joint k is the mean colour of the picture at a quarter of the size, times k + 1."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         small = nn.functional.avg_pool2d(images, 4).mean(1, keepdim=True)
@@ -58,14 +58,14 @@ def test_order_and_batch_size_do_not_matter(how):
     assert np.allclose(again, found[order], atol=1e-4) and np.allclose(sure_again, sure[order], atol=1e-6)
 
 
-def test_every_persons_joints_are_in_their_own_photograph():
+def test_the_joints_of_each_person_are_in_their_own_photograph():
     found, sure, _ = ask(np.arange(PEOPLE), 4, "argmax")
     assert found.shape == (PEOPLE, J.K, 2) and sure.shape == (PEOPLE, J.K)
     cells = (found - affines()[:, None, :, 2]) / affines()[:, None, [0], 0] / 4
     assert np.allclose(cells, cells.round(), atol=1e-6) and cells.min() >= 0 and cells.max() <= SIDE / 4 - 1
 
 
-def test_nothing_given_is_changed():
+def test_arguments_are_not_changed():
     pictures, matrix = images(), affines()
     kept = pictures.clone(), matrix.copy()
     batch = Batch(pictures, torch.zeros(0), torch.zeros(0), np.arange(PEOPLE))
@@ -128,12 +128,7 @@ def test_the_average_is_of_both_pictures(model):
         assert torch.equal(heatmaps(model, images, flip_test=False, precision="fp32"), plain)
 
 
-def test_flip_back_is_indexing_by_the_swapped_joints():
-    maps = torch.randn(3, J.K, 5, 7)
-    assert torch.equal(flip_back(maps), maps.flip(-1)[:, list(J.FLIP_INDEX)])
-
-
-def test_the_shift_is_right_for_the_benchmarks_cells_and_wrong_for_the_studys():
+def test_the_shift_is_correct_for_nearest_cells_and_wrong_for_tiling_cells():
     x = torch.arange(256)  # pixels of the input, all of them
     nearest, mirrored = (x / 4 + 0.5).int(), ((255 - x) / 4 + 0.5).int()
     assert torch.equal(63 - mirrored + 1, nearest)  # flipped back, one column short of the cell

@@ -22,7 +22,7 @@ def legs() -> tuple[np.ndarray, np.ndarray]:
 
 
 def grey(colour) -> float:
-    """What a grey print makes of an RGB colour (ITU-R BT.601)."""
+    """The grey level of an RGB colour (ITU-R BT.601)."""
     return float(np.dot(colour, [0.299, 0.587, 0.114]))
 
 
@@ -36,7 +36,7 @@ def test_each_leg_has_the_colour_of_its_side():
     assert (drawn[160, [90, 110, 150, 190, 210]] == GROUND).all()
 
 
-def test_the_picture_given_is_not_drawn_on():
+def test_drawing_does_not_change_the_given_picture():
     given = picture()
     points, shown = legs()
     draw_person(given, points, shown=shown)
@@ -44,7 +44,7 @@ def test_the_picture_given_is_not_drawn_on():
     assert (given == GROUND).all()
 
 
-def test_an_unsure_joint_is_a_ring_and_its_limb_is_thin():
+def test_a_hollow_joint_is_a_ring_and_its_limb_is_thin():
     points, shown = legs()
     solid = shown.copy()
     solid[J.L_ANKLE] = False
@@ -57,7 +57,7 @@ def test_an_unsure_joint_is_a_ring_and_its_limb_is_thin():
     assert tuple(drawn[160, 200]) == look.body
 
 
-def test_what_is_not_shown_leaves_no_trace():
+def test_joints_that_are_not_shown_are_not_drawn():
     points, shown = legs()
     shown[J.R_ANKLE] = False
     drawn = draw_person(picture(), points, shown=shown)

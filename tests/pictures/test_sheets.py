@@ -1,4 +1,4 @@
-"""Contact sheets and legends: where things stand."""
+"""The layout of contact sheets and legends."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def test_seven_cells_by_hand():
     assert (sheet[362:, 300:] == 255).all()
 
 
-def test_cells_of_two_pictures_stand_in_threes():
+def test_three_cells_of_two_pictures_fit_into_a_row():
     """3 * 516 + 2 * 10 = 1568, just less than six single ones."""
     wide = [Cell(np.full((CELL, 516, 3), 10 * k + 10, np.uint8), ("a", "b")) for k in range(4)]
     sheet = draw_sheet(wide, "Four", drawing.BODY[:1])
@@ -32,7 +32,7 @@ def test_cells_of_two_pictures_stand_in_threes():
         assert (sheet[top : top + 256, left : left + 516] == 10 * number + 10).all()
 
 
-def test_a_narrow_sheet_breaks_title_and_legend():
+def test_a_narrow_sheet_wraps_title_and_legend():
     entries = [*drawing.BODY, drawing.hollow("annotated, but hidden"), drawing.TRUE]
     sheet = draw_sheet(cells(1), "A title of many words that is wider than the only picture below it", entries)
     assert sheet.shape[1] == 2 * 14 + 256
@@ -53,7 +53,7 @@ def test_words_fill_rows_of_a_width():
     assert packed(["wider than eight"], len, 8) == [["wider than eight"]]
 
 
-def test_a_legend_avoids_the_corner_with_joints_and_keeps_the_rest():
+def test_a_legend_avoids_the_corner_with_joints():
     photo = np.full((600, 800, 3), 200, np.uint8)
     entries = drawing.BODY[:2]
     empty = drawing.stamp(photo, entries, np.zeros((0, 2)))

@@ -1,4 +1,4 @@
-"""Decoding undoes encoding; the flip test is a mirror."""
+"""Decoding inverts the encoding of targets; the flip test mirrors heatmaps."""
 
 import numpy as np
 import pytest
@@ -43,8 +43,8 @@ def test_dark_beats_quarter_beats_argmax_on_sub_pixel_peaks():
     assert error["dark"] < 0.02
 
 
-def test_dark_goes_astray_at_no_border():
-    """Within two cells of any border its differences would reach outside: half a cell is the most that is left."""
+def test_dark_is_within_half_a_cell_at_every_border():
+    """Within two cells of a border the differences would reach outside, and the error is at most half a cell."""
     size, near = 32, torch.tensor([0.3, 0.8, 1.3, 1.7, 2.4])
     places = torch.cat([near, size - 1 - near])
     cells = torch.stack(torch.meshgrid(places, torch.tensor([9.3, 16.6]), indexing="ij"), -1).reshape(1, -1, 2)

@@ -1,4 +1,4 @@
-"""The bootstrap against a loop over the same draws, and against the binomial's own spread."""
+"""The bootstrap against a loop over the same draws, and against the binomial spread."""
 
 import os
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_a_resample_is_the_score_of_the_people_drawn():
             assert found[k, resample] == pytest.approx(wanted, abs=1e-9, nan_ok=True)
 
 
-def test_the_spread_is_the_binomials():
+def test_the_spread_is_binomial():
     # one joint a person, half of them right: sd 50 / sqrt(400) = 2.5 points, 1.96 of it on either side
     errors = np.full((400, J.K), np.nan)
     errors[:, J.HEAD_TOP] = np.arange(400) % 2
@@ -57,7 +57,7 @@ def test_the_spread_is_the_binomials():
     assert intervals.named(found)["groups"]["Knee"] is None
 
 
-def test_a_seed_gives_the_same_interval_and_another_another():
+def test_intervals_depend_on_the_seed_only():
     errors = made_up_errors(30)
     first, again, other = (
         intervals.bootstrap([hits(errors, 0.5)], ~np.isnan(errors), 50, seed).tobytes() for seed in (0, 0, 1)
@@ -65,7 +65,7 @@ def test_a_seed_gives_the_same_interval_and_another_another():
     assert first == again != other
 
 
-def test_people_whose_joints_go_together_are_resampled_as_one():
+def test_people_are_resampled_and_not_joints():
     # 14 joints of a person all right or all wrong: as wide as one joint a person, not sqrt(14) narrower
     whole, single = np.full((100, J.K), np.nan), np.full((100, J.K), np.nan)
     whole[:, list(J.SCORED)] = (np.arange(100) % 2)[:, None]
@@ -89,7 +89,7 @@ def test_the_evaluation_says_how_the_intervals_were_made():
     assert result["curve"]["mean"][50] == result["pckh"]["0.5"]["mean"]
 
 
-def test_nobody_has_no_interval():
+def test_no_people_give_no_interval():
     none = np.zeros((0, J.K, 2))
     result = score(none, none, np.zeros((0, J.K), bool), np.zeros(0), resamples=5)
     assert result["intervals"]["0.5"]["mean"] is None and result["curve"] is None and result["auc"] is None

@@ -1,4 +1,4 @@
-"""The study's own number: by hand, against its heatmap form, and on a published system's predictions."""
+"""The metric of the original study: by hand, against its heatmaps, and on published predictions."""
 
 import os
 from pathlib import Path
@@ -54,8 +54,8 @@ def test_the_picture_is_squeezed():
     assert right[0, J.L_KNEE] and not right[0, J.R_KNEE] and right.sum() == 15
 
 
-def test_it_is_the_heatmap_form_wherever_that_exists():
-    """Cells of squeezed photographs, with unlabelled joints and joints outside: both forms agree on every joint."""
+def test_legacy_hits_agree_with_the_study_on_heatmaps():
+    """Both agree for cells of squeezed photographs, with unlabelled joints and joints outside."""
     rng = np.random.default_rng(0)
     people = 60
     sizes = rng.integers(200, 2000, (people, 2)).astype(float)
@@ -74,7 +74,7 @@ def test_it_is_the_heatmap_form_wherever_that_exists():
     assert legacy_pckh(photo, truth, labelled, sizes) == pytest.approx(100 * wanted, abs=1e-9)
 
 
-def test_a_prediction_outside_the_photograph_falls_to_its_border():
+def test_a_prediction_outside_the_photograph_is_moved_to_its_border():
     truth = np.full((1, J.K, 2), 635.0)  # the last cell of 64
     truth[0, J.R_WRIST] = 5.0
     found = truth + 500.0
@@ -89,7 +89,7 @@ def test_head_ratio_by_hand():
     assert head_ratio(truth, labelled & False, np.full(3, 25.0)) == {"mean": None, "median": None, "people": 0}
 
 
-def test_the_report_names_what_it_cannot_have():
+def test_the_report_says_why_numbers_are_missing():
     rng = np.random.default_rng(0)
     truth, labelled = rng.uniform(0, 400, (9, J.K, 2)), rng.random((9, J.K)) < 0.9
     labelled[0] = True
@@ -108,7 +108,7 @@ def test_the_report_names_what_it_cannot_have():
 @pytest.mark.data
 @pytest.mark.skipif(not REAL, reason="POSE_TOPO_REAL_DATA is not set")
 def test_newells_predictions_under_the_studys_metric():
-    """Sizes of the photographs are not in the files: most are 1280 x 720, and the number hardly depends on it."""
+    """The files have no photograph sizes. Most are 1280 x 720, and the score hardly depends on it."""
     folder = Path(str(REAL)) / "mpii-val"
     truth = read_ground_truth(folder / "detections_our_format.mat")
     found = read_predictions(folder / "newell.h5")

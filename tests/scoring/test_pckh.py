@@ -118,7 +118,7 @@ def test_laws(seed):
 
 @pytest.mark.data
 @pytest.mark.skipif(not REAL, reason="POSE_TOPO_REAL_DATA is not set")
-def test_newells_published_predictions_give_their_published_row():
+def test_published_predictions_give_their_published_scores():
     folder = Path(str(REAL)) / "mpii-val"
     result = evaluate_predictions(folder / "newell.h5", folder / "detections_our_format.mat")
     groups = result["pckh"]["0.5"]["groups"]

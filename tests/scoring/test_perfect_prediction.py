@@ -1,4 +1,4 @@
-"""What our own targets, flip test and decoding cost a perfect network: next to nothing."""
+"""A perfect network loses next to nothing through the targets, the flip test and the decoding."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,7 @@ INPUT, CELLS, SIGMA = 256, 64, 2.0
 def perfect(
     joints: NDArray, labelled: NDArray, center: NDArray, scale: NDArray, centre: str, how: str
 ) -> NDArray[np.float64]:
-    """Joints (P, 16, 2) in the photograph, as a network that answers every picture with its target would give them."""
+    """Joints (P, 16, 2) in the photograph, as predicted by a network whose output is exactly the target."""
     margin = (geometry.stored_size(INPUT) - INPUT) // 2
     affine = geometry.translate_input(geometry.person_to_photo(center, scale, INPUT), margin)
     inside = geometry.apply(geometry.invert(affine), np.where(labelled[..., None], joints, 0.0))  # (P, 16, 2) pixels
@@ -48,7 +48,7 @@ def scores(joints, labelled, center, scale, size, centre, how) -> tuple[float, f
 
 
 def made_up_people(people: int = 200) -> tuple[NDArray, ...]:
-    """Joints all over their boxes, scales as MPII's (0.5 to 8, most about 2.5), MPII's identity: head size 25 scale."""
+    """Joints anywhere in their boxes, with the scales of MPII (0.5 to 8, most about 2.5) and head size 25 x scale."""
     rng = np.random.default_rng(0)
     scale = np.clip(np.exp(rng.normal(np.log(2.6), 0.5, people)), 0.5, 8)
     center = rng.uniform(0, [1280, 720], (people, 2))
@@ -79,7 +79,7 @@ def test_made_up_people():
     check(made_up_people())
 
 
-def test_each_step_of_decoding_buys_something():
+def test_each_decoding_method_is_better_than_the_one_before():
     people = made_up_people()
     tenths = [scores(*people, *way)[1] for way in (("nearest", "argmax"), ("nearest", "quarter"), ("exact", "dark"))]
     assert tenths[0] < 98.5 < tenths[1] < 99.6 < tenths[2]
@@ -97,5 +97,5 @@ def test_rendered_people(small_data: Path):
 @pytest.mark.data
 @pytest.mark.skipif(not REAL, reason="POSE_TOPO_REAL_DATA is not set")
 def test_mpii_val():
-    """Every eighth person; what is lost are joints outside the crop. All 2,958 are in docs/metrics.md."""
+    """Every eighth person. The missing joints lie outside the crop. docs/metrics.md has all 2,958 people."""
     check(tuple(array[::8] for array in real_people()))

@@ -1,4 +1,4 @@
-"""Prediction files: every layout that is read scores the same, and what is none is refused in one line."""
+"""Prediction files: all layouts give the same scores, and other files are refused in one line."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ P = 7
 
 
 def people(seed: int = 0) -> dict[str, np.ndarray]:
-    """Truth of 7 people in 1-based pixels, of which right predictions differ by a pixel."""
+    """The annotation of 7 people in 1-based pixels, and predictions that differ by about a pixel."""
     rng = np.random.default_rng(seed)
     joints = rng.uniform(1, [800, 400], (P, J.K, 2))
     corner = rng.uniform(1, 300, (P, 2))
@@ -32,7 +32,7 @@ def people(seed: int = 0) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def truth(tmp_path: Path) -> Path:
-    """The field's ground truth file."""
+    """A ground truth file in the form of detections_our_format.mat."""
     known, path = people(), tmp_path / "detections.mat"
     boxes = known["head_box"].reshape(P, 2, 2).transpose(1, 2, 0)
     content = {"pos_gt_src": known["joints"].transpose(1, 2, 0), "headboxes_src": boxes}
@@ -73,7 +73,7 @@ def test_whole_numbers_are_numbers(tmp_path):
     assert (read_predictions(write_h5(tmp_path / "a.h5", preds=found)) == found.astype(float) - 1).all()
 
 
-def test_our_own_file_is_truth_and_prediction(tmp_path, truth):
+def test_our_own_file_is_read_as_ground_truth_and_as_predictions(tmp_path, truth):
     known, path = people(), tmp_path / "predictions.h5"
     extra = {key: known[key] for key in ("joints", "labelled", "head_box")}
     who = {"annolist_index": np.arange(P), "person": np.zeros(P, int)}
@@ -140,7 +140,7 @@ def test_other_content_is_refused(tmp_path, truth, make):
     assert code == 1 and "\n" not in line and "a." in line
 
 
-def test_a_promise_of_terabytes_is_refused_unread(tmp_path):
+def test_a_header_that_promises_terabytes_is_refused_before_reading(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("preds", (10**10, 16, 2), "f8", chunks=(1, 16, 2))
     with pytest.raises(PoseTopoError, match="more than any data set"):
@@ -176,7 +176,7 @@ def test_broken_bytes_are_read_as_numbers_or_refused(tmp_path, suffix, cut, flip
         ({"pos_gt_src": "text"}, "no real numbers"),
     ],
 )
-def test_what_is_no_truth_is_refused(tmp_path, truth, change, words):
+def test_a_file_without_ground_truth_is_refused(tmp_path, truth, change, words):
     from scipy.io import loadmat
 
     fields = {key: value for key, value in loadmat(truth).items() if not key.startswith("__")}

@@ -1,4 +1,4 @@
-"""The stage: a checkpoint of random weights -> analysis.json and analysis.npz, with every extra."""
+"""The analysis stage on random weights: analysis.json and analysis.npz with all extras."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def config_of(data: Path, height: int = 4, width: int = 5, arm: str = "topo", **
 
 
 def write(folder: Path, config: RunConfig) -> Path:
-    """A run folder whose network is untrained, but for a head of ordinary size."""
+    """A run folder whose network is untrained, with head weights of ordinary size."""
     dataset = prepare(config.data, config.recipe, seed=config.seed, progress=False)
     seed_everything(config.seed)
     model = build_model(config)
@@ -55,14 +55,14 @@ def analyzed(run: Path, out: Path, **given: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def full(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An analysis with every extra, held against itself."""
+    """An analysis with all extras and itself as the control."""
     out = tmp_path_factory.mktemp("out")
     result = analyzed(run, out, extras=analyze.Extras(lesions=True, permuted_grids=3, untrained=True, control=run))
     assert result == json.loads((out / "analysis.json").read_text(encoding="utf-8"))
     return out
 
 
-def test_what_is_not_asked_for_is_null_with_its_reason(run: Path, tmp_path: Path) -> None:
+def test_extras_that_were_not_requested_are_null_with_a_reason(run: Path, tmp_path: Path) -> None:
     result = analyzed(run, tmp_path)
     assert result["lesions"] is None and "--lesions" in result["lesions_reason"]
     assert result["controls"]["untrained"] is None and "--untrained" in result["controls"]["untrained_reason"]
@@ -116,7 +116,7 @@ def test_the_arrangement_is_the_one_whose_i_is_reported(full: Path) -> None:
     assert (against["arm"], against["seed"]) == ("topo", 0)
 
 
-def test_the_untrained_network_is_the_one_its_training_starts_from(small_data: Path) -> None:
+def test_the_untrained_network_has_the_initial_weights_of_the_run(small_data: Path) -> None:
     config = config_of(small_data)
     torch.manual_seed(99)
     model = untrained(config, None)
@@ -125,7 +125,7 @@ def test_the_untrained_network_is_the_one_its_training_starts_from(small_data: P
         assert torch.equal(one, two)
 
 
-def test_a_control_is_read_from_its_run_its_checkpoint_or_its_analysis(run: Path, full: Path) -> None:
+def test_a_control_is_read_from_a_run_a_checkpoint_or_an_analysis(run: Path, full: Path) -> None:
     lattice = Lattice(4, 5)
     found = [best_of(path, lattice) for path in (run, run / "last.pt", full, full / "analysis.json")]
     assert all(each == pytest.approx(found[0]) for each in found[1:])
@@ -156,7 +156,7 @@ def test_a_grid_without_neighbours_is_refused_when_the_network_is_built(small_da
         build_model(config_of(small_data, 1, 1))
 
 
-def test_the_hook_is_removed_even_where_the_network_fails(small_data: Path) -> None:
+def test_the_hook_is_removed_even_if_the_network_fails(small_data: Path) -> None:
     model = build_model(config_of(small_data))
     with pytest.raises(AttributeError):
         mean_activations(model, model.deconv, [None], "fp32")  # type: ignore[list-item]

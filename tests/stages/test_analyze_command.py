@@ -1,4 +1,4 @@
-"""`pose-topo analyze` as a user types it: one run, a group of results, and what makes no sense."""
+"""`pose-topo analyze` on the command line: a group of results, and wrong usage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_group_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["nowhere", "--lesion-grids", "0"], 2, "lesion-grids"),
     ],
 )
-def test_bad_use_is_one_line(
+def test_wrong_usage_is_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

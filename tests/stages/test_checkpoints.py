@@ -1,4 +1,4 @@
-"""Other code's checkpoints give the heatmaps they gave there; what is no checkpoint is one line, and runs nothing."""
+"""Foreign checkpoints give the same heatmaps as in their own code. Other files are refused and never executed."""
 
 import os
 import pickle
@@ -93,7 +93,7 @@ def microsoft(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("colours", ["rgb", "bgr"])
-def test_pictures_come_in_the_order_and_scale_that_the_network_knows(colours, small_data, tmp_path):
+def test_inputs_have_the_channel_order_and_scale_of_the_network(colours, small_data, tmp_path):
     recipe = replace(STANDARD, input_size=64, colours=colours)
     dataset = prepare(Data.at(small_data), recipe, seed=0, cache=tmp_path, progress=False)
     val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, torch.device("cpu"))
@@ -105,7 +105,7 @@ def test_pictures_come_in_the_order_and_scale_that_the_network_knows(colours, sm
 
 
 @pytest.mark.parametrize("colours", ["rgb", "bgr"])
-def test_a_photograph_comes_in_the_same_order(colours, monkeypatch):
+def test_a_photograph_has_the_channel_order_of_the_network(colours, monkeypatch):
     seen = []
 
     class Eye(torch.nn.Module):
@@ -132,7 +132,7 @@ def test_data_must_be_named(microsoft):
 
 
 class Evil:
-    """Unpickling it runs a command."""
+    """Unpickling this object runs a command."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -171,7 +171,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(zipped, protocol, force, tmp_pa
         (lambda zipped, old: old[:60], "it ends too early: fetch or copy it again"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(make, words, tmp_path):
+def test_the_message_says_what_is_wrong_with_a_file(make, words, tmp_path):
     for zipped in (True, False):
         torch.save({"a": torch.ones(3)}, tmp_path / str(zipped), _use_new_zipfile_serialization=zipped)
     (tmp_path / "x.pth").write_bytes(make((tmp_path / "True").read_bytes(), (tmp_path / "False").read_bytes()))
@@ -207,7 +207,7 @@ def good() -> tuple[dict[str, torch.Tensor], torch.nn.Module]:
 
 @settings(max_examples=80, deadline=None)
 @given(which=st.floats(0, 0.9999), how=st.sampled_from(sorted(SPOILT)))
-def test_any_spoilt_weight_is_found_and_named(good, which, how):
+def test_any_damaged_weight_is_named(good, which, how):
     state, model = good
     weights = sorted(key for key in state if not key.endswith("num_batches_tracked"))
     key = weights[int(which * len(weights))]
@@ -218,7 +218,7 @@ def test_any_spoilt_weight_is_found_and_named(good, which, how):
     assert key in said or (key == "final_layer.weight" and "joints" in said), said
 
 
-def test_all_that_is_wrong_is_said_at_once(good):
+def test_all_problems_of_a_file_are_listed_at_once(good):
     state, model = good
     spoilt = {key: value for key, value in state.items() if not key.startswith("final_layer")}
     spoilt["layer1.0.extra"] = spoilt["bn1.weight"]

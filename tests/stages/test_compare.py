@@ -1,4 +1,4 @@
-"""Two results of the same people: differences by hand, and everything else refused."""
+"""Comparison of two results of the same people: differences by hand, and refusals."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def truth(people: int = PEOPLE, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def folder(path: Path, off: np.ndarray, order: np.ndarray | None = None, **changes) -> Path:
-    """A result folder whose predictions lie `off` (P, 16, 2) px from the truth."""
+    """A results folder whose predictions lie `off` (P, 16, 2) px from the annotation."""
     arrays = {**truth(), **changes}
     order = np.arange(len(off)) if order is None else order
     found = arrays["joints"] - 1 + off
@@ -69,7 +69,7 @@ def test_by_hand(tmp_path):
 
 
 def test_pairing_narrows_the_interval():
-    """Two systems that fail on the same people differ by a constant: a paired interval has no width."""
+    """If two systems fail on the same people, they differ by a constant and the paired interval has no width."""
     rng = np.random.default_rng(0)
     hard = np.where(rng.random(200) < 0.5, 100.0, 0.0)[:, None, None]
     joints, labelled = rng.uniform(0, 500, (200, J.K, 2)), np.ones((200, J.K), bool)

@@ -1,4 +1,4 @@
-"""Several seeds: paired differences from result files, and what cannot be compared."""
+"""Groups of seeds: paired differences from result files, their statistics, and refusals."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_runs_of_other_settings_or_people_are_refused(tmp_path: Path, given: dic
         analyze_group(folders, tmp_path)
 
 
-def test_results_of_no_run_of_ours_are_refused(study: list[Path], tmp_path: Path) -> None:
+def test_results_without_a_run_are_refused(study: list[Path], tmp_path: Path) -> None:
     foreign = results(tmp_path / "foreign", "control", 9, 0.0, 80.0)
     for name in ("analysis.json", "evaluation.json"):
         content = json.loads((foreign / name).read_text())
@@ -144,20 +144,20 @@ def test_the_smallest_p_is_reached_by_equal_signs(n: int, smallest: float) -> No
     assert found.p == found.smallest_p == smallest
 
 
-def test_many_seeds_are_drawn() -> None:
+def test_many_seeds_use_random_sign_patterns() -> None:
     p, smallest = sign_flip(np.full(30, 1.0))
     assert p == smallest == 1e-5
     values = np.random.default_rng(0).normal(0.2, 1, 30)
     assert sign_flip(values)[0] == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.02)
 
 
-def test_too_few_seeds_say_so() -> None:
+def test_too_few_seeds_give_a_reason() -> None:
     one = paired_test([0.3])
     assert (one.mean, one.sd, one.low, one.p) == (0.3, None, None, 1.0) and one.reason
     none = paired_test([])
     assert none.mean is None and none.p is None and none.reason
 
 
-def test_no_difference_is_no_finding() -> None:
+def test_no_difference_has_p_one() -> None:
     found = paired_test([0.0] * 6)
     assert found.p == 1.0 and (found.low, found.high) == (0.0, 0.0)

@@ -1,4 +1,4 @@
-"""A tiny untrained network on photographs: what it writes, what it skips, and that it says what `evaluate` says."""
+"""Predictions of a tiny network on photographs: files, skipped photographs, and agreement with `evaluate`."""
 
 import io
 import json
@@ -71,8 +71,8 @@ def keypoints(content: dict) -> np.ndarray:
     return np.array([record["keypoints"] for record in content["annotations"]]).reshape(-1, 16, 3)
 
 
-def test_a_persons_box_gives_what_evaluate_gives(network, small_data, tmp_path):
-    """MPII's crop is that of a box of side 200 * scale about the centre moved down by 15 * scale."""
+def test_the_box_of_a_person_gives_the_joints_of_evaluate(network, small_data, tmp_path):
+    """The crop of MPII is a box of side 200 * scale around the centre, moved down by 15 * scale."""
     evaluate_checkpoint(network, tmp_path / "e", device="cpu", precision="fp32", progress=False)
     data = Data.at(small_data)
     dataset = prepare(data, replace(DEMO, input_size=32), seed=0, progress=False)
@@ -109,7 +109,7 @@ def test_batches_and_boxes_do_not_mix_people(network, small_data, tmp_path):
 
 
 def test_a_turned_photograph_gives_the_joints_of_the_upright_one(network, photo, tmp_path):
-    """Stored on its side with EXIF orientation 6, a JPEG is answered for as a viewer shows it."""
+    """A JPEG that is stored on its side, with EXIF orientation 6, is turned as a viewer shows it."""
     upright = cv2.imread(str(photo))
     cv2.imwrite(str(tmp_path / "stored.jpg"), cv2.rotate(upright, cv2.ROTATE_90_COUNTERCLOCKWISE))
     stored = (tmp_path / "stored.jpg").read_bytes()
@@ -136,7 +136,7 @@ def test_the_squeezed_framing_keeps_joints_inside(small_data, photo, tmp_path):
     assert there.any() and (found[there, :2] >= 0).all() and (found[there, :2] <= [119, 79]).all()
 
 
-def test_what_cannot_be_used_is_skipped_named_and_counted(network, photo, tmp_path, capfd, said: list[str]):
+def test_unusable_photographs_are_skipped_named_and_counted(network, photo, tmp_path, capfd, said: list[str]):
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     whole = cv2.imencode(".png", cv2.imread(str(photo)))[1].tobytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -156,7 +156,7 @@ def test_what_cannot_be_used_is_skipped_named_and_counted(network, photo, tmp_pa
     assert all(line.startswith("warning: skipped ") for line in capfd.readouterr().err.splitlines())
 
 
-def test_nothing_usable_is_an_error_with_the_reason(network, photo, tmp_path):
+def test_no_usable_photograph_is_an_error_with_the_reason(network, photo, tmp_path):
     with pytest.raises(PoseTopoError, match="the box 500,0,5,5 lies outside the photograph of 120 x 80 pixels"):
         predict(network, [photo], tmp_path / "out", boxes=((500.0, 0.0, 5.0, 5.0),))
     assert not (tmp_path / "out").exists()
@@ -182,7 +182,7 @@ def test_equal_stems_from_two_folders_are_two_overlays(network, photo, tmp_path)
         ("none", []),
     ],
 )
-def test_overlays_are_of_the_kind_asked_for_and_of_the_photographs_size(network, tmp_path, overlay, names):
+def test_overlays_have_the_requested_format_and_the_size_of_the_photograph(network, tmp_path, overlay, names):
     photos = [tmp_path / "a.jpg", tmp_path / "b.bmp"]
     for path in photos:
         cv2.imwrite(str(path), np.full((30, 50, 3), 90, np.uint8))
@@ -194,7 +194,7 @@ def test_overlays_are_of_the_kind_asked_for_and_of_the_photographs_size(network,
 
 
 def test_an_overlay_is_in_the_colours_of_the_sides_and_hollow_where_unsure():
-    """A left thigh from (300, 200) to (300, 600) in RGB: the order of the colours survives."""
+    """A left thigh from (300, 200) to (300, 600) in RGB shows the order of the colour channels."""
     points, confidence = np.zeros((16, 2)), np.zeros(16)
     points[J.L_HIP], points[J.L_KNEE] = (300, 200), (300, 600)
     confidence[J.L_HIP] = confidence[J.L_KNEE] = 0.29
@@ -206,7 +206,7 @@ def test_an_overlay_is_in_the_colours_of_the_sides_and_hollow_where_unsure():
     assert (sure[:, 500:] == 128).all() and (sure[:100] == 128).all()  # joints at (0, 0) were not found
 
 
-def test_a_box_that_was_given_is_drawn_and_the_whole_picture_is_none():
+def test_a_given_box_is_drawn_and_the_whole_picture_is_not():
     photo, nowhere = np.full((100, 140, 3), 128, np.uint8), (np.zeros((16, 2)), np.zeros(16))
     whole = draw_overlay(photo, [Person((0.0, 0.0, 140.0, 100.0), *nowhere)], 0.3)
     assert (whole == 128).all()  # too small for a legend
@@ -226,7 +226,7 @@ class Terminal(io.StringIO):
     ("stderr", "progress", "bar"),
     [(io.StringIO, None, False), (Terminal, None, True), (io.StringIO, True, True), (Terminal, False, False)],
 )
-def test_a_bar_only_in_a_terminal_or_where_asked_for(network, photo, tmp_path, monkeypatch, stderr, progress, bar):
+def test_the_progress_bar_needs_a_terminal_or_the_option(network, photo, tmp_path, monkeypatch, stderr, progress, bar):
     stream = stderr()
     monkeypatch.setattr(sys, "stderr", stream)
     predict(network, [photo], tmp_path / "out", progress=progress)
@@ -241,7 +241,7 @@ def test_numbers_that_are_not_finite_are_refused(network, small_data, photo, tmp
         predict(tmp_path / "nan.pt", [photo], tmp_path / "out")
 
 
-def test_the_file_says_which_network_answered(network, photo, tmp_path):
+def test_the_file_identifies_the_network(network, photo, tmp_path):
     content = predict(network, [photo], tmp_path / "out")
     opened = load_network(network, "cpu", "fp32")
     assert content["checkpoint_sha256"] == opened.sha256 and len(opened.sha256) == 64
@@ -250,7 +250,7 @@ def test_the_file_says_which_network_answered(network, photo, tmp_path):
     json.dumps(content, allow_nan=False)
 
 
-def test_a_name_that_is_no_utf8_costs_nothing(network, photo, tmp_path):
+def test_a_file_name_that_is_not_utf8_is_accepted(network, photo, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     strange = os.fsdecode(b"\xdcber.png")
@@ -310,8 +310,8 @@ def files(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def test_equal_stems_keep_apart(tmp_path):
-    """Also from a photograph that is called as a numbered one, and where file names know no case."""
+def test_equal_stems_get_different_names(tmp_path):
+    """This includes photographs whose own name looks numbered, and file systems without upper and lower case."""
     files(tmp_path, "a/x.jpg", "a/x-2.jpg", "b/x.jpg", "b/X.png", "c/x.webp")
     found = find_photographs([tmp_path / "b", tmp_path / "a", tmp_path / "c" / "x.webp"])
     assert [(file.path.relative_to(tmp_path).as_posix(), file.name) for file in found] == [
@@ -320,23 +320,23 @@ def test_equal_stems_keep_apart(tmp_path):
     assert len({file.name.casefold() for file in found}) == 5
 
 
-def test_a_folder_gives_its_photographs_and_nothing_else(tmp_path):
+def test_a_folder_gives_its_photographs_only(tmp_path):
     files(tmp_path, "b.JPG", "a.png", "notes.txt", "keypoints.json", "._b.jpg", "a.overlay.png", "sub/c.jpg")
     (tmp_path / "folder.jpg").mkdir()
     assert [file.path.name for file in find_photographs([tmp_path])] == ["a.png", "b.JPG"]
 
 
-def test_a_named_file_is_taken_whatever_it_is_called(tmp_path):
+def test_a_named_file_is_accepted_with_any_suffix(tmp_path):
     files(tmp_path, "photo.dat", "a.overlay.png")
     assert len(find_photographs([tmp_path / "photo.dat", tmp_path / "a.overlay.png"])) == 2
 
 
-def test_a_photograph_named_twice_is_one(tmp_path):
+def test_a_photograph_that_is_named_twice_is_read_once(tmp_path):
     files(tmp_path, "a.jpg")
     assert len(find_photographs([tmp_path / "a.jpg", tmp_path, tmp_path / ".." / tmp_path.name / "a.jpg"])) == 1
 
 
-def test_what_is_not_there_is_said(tmp_path):
+def test_missing_paths_are_named(tmp_path):
     with pytest.raises(PoseTopoError, match=r"absent\.jpg: no such photograph"):
         find_photographs([tmp_path / "absent.jpg"])
     files(tmp_path, "notes.txt")

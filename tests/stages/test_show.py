@@ -1,4 +1,4 @@
-"""Contact sheets of a data set: who is on them, in which order, and where their joints lie."""
+"""Contact sheets of a data set: the people, their order, and the places of their joints."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ TINY = replace(DEMO, input_size=32)
 
 @pytest.fixture
 def cells(monkeypatch) -> list[sheets.Cell]:
-    """The cells of the sheets that are drawn from now on."""
+    """Collects the cells of the sheets that the test draws."""
     kept: list[sheets.Cell] = []
     draw = sheets.draw_sheet
 
@@ -89,7 +89,7 @@ def test_the_window_by_hand():
 
 
 def test_a_persons_score_by_hand():
-    """Pelvis and thorax (6, 7) do not count; an error of just 0.5 is right."""
+    """Pelvis and thorax (6, 7) do not count. An error of exactly 0.5 is correct."""
     errors = np.full((3, 16), np.nan)
     errors[0, [0, 1, 2, 6]] = 0.5, 0.6, 1.0, 9.0
     errors[1, [6, 7]] = 0.1
@@ -99,12 +99,12 @@ def test_a_persons_score_by_hand():
     assert share[[0, 2]] == pytest.approx([100 / 3, 100]) and np.isnan(share[1])
 
 
-def test_the_worst_come_first_and_those_without_an_error_not_at_all():
+def test_the_worst_come_first_and_people_without_an_error_are_left_out():
     assert show.worst_first(np.array([0.5, np.nan, 2.0, 0.5, 3.0, np.nan])).tolist() == [4, 2, 0, 3]
     assert show.worst_first(np.array([np.nan])).tolist() == []
 
 
-def test_the_worst_of_a_checkpoint_are_those_of_its_evaluation(small_data, tmp_path, cells):
+def test_the_worst_people_agree_with_the_evaluation(small_data, tmp_path, cells):
     config = RunConfig(arch="resnet18", recipe=TINY, data=Data.at(small_data), arm="baseline")
     torch.manual_seed(0)
     model = build_model(config)

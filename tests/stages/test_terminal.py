@@ -1,4 +1,4 @@
-"""What the terminal says: the score, how sure it is, and published rows only beside the people they are of."""
+"""Text for the terminal: scores, intervals, and published rows for the same people only."""
 
 import copy
 
@@ -38,7 +38,7 @@ def test_the_table_holds_the_numbers_and_the_interval(result):
     assert f"{result['legacy']['head_ratio']['median']:.2f} x" in legacy
 
 
-def test_published_rows_of_the_backbone_stand_beside_mpii_val(result):
+def test_published_rows_of_the_backbone_are_shown_for_mpii_val(result):
     text = report.evaluation(result)
     xiao = next(line for line in text.splitlines() if "Xiao" in line and "source" not in line)
     assert " ".join(xiao.split()[6:]) == "96.35 95.33 88.99 83.18 88.42 83.96 79.59 88.53 mean@0.11: 33.911"
@@ -57,7 +57,7 @@ def test_published_rows_of_the_backbone_stand_beside_mpii_val(result):
         ({"arch": None, "settings": None, "data_sha256": catalog.DETECTIONS.checks.sha256}, "listed by backbone"),
     ],
 )
-def test_published_rows_stand_beside_nothing_else(result, change, words):
+def test_published_rows_are_shown_for_nothing_else(result, change, words):
     other = copy.deepcopy(result)
     for key, value in change.items():
         other[key] = {**other[key], **value} if isinstance(value, dict) else value
@@ -65,7 +65,7 @@ def test_published_rows_stand_beside_nothing_else(result, change, words):
     assert words in text and "Xiao" not in text
 
 
-def test_what_there_is_not_is_a_dash(result):
+def test_missing_numbers_are_a_dash(result):
     other = copy.deepcopy(result)
     other["legacy"] |= {"pckh": None, "pckh_labelled": None, "reason": "the sizes of the photographs are not known"}
     other["pckh"]["0.5"]["groups"]["Knee"] = None

@@ -41,7 +41,7 @@ def test_pearson_against_numpy_and_within_bounds() -> None:
 
 
 @pytest.mark.parametrize("dead", [0.0, 0.1, np.nan])
-def test_a_dead_channel_is_nan_and_spoils_no_other(dead: float) -> None:
+def test_a_dead_channel_is_nan_and_does_not_affect_the_others(dead: float) -> None:
     activations = noise()
     activations[:, 5] = dead
     actual, others = correlation.pearson(activations), np.delete(np.arange(12), 5)
@@ -81,7 +81,7 @@ def test_histograms_are_densities_over_common_bins() -> None:
     np.testing.assert_allclose(near, np.histogram(matrix[first, second], bins, density=True)[0])
 
 
-def test_nothing_alive_gives_none_nan_and_empty_histograms() -> None:
+def test_dead_channels_alone_give_none_nan_and_empty_histograms() -> None:
     matrix = np.full((12, 12), np.nan)
     assert correlation.pair_means(matrix, GRID) == (None, None)
     assert np.isnan(correlation.neighbour_map(matrix, GRID)).all()
@@ -143,7 +143,7 @@ def test_smooth_fields_decay_and_noise_does_not() -> None:
     assert flat.mantel_p is not None and flat.mantel_p > 0.05
 
 
-def test_a_shared_offset_raises_everything_but_leaves_the_decay() -> None:
+def test_a_shared_offset_does_not_hide_the_decay() -> None:
     lattice, activations = Lattice(6, 6), smooth()
     shared = activations + np.random.default_rng(1).normal(0, 3, (80, 1))
     decay = correlation.over_distance(correlation.pearson(shared), lattice, 199, 0)
@@ -182,7 +182,7 @@ def test_smoothness_survives_a_shared_offset_and_is_zero_for_noise() -> None:
     assert abs(noisy.smoothness or 1.0) < 0.02 and (noisy.smoothness_p or 0.0) > 0.01
 
 
-def test_no_smoothness_where_all_are_alike_or_no_neighbour_is_alive() -> None:
+def test_smoothness_is_none_without_variation_or_live_neighbours() -> None:
     assert correlation.over_distance(np.ones((12, 12)), GRID, 9, 0).smoothness is None
     matrix = correlation.pearson(noise(channels=3))
     matrix[1], matrix[:, 1] = np.nan, np.nan

@@ -20,7 +20,7 @@ def test_p_counts_the_observation_and_keeps_ties() -> None:
     assert inference.p_values(np.array([0.1 + 0.2]), null[:, :1])[0] == 0.5
 
 
-def test_a_map_without_i_keeps_its_place_and_spoils_nothing() -> None:
+def test_a_map_without_i_does_not_affect_the_others() -> None:
     observed = np.array([np.nan, 0.9])
     null = np.array([[np.nan, 0.1], [np.nan, 0.3], [np.nan, 0.5]])
     np.testing.assert_array_equal(inference.p_values(observed, null), [np.nan, 0.25])
@@ -32,7 +32,7 @@ def test_a_map_without_i_keeps_its_place_and_spoils_nothing() -> None:
     assert inference.null_band(null) == inference.null_band(null[:, 1:])
 
 
-def test_nothing_defined_gives_none() -> None:
+def test_maps_without_i_alone_give_none() -> None:
     observed, null = np.full(3, np.nan), np.full((5, 3), np.nan)
     assert inference.p_of_mean(observed, null) is None
     assert inference.mean_of_defined(observed) is None
@@ -78,7 +78,7 @@ def test_max_t_against_loops() -> None:
     assert (inference.max_t(observed, null) >= inference.p_values(observed, null) - 0.02).all()
 
 
-def test_a_null_without_spread_finds_nothing() -> None:
+def test_a_null_without_spread_is_never_significant() -> None:
     observed, null = np.array([0.4, 0.1]), np.full((9, 2), [0.4, 0.1])
     np.testing.assert_array_equal(inference.p_values(observed, null), [1.0, 1.0])
     np.testing.assert_array_equal(inference.max_t(observed, null), [1.0, 1.0])
@@ -95,7 +95,7 @@ def test_z_band_and_mean_against_numpy() -> None:
     assert inference.p_of_mean(observed, null) == (1 + loops) / 201
 
 
-def test_permutation_blocks_are_permutations_whatever_the_block() -> None:
+def test_permutations_do_not_depend_on_the_block_size() -> None:
     small = np.concatenate(list(inference.permutation_blocks(7, 50, 3, block=8)))
     whole = np.concatenate(list(inference.permutation_blocks(7, 50, 3, block=64)))
     assert np.array_equal(small, whole)
@@ -120,13 +120,7 @@ def null_p_values(maps: int, permutations: int, seed: int) -> np.ndarray:
     return inference.p_values(moran.morans_i(values, weights), null)
 
 
-def test_p_of_null_maps_is_about_uniform() -> None:
-    p = null_p_values(300, 199, 0)
-    # 300 uniforms: standard errors .017 of the mean, .0126 of the share below .05
-    assert abs(p.mean() - 0.5) < 0.05 and abs((p <= 0.05).mean() - 0.05) < 0.04
-
-
-def test_p_of_2000_null_maps_is_uniform_and_the_test_keeps_its_size() -> None:
+def test_p_of_null_maps_is_uniform() -> None:
     p = null_p_values(2000, 1999, 10)
     # spread the steps of 1/2000 so that the continuous test applies
     smooth = p - np.random.default_rng(0).random(p.shape) / 2000

@@ -54,7 +54,7 @@ def test_specificity_by_hand() -> None:
     assert found.own == pytest.approx([7.5, 1.0]) and found.other == pytest.approx([1.5, (3 + 3.5) / 2])
 
 
-def test_a_joint_that_always_loses_more_is_no_specificity() -> None:
+def test_a_joint_that_always_loses_more_adds_no_specificity() -> None:
     """The discs of the test above, with joints that lose 0, 2 and 4 points more whatever is silenced."""
     damage = np.array([[[9.0, 0.0, 3.0], [0.0, 6.0, 3.0]], [[3.0, 2.0, 3.0], [0.0, 4.0, 3.0]]]) + np.array(
         [0.0, 2.0, 4.0]
@@ -66,7 +66,7 @@ def test_a_joint_that_always_loses_more_is_no_specificity() -> None:
     assert found.other == pytest.approx([(4.5 + 3.5) / 2, (5 + 6.5) / 2])
 
 
-def test_what_cannot_be_scored_is_left_out() -> None:
+def test_joints_that_cannot_be_scored_are_left_out() -> None:
     rng = np.random.default_rng(0)
     damage, owner = rng.random((3, 4, 5)), rng.integers(0, 4, (3, 4))
     with_unscored = np.insert(damage, 2, np.nan, axis=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import ndimage
 
 from pose_topo.stages.analyze import plain
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography import measures, moran, weight_statistics
+from pose_topo.topography import measures, moran
 from pose_topo.topography.weight_statistics import channel_maps
 
 RNG = np.random.default_rng(0)
@@ -68,7 +67,7 @@ def test_null_has_a_reason_and_nothing_is_nan(case: str) -> None:
             assert numbers[key]["reason"] is None
 
 
-def test_lines_say_what_is_missing() -> None:
+def test_reasons_say_what_is_missing() -> None:
     one = numbers_of(*CASES["one joint without weights"])
     assert one["moran"]["per_joint"]["right ankle"]["I"] is None and "right ankle" in one["moran"]["reason"]
     assert one["moran"]["mean_I"] is not None
@@ -89,20 +88,12 @@ def test_the_permuted_grid_of_a_perfect_map_is_at_chance() -> None:
     assert true["neighbours"] > true["all_pairs"] + 0.3
 
 
-def test_share_of_the_best() -> None:
+def test_control_reference_is_the_share_of_the_best_i() -> None:
     control = {"arm": "control", "seed": 3, "best_I": 0.5}
     assert measures.control_reference(0.25, control) == {**control, "I_over_best": 0.5, "reason": None}
     for mean, best in ((None, 0.5), (0.2, None), (0.2, 0.0)):
         result = measures.control_reference(mean, {**control, "best_I": best})
         assert result["I_over_best"] is None and result["reason"]
-
-
-def test_effective_dimensionality_is_that_of_health() -> None:
-    found = numbers_of(*CASES["ordinary"])["activations"]
-    assert math.isclose(
-        found["effective_dimensionality"], weight_statistics.effective_dimensionality(ACTIVATIONS) or 0.0
-    )
-    assert numbers_of(*CASES["a dead channel"])["activations"]["dead_channels"] == 1
 
 
 def test_a_smooth_gain_over_random_tuning_is_found_by_size_and_not_by_tuning() -> None:

@@ -18,7 +18,7 @@ ROOK = Lattice(16, 16, neighbours=4)
 
 
 def neighbours_by_walking(lattice: Lattice) -> np.ndarray:
-    """The binary weights written a second time, as two loops over cells and eight steps."""
+    """An independent implementation of the binary weights: loops over cells and eight steps."""
     weights = np.zeros((lattice.channels, lattice.channels))
     for row in range(lattice.height):
         for column in range(lattice.width):
@@ -79,7 +79,7 @@ def test_against_double_loops(shape: tuple[int, int], neighbours: int, torus: bo
 
 
 @pytest.mark.parametrize("density", [0.02, 1.0])
-def test_any_weights_sparse_or_dense_with_a_diagonal_and_no_symmetry(density: float) -> None:
+def test_asymmetric_weights_with_a_diagonal_against_loops(density: float) -> None:
     rng = np.random.default_rng(5)
     weights = rng.random((40, 40)) * (rng.random((40, 40)) < density)
     maps = rng.normal(size=(3, 40))
@@ -88,7 +88,7 @@ def test_any_weights_sparse_or_dense_with_a_diagonal_and_no_symmetry(density: fl
 
 
 @pytest.mark.parametrize("dense", [False, True])
-def test_the_null_is_i_of_the_permuted_maps_and_shares_each_permutation(dense: bool) -> None:
+def test_the_null_is_i_of_permuted_maps_with_shared_permutations(dense: bool) -> None:
     lattice = Lattice(3, 7)
     weights = 1.0 / (1.0 + lattice.distances()) if dense else moran.weights(lattice)
     maps = np.random.default_rng(0).normal(size=(2, 21))
@@ -100,7 +100,7 @@ def test_the_null_is_i_of_the_permuted_maps_and_shares_each_permutation(dense: b
     np.testing.assert_allclose(twins[:, 0], twins[:, 1], atol=1e-12)
 
 
-def test_same_seed_same_null_and_another_seed_another() -> None:
+def test_the_null_depends_on_the_seed_only() -> None:
     maps = np.random.default_rng(0).normal(size=(2, 256))
     weights = moran.weights(QUEEN)
     first = moran.permutation_null(maps, weights, 300, 1)
@@ -149,7 +149,7 @@ def test_numbers_of_a_16_by_16_grid() -> None:
     assert 256 / 1860 * values[-1] == pytest.approx(1.03, abs=0.005)
 
 
-def test_a_gain_map_passes_for_topography_until_columns_are_normalised() -> None:
+def test_normalisation_removes_the_i_of_a_gain_map() -> None:
     # tuning is independent noise; only how strong a channel is varies smoothly over the grid
     rng = np.random.default_rng(0)
     field = ndimage.gaussian_filter(rng.normal(size=(16, 16)), 2.0, mode="wrap").ravel()
@@ -170,7 +170,7 @@ def test_a_planted_smooth_field_is_found() -> None:
 @pytest.mark.parametrize(
     "dead", [np.zeros(9), np.full(9, 0.1), np.full(9, 1e300), np.full(9, np.nan), np.r_[np.inf, np.ones(8)]]
 )
-def test_a_map_without_variance_is_nan_and_spoils_no_other(dead: np.ndarray) -> None:
+def test_a_map_without_variance_is_nan_and_does_not_affect_the_others(dead: np.ndarray) -> None:
     weights = moran.weights(Lattice(3, 3))
     maps = np.stack([dead, np.arange(9.0)])
     observed, null = moran.morans_i(maps, weights), moran.permutation_null(maps, weights, 20, 0)
@@ -200,11 +200,6 @@ def test_wrong_shapes_are_refused() -> None:
         moran.morans_i(np.ones(9), np.ones((9, 9)))
     with pytest.raises(ValueError, match="permutations"):
         moran.permutation_null(np.ones((1, 9)), np.ones((9, 9)), 0, 0)
-
-
-def test_names_say_which_weights() -> None:
-    assert moran.weights_name(QUEEN) == "queen, bounded, binary"
-    assert moran.weights_name(Lattice(4, 4, 4, True), True) == "rook, torus, row-standardised"
 
 
 VALUES = st.lists(st.integers(-50, 50), min_size=12, max_size=12)

@@ -35,7 +35,7 @@ def test_contiguity_by_hand() -> None:
     assert parcellation.contiguity(np.indices((3, 3)).sum(axis=0).ravel() % 2, GRID) == 0.0
 
 
-def test_contiguity_is_rook_whatever_the_loss_uses() -> None:
+def test_contiguity_uses_rook_neighbours_on_every_lattice() -> None:
     board = np.indices((4, 4)).sum(axis=0).ravel() % 2  # equal along diagonals only
     assert parcellation.contiguity(board, Lattice(4, 4, 8)) == 0.0
     # bounded 2 x 3, rows 0 1 0: only the three columns agree (3 of 7); a torus joins the ends of rows
@@ -51,7 +51,7 @@ def test_components_by_hand() -> None:
     assert parcellation.components(LABELS, Lattice(3, 3, 8, True)) == {0: [3], 1: [5]}
 
 
-def test_diagonal_touch_does_not_join() -> None:
+def test_diagonal_neighbours_are_not_connected() -> None:
     assert parcellation.components(np.array([0, 1, 1, 0]), Lattice(2, 2)) == {0: [1, 1], 1: [1, 1]}
 
 
@@ -95,7 +95,7 @@ def test_null_against_loops_and_dead_channels_stay_where_they_are() -> None:
     assert null == parcellation.contiguity_null(LABELS, GRID, 500, 7)
 
 
-def test_join_count_moments_are_those_of_every_arrangement() -> None:
+def test_join_count_moments_against_all_arrangements() -> None:
     # 2 x 3 grid, labels 0 0 0 1 1 -: all arrangements of the five labelled channels, counted one by one
     lattice, labels = Lattice(2, 3), np.array([0, 0, 1, 0, 1, -1])
     counts = []
@@ -139,7 +139,7 @@ def test_nothing_labelled_or_no_pairs_gives_none() -> None:
     assert parcellation.components(np.array([3]), Lattice(1, 1)) == {3: [1]}
 
 
-def test_one_label_everywhere_is_no_finding() -> None:
+def test_one_label_everywhere_has_p_one() -> None:
     null = parcellation.contiguity_null(np.zeros(9, int), GRID, 99, 0)
     assert null == parcellation.LabelNull(mean=1.0, sd=0.0, p=1.0)
 

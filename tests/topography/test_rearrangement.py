@@ -1,4 +1,4 @@
-"""The best arrangement: exact gains, the true optimum of small grids, and what noise on 16 x 16 reaches."""
+"""Rearrangement: exact swap gains, the optimum of small grids, and the I that noise reaches on 16 x 16."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def noise(channels: int, joints: int = 16, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("lattice", [Lattice(3, 4), Lattice(3, 4, 4), Lattice(2, 5, 8, True)])
-def test_the_gain_of_every_swap_is_what_swapping_gives(lattice: Lattice) -> None:
+def test_swap_gains_equal_the_change_of_the_objective(lattice: Lattice) -> None:
     count, weights = lattice.channels, lattice.adjacency()
     unit, _ = unit_columns(noise(count).T)
     gram = unit @ unit.T
@@ -35,7 +35,7 @@ def test_the_gain_of_every_swap_is_what_swapping_gives(lattice: Lattice) -> None
         assert gain == pytest.approx(values[1] - values[0], abs=1e-12)
 
 
-def test_mean_i_before_and_after_is_that_of_the_maps() -> None:
+def test_mean_i_before_and_after_is_moran_of_the_maps() -> None:
     maps, weights = noise(30), moran.weights(Lattice(5, 6))
     maps[3] = 1.0  # a map without I is no part of the mean
     found = rearrangement.rearrange(maps, weights)
@@ -52,7 +52,7 @@ def test_the_optimum_of_a_small_grid_is_found() -> None:
     assert found is not None and found.best == pytest.approx(best, abs=1e-12)
 
 
-def test_noise_on_16_by_16_reaches_what_annealed_swaps_reach() -> None:
+def test_annealing_noise_on_16_by_16_reaches_its_known_value() -> None:
     maps, weights = noise(256), moran.weights(Lattice(16, 16))
     found = rearrangement.rearrange(maps, weights)
     assert found is not None and abs(found.before) < 0.03 and found.best >= 0.428
@@ -63,7 +63,7 @@ def test_noise_on_16_by_16_reaches_what_annealed_swaps_reach() -> None:
 
 
 def test_sorting_noise_by_its_joints_gives_regions_but_little_i() -> None:
-    """Laid along the rows by argmax, back and forth: contiguity .606 and I .106 of one draw, as found elsewhere."""
+    """Channels laid along the rows by argmax, back and forth: contiguity .606 and I .106 on average."""
     grid, snake = Lattice(16, 16), np.arange(256).reshape(16, 16)
     snake[1::2] = snake[1::2, ::-1]
     contiguities, means, order = [], [], np.empty(256, int)
@@ -86,14 +86,14 @@ def test_a_smooth_map_is_never_made_worse() -> None:
         assert found is not None and found.best >= found.before
 
 
-def test_nothing_to_arrange_gives_none() -> None:
+def test_no_arrangement_without_i_is_none() -> None:
     assert rearrangement.rearrange(np.ones((3, 9)), moran.weights(Lattice(3, 3))) is None
     assert rearrangement.rearrange(np.ones((3, 1)), moran.weights(Lattice(1, 1))) is None
     two = rearrangement.rearrange(np.array([[1.0, 2.0]]), moran.weights(Lattice(1, 2)))
     assert two is not None and two.best == pytest.approx(-1.0)
 
 
-def test_other_weights_are_refused() -> None:
+def test_unsuitable_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="zero diagonal"):
         rearrangement.rearrange(noise(9), moran.weights(Lattice(3, 3), row_standardised=True))
     with pytest.raises(ValueError, match="9 channels"):

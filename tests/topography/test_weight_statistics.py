@@ -86,7 +86,7 @@ def test_zero_rows_have_no_direction() -> None:
     assert ws.mean_row_norm(weights) == pytest.approx((1 + 0 + np.sqrt(2) + 1) / 4)
 
 
-def test_excess_of_the_neighbours_cosine() -> None:
+def test_cosine_excess_by_hand() -> None:
     # a row of three: cosines 01: 1, 12: 0, 02: 0 -> neighbours 1/2, all pairs 1/3
     assert ws.cosine_excess(np.array([[1.0, 0], [2, 0], [0, 1]]), Lattice(1, 3)) == pytest.approx(1 / 6)
     # all alike is not a map
@@ -94,7 +94,7 @@ def test_excess_of_the_neighbours_cosine() -> None:
     assert ws.cosine_excess(np.zeros((12, 5)), Lattice(3, 4)) is None
 
 
-def test_nothing_to_measure_gives_none() -> None:
+def test_numbers_that_do_not_exist_are_none() -> None:
     zero = np.zeros((9, 4))
     assert ws.neighbour_cosine(zero, Lattice(3, 3)) is None
     assert ws.all_pairs_cosine(zero) is None
@@ -113,7 +113,7 @@ def test_broken_weights_give_none() -> None:
     assert ws.summary(broken, lattice) == dict.fromkeys(ws.summary(np.ones((4, 2)), lattice))
 
 
-def test_summary_carries_the_names_of_the_result_file() -> None:
+def test_summary_has_the_keys_of_the_result_file() -> None:
     weights = orthogonal(256, 256, np.sqrt(2))
     assert ws.summary(weights, GRID) == {
         "mean_row_norm": ws.mean_row_norm(weights),
