@@ -1,4 +1,4 @@
-"""The command line as a user meets it: one line and an exit code for every mistake, and the chain end to end."""
+"""The command line: an error is one line and an exit code, and all commands work together."""
 
 import json
 import os
@@ -65,9 +65,7 @@ def trained(small_data, tmp_path_factory):
     return folder / "runs" / "tiny"
 
 
-COMMANDS = (
-    "download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "show", "doctor",
-)  # fmt: skip
+COMMANDS = ["download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "show", "doctor"]
 
 
 def test_help_imports_nothing_heavy():
@@ -76,35 +74,21 @@ def test_help_imports_nothing_heavy():
     code += "print([m for m in ('torch', 'scipy', 'cv2', 'matplotlib', 'wandb') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for command in (
-        "download",
-        "train-baseline",
-        "train-topo",
-        "evaluate",
-        "compare",
-        "analyze",
-        "predict",
-        "show",
-        "doctor",
-    ):
-        assert command in done.stdout
+    assert [command for command in COMMANDS if f"  {command} " not in done.stdout] == []
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["download", "train-baseline", "train-topo", "evaluate", "compare", "analyze", "predict", "show", "doctor"],
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_has_a_help_line(command, capsys):
     assert run(command, "--help") == 0
     text = capsys.readouterr().out
     blocks = text.split("Options:")[1].strip("\n").split("\n  --")
     for block in blocks:
         words = " ".join(block.split())
-        assert len(words.split("  ")[0]) > 0 and any(len(word) > 2 for word in words.split()[1:]), words
+        assert any(len(word) > 2 for word in words.split()[1:]), words
         assert words.rstrip().endswith((".", "]", ")", "exit.")), words
 
 
-def test_the_studys_flags_are_there(capsys):
+def test_the_flags_of_the_original_study_exist(capsys):
     run("train-topo", "--help")
     text = capsys.readouterr().out
     flags = "--device --batch-size --lr --epochs --val-split --save-dir --wandb --no-wandb --save-plts --no-save-plts"
@@ -112,7 +96,7 @@ def test_the_studys_flags_are_there(capsys):
     assert [flag for flag in flags.split() if flag not in text] == []
 
 
-def test_the_studys_minimal_examples_read_mpii_here(here, small_data, capsys):
+def test_the_minimal_examples_of_the_study_read_the_folder_mpii(here, small_data, capsys):
     (here / "mpii").symlink_to(small_data)
     flags = (
         "--arch resnet18 --no-wandb --save-plts --no-pretrained --epochs 1 --input-size 32 --no-progress --batch-size 8"
@@ -123,7 +107,7 @@ def test_the_studys_minimal_examples_read_mpii_here(here, small_data, capsys):
     assert [name.rsplit("_", 1)[0] for name in names] == ["RESNET18_SimpleBaseline_time", "RESNET18_TopoModel_time"]
 
 
-def test_a_run_leaves_its_files(trained):
+def test_a_run_writes_its_files(trained):
     assert sorted(path.name for path in trained.iterdir()) == [
         "best.pt", "config.json", "last.pt", "metrics.csv", "plots", "provenance.json",
     ]  # fmt: skip
@@ -168,12 +152,12 @@ def test_evaluate_and_analyze_write_plain_json(trained, here, capsys):
     assert "a run, not its results" in one_line(capsys)
 
 
-def test_results_hold_no_absolute_path(trained, here):
+def test_results_contain_no_absolute_path(trained, here):
     run("evaluate", trained, "--out", here / "out", "--no-progress")
     assert str(here) not in (here / "out" / "evaluation.json").read_text()
 
 
-def test_people_other_than_those_of_the_training_are_not_scored_unnoticed(trained, small_data, here, capsys):
+def test_scoring_other_people_than_those_of_the_training_warns(trained, small_data, here, capsys):
     moved = copy_of(small_data, here / "moved")
     assert run("evaluate", trained, "--data", moved, "--out", here / "out", "--no-progress") == 0
     assert "not the people" not in capsys.readouterr().err  # the same data elsewhere
@@ -185,7 +169,7 @@ def test_people_other_than_those_of_the_training_are_not_scored_unnoticed(traine
     assert told["as_protocol"] is False and "not the people" in told["deviations"][-1]
 
 
-def test_a_half_trained_network_or_another_way_of_asking_is_said_in_the_results(trained, here, capsys):
+def test_results_name_a_half_trained_network_and_changed_settings(trained, here, capsys):
     torch = pytest.importorskip("torch")
     half = here / "half"
     shutil.copytree(trained, half)
@@ -202,7 +186,7 @@ def test_a_half_trained_network_or_another_way_of_asking_is_said_in_the_results(
     assert told[-2:] == ["decode argmax (the run: dark)", "flip test False (the run: True)"]
 
 
-def test_a_network_that_answers_with_no_number_is_not_scored(trained, here, capsys):
+def test_a_network_with_outputs_that_are_not_finite_is_not_scored(trained, here, capsys):
     torch = pytest.importorskip("torch")
     broken = here / "broken"
     shutil.copytree(trained, broken)
@@ -217,14 +201,14 @@ def test_a_network_that_answers_with_no_number_is_not_scored(trained, here, caps
 
 
 @pytest.mark.parametrize("target", ["mpii", "images", "annotations", "split", "reference", "weights", "gdrive"])
-def test_download_says_what_it_would_fetch(here, capsys, target):
+def test_dry_run_reports_what_would_be_fetched(here, capsys, target):
     assert run("download", target, "--data", here / "mpii", "--dry-run") == 0
     said = capsys.readouterr().err
     assert "https://" in said and str(here / "mpii" if target != "weights" else "weights") in said and "B" in said
     assert not (here / "mpii").exists()
 
 
-def test_download_says_what_it_would_render(here, capsys):
+def test_dry_run_reports_what_would_be_rendered(here, capsys):
     assert run("download", "synthetic", "--data", here / "people", "--people", 1000, "--dry-run") == 0
     assert re.search(r"1,000 people, seed 0, into .*people \(about \d+ MB\)", capsys.readouterr().err)
     assert list(here.iterdir()) == []
@@ -330,7 +314,7 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["train-topo", "--augment", "wild"], 2, "mild"),
     ],
 )  # fmt: skip
-def test_bad_use_is_one_line(here, capsys, arguments, code, words):
+def test_wrong_usage_is_one_line(here, capsys, arguments, code, words):
     assert run(*arguments) == code
     assert words in one_line(capsys)
     assert list(here.iterdir()) == []
@@ -385,7 +369,7 @@ def test_bad_data_is_one_line(here, small_data, capsys, spoil, words):
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 almost a zip"])
-def test_what_is_no_checkpoint_is_refused(here, capsys, content):
+def test_a_file_that_is_not_a_checkpoint_is_refused(here, capsys, content):
     (here / "model.pt").write_bytes(content)
     for command in ("evaluate", "analyze"):
         assert run(command, here / "model.pt", "--out", here / "out") == 1
@@ -415,7 +399,7 @@ def test_more_than_one_percent_unreadable_photographs_stop(here, small_data, cap
     assert not (here / "runs").exists()
 
 
-def test_people_of_an_unreadable_photograph_are_skipped_by_the_whole_chain(here, small_data, capsys, monkeypatch):
+def test_people_of_an_unreadable_photograph_are_skipped_by_all_commands(here, small_data, capsys, monkeypatch):
     monkeypatch.setattr("pose_topo.data.crop_store.MAX_UNREADABLE", 0.5)
     data = copy_of(small_data, here / "data")
     spoilt = sorted((data / "images").iterdir())[0]
@@ -441,19 +425,19 @@ def test_a_missing_photograph_is_named_and_skipped(here, small_data, capsys):
         assert "no CUDA here" in words
 
 
-def test_the_version_is_said_without_a_command(capsys):
+def test_the_version_is_printed_without_a_command(capsys):
     assert run("--version") == 0
     assert capsys.readouterr().out.strip() == __version__
 
 
-def test_doctor_says_what_it_finds(capsys):
+def test_doctor_prints_its_findings(capsys):
     assert run("doctor") == 0
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[1].rstrip(":") for line in lines} >= {"Python", "torch", "GPU", "disk", "lock"}
 
 
 @pytest.mark.data
-def test_the_real_photographs_go_through_the_chain(real_data, here, capsys):
+def test_all_commands_work_with_real_photographs(real_data, here, capsys):
     data = real_data / "mini-mpii"
     flags = "--epochs 2 --arch resnet18 --no-pretrained --val-split 0.4 --no-progress"
     assert run("train-topo", "--data", data, *flags.split(), "--input-size", 64, "--run-name", "real") == 0

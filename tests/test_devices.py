@@ -1,4 +1,4 @@
-"""Which device is meant, as PyTorch's own functions need it; two GPUs are made believe."""
+"""The device for each name. Two GPUs are simulated."""
 
 import pytest
 import torch
@@ -14,26 +14,26 @@ def two_gpus(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "number"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
-def test_a_gpu_comes_with_its_number(two_gpus, name, number):
+def test_a_gpu_has_its_number(two_gpus, name, number):
     device = pick_device(name)
     assert device == torch.device("cuda", number)
-    assert torch.cuda._utils._get_device_index(device) == number  # as `torch.cuda.set_device` asks for it
+    assert torch.cuda._utils._get_device_index(device) == number  # as `torch.cuda.set_device` requires
 
 
 @pytest.mark.parametrize("name", ["cuda:2", "gpu", "cuda:x", "cuda:-1", ""])
-def test_what_is_not_here_is_refused(two_gpus, name):
+def test_a_missing_or_unknown_device_is_refused(two_gpus, name):
     with pytest.raises(UsageError, match=rf"--device {name}: "):
         pick_device(name)
 
 
-def test_without_a_gpu_the_cpu_is_taken_aloud(monkeypatch, said: list[str]):
+def test_without_a_gpu_the_cpu_is_used_with_a_warning(monkeypatch, said: list[str]):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
     assert said == []
     assert pick_device("cuda:3") == torch.device("cpu") and "no CUDA here" in said[0]
 
 
-def test_want_of_memory_is_known_by_whoever_reports_it():
+def test_a_full_memory_is_recognised_in_the_errors_of_all_libraries():
     for words in (
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "CUDA error: out of memory",

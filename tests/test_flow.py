@@ -1,4 +1,4 @@
-"""The flow goes one way: no module imports one that stands to its right."""
+"""Imports go one way: no module imports one that is further right in ORDER."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which commit a run's code is of: git's word, or that of the file an archive or an image carries."""
+"""The commit of the code: from git, or from the file REVISION of an archive or an image."""
 
 import subprocess
 from pathlib import Path
@@ -18,12 +18,12 @@ GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@localhost"]
         ("\n", {"commit": None, "dirty": False}),
     ],
 )
-def test_the_file_is_believed(tmp_path, text, expected):
+def test_the_file_revision_names_the_commit(tmp_path, text, expected):
     (tmp_path / "REVISION").write_text(text)
     assert revision(tmp_path) == expected
 
 
-def test_without_it_git_is_asked(tmp_path):
+def test_without_the_file_git_names_the_commit(tmp_path):
     def git(*arguments: str) -> str:
         return subprocess.run([*GIT, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 

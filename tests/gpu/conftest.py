@@ -1,4 +1,4 @@
-"""What the tests share that need a CUDA device: `python -m pytest -m gpu`."""
+"""Fixtures of the tests that need a CUDA device: `python -m pytest -m gpu`."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import torch
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test of this folder needs a GPU; asked for where there is none, it is skipped."""
+    """Mark every test of this folder as `gpu`, and skip it if there is no GPU."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
@@ -25,7 +25,7 @@ def device() -> torch.device:
 
 @pytest.fixture(autouse=True)
 def torch_as_it_was() -> Iterator[None]:
-    """What a training sets in PyTorch does not reach the next test."""
+    """Undo what a training sets in PyTorch."""
     workspace = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
     yield

@@ -1,4 +1,4 @@
-"""What is measured on a GPU is what is measured on a CPU."""
+"""Measures on a GPU equal those on a CPU."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ PEOPLE, CHANNELS, CELLS = 9, 12, 16
 
 @pytest.mark.parametrize("torus", [False, True])
 @pytest.mark.parametrize("name", LOSSES)
-def test_every_loss_and_its_gradient(device, name, torus):
+def test_every_loss_and_its_gradient_equal_those_on_a_cpu(device, name, torus):
     lattice, rng = Lattice(3, 4, torus=torus), torch.Generator().manual_seed(0)
     given = torch.randn(12, 20, 1, 1, generator=rng), torch.randn(5, 12, 8, 8, generator=rng).relu()
     found = []
@@ -31,7 +31,7 @@ def test_every_loss_and_its_gradient(device, name, torus):
 
 
 class Channels(nn.Module):
-    """Pictures of `CHANNELS` channels are their own features: peaks that no rounding moves."""
+    """A network whose features are its input, with peaks that rounding does not move."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class Channels(nn.Module):
 
 
 def batches(device: torch.device) -> list[Batch]:
-    """Every channel of every person has one large cell of its own."""
+    """Every channel of every person has its own large cell."""
     rng = np.random.default_rng(0)
     images = torch.zeros(PEOPLE, CHANNELS, CELLS, CELLS)
     for person in range(PEOPLE):
@@ -69,7 +69,7 @@ def people() -> People:
     )  # fmt: skip
 
 
-def test_lesions(device):
+def test_lesions_on_a_gpu_equal_those_on_a_cpu(device):
     rng = np.random.default_rng(3)
     masks = rng.random((20, CHANNELS)) < rng.uniform(0, 1, (20, 1))
     affines = np.tile(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), (PEOPLE, 1, 1))
@@ -85,7 +85,7 @@ def test_lesions(device):
     assert len(set(scores[0].mean.tolist())) > 5  # lesions do something
 
 
-def test_activations(device):
+def test_activations_on_a_gpu_equal_those_on_a_cpu(device):
     found, reference = (
         mean_activations(model, model.layer, batches(where), "fp32")
         for where, model in ((where, Channels().to(where)) for where in (device, torch.device("cpu")))

@@ -1,4 +1,4 @@
-"""Whole runs on a GPU: resumed to the bit, stopped in time, refused clearly, measured."""
+"""Runs on a GPU: they resume to the bit, report a full memory, and are scored and measured as on a CPU."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ def undisturbed(config, dataset, tmp_path):
     return tmp_path / "undisturbed"
 
 
-def test_a_run_takes_the_gpu_and_bf16_and_says_so(undisturbed):
+def test_a_run_uses_the_gpu_and_bf16_and_records_them(undisturbed):
     (session,) = read_json(undisturbed / "provenance.json")["sessions"]
     assert session["precision"] == "bf16" and session["cuda"] == torch.version.cuda and session["driver"]
     assert session["device"] == torch.cuda.get_device_name(0) and session["tf32"] is False
@@ -62,7 +62,7 @@ def test_a_run_takes_the_gpu_and_bf16_and_says_so(undisturbed):
 
 
 def test_a_run_stopped_in_an_epoch_goes_on_to_the_same_weights(config, dataset, undisturbed, tmp_path, monkeypatch):
-    """Crops read ahead in the second leg, which changes nothing."""
+    """In the second session crops are prefetched, which changes nothing."""
     honest, calls = steps.heatmap_loss, iter(range(1, 100))
 
     def stopped(*arguments):
@@ -106,7 +106,7 @@ def test_a_network_is_scored_and_measured_as_on_a_cpu(undisturbed, tmp_path):
     assert seen["lesions"]["people"] == seen_there["lesions"]["people"] == seen["images"]
 
 
-def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_path):
+def test_a_full_gpu_memory_is_reported_with_a_batch_size_to_try(config, dataset, tmp_path):
     torch.cuda.empty_cache()
     free, whole = torch.cuda.mem_get_info()
     held = torch.cuda.memory_reserved()
@@ -114,7 +114,7 @@ def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_pa
         pytest.skip("others use this GPU")
     torch.cuda.set_per_process_memory_fraction((held + 150e6) / whole)  # 70 MB of weights, as much of gradients, ...
     try:
-        with pytest.raises(PoseTopoError, match="out of memory with 4 people a step: try --batch-size 2"):
+        with pytest.raises(PoseTopoError, match="out of memory with 4 people per step: try --batch-size 2"):
             fit(config, dataset, tmp_path / "run")
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
@@ -133,7 +133,7 @@ def test_the_benchmark_measures_a_gpu(config, tmp_path, monkeypatch):
     assert result["images_per_s_full"] > 0 and result["full_over_ceiling"] > 0
 
 
-def test_the_peak_of_a_gpu_can_be_forgotten(device):
+def test_the_peak_memory_of_a_gpu_can_be_reset(device):
     torch.empty(1 << 28, dtype=torch.uint8, device=device)
     assert provenance.peak_memory(device)["cuda"] >= 1 << 28
     provenance.forget_peak_memory(device)

@@ -1,4 +1,4 @@
-"""Training steps on a GPU: the host waits for none of them, they keep nothing, and they repeat where asked to."""
+"""Training steps on a GPU: the host does not wait, no memory is leaked, and `deterministic` repeats to the bit."""
 
 import gc
 from collections.abc import Iterable, Iterator
@@ -42,12 +42,12 @@ def config_of(small_data, topography: Topography | None) -> RunConfig:
 
 
 def endless(served: Batches, number: int) -> Iterator[Batch]:
-    """So many batches, epoch after epoch; their sizes differ by one person."""
+    """A number of batches from successive epochs. Their sizes differ by at most one person."""
     return islice(chain.from_iterable(served.epoch(0, epoch, 4) for epoch in count(1)), number)
 
 
 class Trainer:
-    """A network, and what takes steps with it."""
+    """A network and its optimiser."""
 
     def __init__(self, config: RunConfig, device: torch.device, precision: str = "bf16") -> None:
         seed_everything(0)
@@ -55,7 +55,7 @@ class Trainer:
         self.optimizer, self.device, self.precision = make_optimizer(self.model, config.recipe), device, precision
 
     def step(self, batches: Iterable[Batch]) -> torch.Tensor:
-        """Train on them; all weights afterwards, (N,) on the host."""
+        """Train on the batches. Returns all weights (N,) on the host."""
         steps.train_epoch(
             self.model, self.optimizer, batches, RECIPE, precision=self.precision, spatial_lambda=0.5,
             rate=lambda step: 1e-4 / (step + 1), first_step=0, meter=Meter(self.device),
@@ -70,7 +70,7 @@ def served(request, dataset, device) -> Batches:
 
 @pytest.mark.parametrize("topography", [None, *LOSSES.values()], ids=["baseline", *LOSSES])
 def test_the_host_waits_for_no_step(small_data, served, device, topography, monkeypatch):
-    """Neither for the sums that are looked at in between; only at the end of an epoch."""
+    """Reading the sums of the losses does not wait either. Only the end of an epoch does."""
     monkeypatch.setattr(steps, "READ_EVERY", 2)
     prepare_device(device, None, deterministic=False)
     trainer = Trainer(config_of(small_data, topography), device)
@@ -88,8 +88,8 @@ def test_the_host_waits_for_no_step(small_data, served, device, topography, monk
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_what_would_make_the_host_wait_is_noticed(device):
-    """The check of the test above."""
+def test_a_synchronisation_is_noticed(device):
+    """Checks that the test above can fail."""
     value = torch.ones((), device=device)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -101,7 +101,7 @@ def test_what_would_make_the_host_wait_is_noticed(device):
 
 @pytest.mark.parametrize("topography", [None, *LOSSES.values()], ids=["baseline", *LOSSES])
 def test_deterministic_steps_repeat_to_the_bit(small_data, dataset, device, topography):
-    """However the crops come to the GPU."""
+    """Both with resident and with prefetched crops."""
     prepare_device(device, None, deterministic=True)
     found = []
     for resident in (True, True, False):
@@ -111,7 +111,7 @@ def test_deterministic_steps_repeat_to_the_bit(small_data, dataset, device, topo
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
 
 
-def test_two_hundred_steps_leave_no_growth(small_data, served, device):
+def test_two_hundred_steps_leak_no_memory(small_data, served, device):
     prepare_device(device, None, deterministic=False)
     trainer = Trainer(config_of(small_data, LOSSES["topographic"]), device)
 
@@ -125,7 +125,7 @@ def test_two_hundred_steps_leave_no_growth(small_data, served, device):
 
 
 def test_a_step_on_a_gpu_is_that_on_a_cpu(small_data, dataset, device):
-    """In fp32, to rounding (which ReLU and BatchNorm over few people enlarge): every gradient of one step."""
+    """Every gradient of one step in fp32, up to rounding, which ReLU and BatchNorm over few people enlarge."""
     prepare_device(device, None, deterministic=True)  # no TF32
     found = []
     for where in (device, torch.device("cpu")):

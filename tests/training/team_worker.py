@@ -1,4 +1,4 @@
-"""What each of two gloo processes does in test_distributed.py: `python team_worker.py DATA FOLDER` under torchrun."""
+"""The script that test_distributed.py starts in two gloo processes: `python team_worker.py DATA FOLDER`."""
 
 import sys
 from contextlib import suppress

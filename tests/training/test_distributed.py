@@ -1,4 +1,4 @@
-"""Two processes are one: gradients, losses and scores against a single process that takes the same micro-batches."""
+"""Two processes compute the gradients, losses and scores of a single process that takes the same micro-batches."""
 
 import os
 import subprocess
@@ -40,7 +40,7 @@ def fresh_model(config):
 
 @pytest.fixture(scope="module")
 def together(small_data, tmp_path_factory):
-    """What two gloo processes found, by rank, and the folder of the run that they trained."""
+    """The results of two gloo processes, by rank, and the folder of the run that they trained."""
     folder = tmp_path_factory.mktemp("together")
     arguments = [*TORCHRUN, str(ROOT / "team_worker.py"), str(small_data), str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT.parent.parent)}
@@ -85,7 +85,7 @@ def test_validation_is_the_same_to_the_bit(together, alone):
     assert [rank["scores"] for rank in together[0]] == [own, own]
 
 
-def test_one_writer_and_every_person_counted_once(together, alone):
+def test_one_process_writes_and_every_person_is_counted_once(together, alone):
     _, dataset = alone
     run = together[1] / "run"
     assert sorted(path.name for path in run.iterdir()) == [
@@ -99,7 +99,7 @@ def test_one_writer_and_every_person_counted_once(together, alone):
 
 
 def test_the_scores_of_an_epoch_are_those_of_the_saved_network(together, alone):
-    """Each process's BatchNorm saw its own people; all must score the network that the writer saves."""
+    """The BatchNorm of each process has seen other people, but all must score the network that the writer saves."""
     config, dataset = alone
     torch.set_num_threads(1)
     checkpoint = runs.load_checkpoint(together[1] / "run" / "last.pt")
@@ -112,7 +112,7 @@ def test_the_scores_of_an_epoch_are_those_of_the_saved_network(together, alone):
 
 
 def test_the_loss_over_an_epoch_is_that_of_one_process(together, alone):
-    """One process takes the same two micro-batches a step; running statistics apart, it is the same training."""
+    """One process takes the same two micro-batches per step. Only the running statistics differ."""
     config, dataset = alone
     torch.set_num_threads(1)
     model = fresh_model(config).train()
@@ -148,10 +148,10 @@ def test_the_command_under_torchrun(small_data, tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stderr.count("people to train on") == 1
-    assert "8 people a step (2 processes x 4), learning rate 0.001" in done.stderr
+    assert "8 people per step (2 processes x 4), learning rate 0.001" in done.stderr
 
 
-def test_a_team_of_one_says_and_does_nothing(monkeypatch):
+def test_a_team_of_one_does_not_communicate(monkeypatch):
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
         monkeypatch.delenv(name, raising=False)
     team = team_from_environment()

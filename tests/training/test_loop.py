@@ -1,4 +1,4 @@
-"""The one loop: repeats, resumes, keeps the control free of the spatial loss, and stops when it must."""
+"""The training loop: it is repeatable, resumes, trains the control without the spatial loss, and stops on errors."""
 
 import gc
 import json
@@ -96,7 +96,7 @@ def test_a_finished_run_is_left_alone(config, dataset, undisturbed):
     }
 
 
-def test_a_setting_that_an_older_run_did_not_know_has_its_default(config, tmp_path):
+def test_a_setting_that_is_missing_in_an_older_run_has_its_default(config, tmp_path):
     older = runs.plain(config)
     del older["recipe"]["warm_up"], older["compile"]
     write_json(tmp_path / "config.json", older)
@@ -105,13 +105,13 @@ def test_a_setting_that_an_older_run_did_not_know_has_its_default(config, tmp_pa
         runs.check_run(tmp_path, replace(config, recipe=replace(config.recipe, warm_up=1.0)))
 
 
-def test_every_person_is_trained_on_once_an_epoch(config, dataset):
+def test_every_person_is_trained_on_once_per_epoch(config, dataset):
     batches = Batches(dataset.store, dataset.people, dataset.split.train, config.recipe, torch.device("cpu"))
     seen = [index for batch in batches.epoch(0, 1, 4) for index in batch.index.tolist()]
     assert sorted(seen) == sorted(dataset.split.train.tolist())
 
 
-def test_the_spatial_loss_works_and_the_control_is_free_of_it(config, dataset, undisturbed, tmp_path):
+def test_the_spatial_loss_falls_and_the_control_only_measures_it(config, dataset, undisturbed, tmp_path):
     control = replace(config, topography=Topography(4, 4, weight=0.0), arm="control")
     history = fit(control, dataset, tmp_path / "control")
     topo = undisturbed[1]
@@ -135,7 +135,7 @@ def test_the_paper_recipe_trains_and_reports_its_best(small_data, tmp_path):
 
 
 @pytest.mark.parametrize("loss", TOPO_LOSSES)
-def test_every_spatial_loss_trains_and_logs_the_health_beside_it(config, dataset, tmp_path, loss):
+def test_every_spatial_loss_trains_and_logs_statistics_of_the_weights(config, dataset, tmp_path, loss):
     recipe = replace(config.recipe, batch_size=8, epochs=1)  # two steps
     history = fit(replace(config, recipe=recipe, topography=Topography(4, 4, loss=loss)), dataset, tmp_path / "run")
     row = history[-1]
@@ -193,8 +193,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tm
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
 
-def test_a_write_that_the_system_refuses_leaves_the_last_checkpoint(config, tmp_path):
-    """A limit on the size of files stands for a full disk: torch's writer itself meets it."""
+def test_a_failing_write_leaves_the_last_checkpoint(config, tmp_path):
+    """A limit on the size of files acts as a full disk, so that torch's own writer fails."""
     path = tmp_path / "last.pt"
     runs.save_checkpoint(path, config, 1, {"weight": torch.ones(4)}, "people")
     before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -216,8 +216,8 @@ def test_the_first_step_that_is_not_finite_is_named(config, dataset, tmp_path, m
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
-def test_weights_that_the_last_step_spoiled_are_not_saved(config, dataset, tmp_path, monkeypatch):
-    """The loss of that step was finite, so only the weights tell."""
+def test_weights_that_are_not_finite_are_not_saved(config, dataset, tmp_path, monkeypatch):
+    """The loss of that step was finite, so only the weights show it."""
     honest = epoch.train_epoch
 
     def spoiled(model, *args, **options):
@@ -235,7 +235,7 @@ def test_weights_that_the_last_step_spoiled_are_not_saved(config, dataset, tmp_p
     assert not (tmp_path / "run" / "provenance.json").exists()
 
 
-def test_a_picture_that_fails_costs_itself(config, dataset, tmp_path, said: list[str]):
+def test_a_picture_that_fails_does_not_stop_the_training(config, dataset, tmp_path, said: list[str]):
     def broken(_model, _row):
         raise OSError("disk full")
 
@@ -251,7 +251,7 @@ def test_a_picture_that_fails_costs_itself(config, dataset, tmp_path, said: list
         RuntimeError("GET was unable to find an engine to execute this computation"),
     ],
 )
-def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_path, monkeypatch, error):
+def test_a_full_gpu_memory_is_reported_with_a_batch_size_to_try(config, dataset, tmp_path, monkeypatch, error):
     def full(*_):
         raise error
 
@@ -260,7 +260,7 @@ def test_a_gpu_that_is_too_small_says_which_batch_to_try(config, dataset, tmp_pa
         fit(config, dataset, tmp_path / "run")
 
 
-def test_another_failure_of_a_step_is_not_taken_for_a_full_gpu(config, dataset, tmp_path, monkeypatch):
+def test_another_error_in_a_step_is_not_reported_as_full_memory(config, dataset, tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -301,14 +301,14 @@ def test_wandb_offline_keeps_every_epoch_and_its_pictures(config, dataset, tmp_p
 
 
 class NoServer:
-    """A log whose server went away."""
+    """A log whose server has stopped."""
 
     def log(self, *_args, **_options):
         raise ConnectionError("server gone")
 
 
 @pytest.mark.parametrize(("begins", "lines"), [(False, ["no wandb logging"]), (True, ["lost epoch 1", "lost epoch 2"])])
-def test_a_log_that_cannot_reach_its_server_costs_itself(
+def test_a_log_without_a_connection_does_not_stop_the_training(
     config, dataset, tmp_path, monkeypatch, begins, lines, said: list[str]
 ):
     import wandb
@@ -327,8 +327,8 @@ def test_a_log_that_cannot_reach_its_server_costs_itself(
     assert all(words in line for words, line in zip(lines, warnings, strict=True))
 
 
-def test_two_hundred_steps_leave_no_growth(config, dataset):
-    """The loop keeps nothing of a step: a small network, so that what is kept would show."""
+def test_two_hundred_steps_leak_no_memory(config, dataset):
+    """The loop keeps nothing of a step. The network is small, so that kept tensors would be visible."""
     batches = Batches(dataset.store, dataset.people, dataset.split.train, config.recipe, torch.device("cpu"))
     model = build_model(config)
     model.backbone, model.deconv = nn.Conv2d(3, 8, 32, stride=32), nn.ConvTranspose2d(8, 256, 8, stride=8)

@@ -1,4 +1,4 @@
-"""The heatmap loss by hand, and the optimiser's two learning rates."""
+"""The heatmap loss against values computed by hand, and the optimiser's two learning rates."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from pose_topo.study.protocols import DEMO, STANDARD
 from pose_topo.training.optimisation import heatmap_loss, make_optimizer, set_learning_rate
 
 
-def test_by_hand():
+def test_the_heatmap_loss_by_hand():
     predicted = torch.zeros(1, 2, 2, 2)
     target = torch.ones(1, 2, 2, 2) * 2
     target[0, 1] = 10.0
@@ -20,7 +20,7 @@ def test_by_hand():
     assert heatmap_loss(predicted, target, weights, "mse", mask=False).item() == (16 + 400) / 8
 
 
-def test_the_spatial_loss_at_the_start_dwarfs_the_heatmaps():
+def test_the_spatial_loss_is_much_larger_than_the_heatmap_loss_at_the_start():
     # lambda 0.5 x 4.0 against a predictor of zeros, worked out below
     from pose_topo.data.batches import generate_heatmaps
 

@@ -1,4 +1,4 @@
-"""Whatever ends a training, the same command goes on, and arrives at the same network to the bit."""
+"""A training that was interrupted is continued by the same command, to a bit-identical network."""
 
 import csv
 import os
@@ -47,7 +47,7 @@ def fit(config, dataset, run):
 
 
 def assert_same_run(one, other):
-    """Weights, optimiser, the best epoch and metrics, to the bit."""
+    """Weights, optimiser, best epoch and metrics are bit-identical."""
     bests = [runs.load_checkpoint(run / "best.pt") for run in (one, other)]
     assert bests[0].epoch == bests[1].epoch
     assert all(torch.equal(value, bests[1].model[key]) for key, value in bests[0].model.items())
@@ -75,7 +75,7 @@ def undisturbed(request, small_data, dataset, tmp_path_factory):
 
 
 def signal_at(monkeypatch, module, name, call, signum):
-    """Send ourselves a signal when a function is called the n-th time."""
+    """Send a signal to this process when a function is called the n-th time."""
     honest, calls = getattr(module, name), iter(range(1, 1000))
 
     def wrapped(*args, **options):
@@ -115,7 +115,7 @@ def test_a_signal_in_the_validation_loses_no_step(undisturbed, dataset, tmp_path
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_what_a_kill_left_undone_after_the_last_epoch_is_made_whole(undisturbed, dataset, tmp_path):
+def test_files_that_a_kill_left_unwritten_are_repaired(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
     run = tmp_path / "run"
     shutil.copytree(whole, run)
@@ -135,7 +135,7 @@ def test_what_a_kill_left_undone_after_the_last_epoch_is_made_whole(undisturbed,
 
 
 @pytest.mark.parametrize("wrong", ["weights", "disk"])
-def test_to_start_anew_takes_the_old_run_away_only_when_nothing_else_can_fail(
+def test_overwrite_deletes_the_old_run_only_when_nothing_else_can_fail(
     undisturbed, dataset, tmp_path, monkeypatch, wrong
 ):
     config, whole = undisturbed
@@ -230,7 +230,7 @@ def test_a_run_of_an_earlier_version_is_continued(undisturbed, dataset, tmp_path
     assert_same_run(tmp_path / "run", whole)
 
 
-def test_to_start_anew_trains_again(undisturbed, dataset, tmp_path):
+def test_overwrite_trains_again(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
     run = tmp_path / "run"
     shutil.copytree(whole, run)
@@ -248,7 +248,7 @@ def test_two_trainings_do_not_write_into_one_folder(undisturbed, dataset, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-def test_to_go_on_needs_no_imagenet_weights(undisturbed, dataset, tmp_path):
+def test_a_continued_run_needs_no_imagenet_weights(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
     config = replace(config, recipe=replace(RECIPE, pretrained=True), weights=str(tmp_path / "gone.pth"))
     shutil.copytree(whole, tmp_path / "run")
@@ -258,7 +258,7 @@ def test_to_go_on_needs_no_imagenet_weights(undisturbed, dataset, tmp_path):
     assert len(fit(config, dataset, tmp_path / "run")) == 2
 
 
-def test_patience_is_counted_over_a_resume(undisturbed, dataset, tmp_path, monkeypatch):
+def test_patience_counts_the_epochs_before_an_interruption(undisturbed, dataset, tmp_path, monkeypatch):
     config = replace(undisturbed[0], recipe=replace(RECIPE, epochs=6, patience=2))
     scores = iter([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
     monkeypatch.setattr(epoch, "validate", lambda *_, **__: {"val_loss": 0.0, "val_pckh": next(scores)})
@@ -280,7 +280,7 @@ def test_a_run_is_not_continued_by_another_number_of_processes(undisturbed, data
         fit(config, dataset, tmp_path / "run")
 
 
-def test_handlers_are_as_before_and_a_second_signal_is_obeyed():
+def test_handlers_are_restored_and_a_second_signal_has_its_usual_effect():
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     try:
         with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
@@ -293,8 +293,8 @@ def test_handlers_are_as_before_and_a_second_signal_is_obeyed():
         signal.signal(signal.SIGINT, inherited)
 
 
-def test_a_group_is_told_twice_and_means_it_once(monkeypatch):
-    """torchrun passes on the SIGTERM that its processes have had already; later, another one is another one."""
+def test_a_signal_that_torchrun_passes_on_counts_once(monkeypatch):
+    """torchrun passes a SIGTERM on to processes that have already received it. A later SIGTERM is a new one."""
     inherited = signal.signal(signal.SIGTERM, lambda *_: told.append(True))
     told = []
     try:

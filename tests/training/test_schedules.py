@@ -1,4 +1,4 @@
-"""Schedules against values worked out by hand."""
+"""The schedules against values computed by hand."""
 
 import itertools
 import math
@@ -28,7 +28,7 @@ def test_one_cycle_rises_for_a_fifth_and_falls_to_almost_nothing():
     assert all(a > b for a, b in itertools.pairwise(rates[19:]))
 
 
-def test_one_cycle_is_torchs_own():
+def test_one_cycle_equals_that_of_torch():
     import torch
 
     parameter = torch.nn.Parameter(torch.zeros(1))
@@ -60,7 +60,7 @@ def test_the_lambda_cosine_starts_at_one_and_ends_at_a_tenth():
     assert factors == pytest.approx([1.0, 0.55 + 0.45 * math.sqrt(0.5), 0.55, 0.55 - 0.45 * math.sqrt(0.5), 0.1])
 
 
-def test_the_studys_cosine_keeps_its_own_formula():
+def test_the_cosine_of_the_study_follows_its_formula():
     assert [lambda_factor("study-cosine", epoch, 2) for epoch in (1, 2)] == pytest.approx([0.1, 1.0])
     assert lambda_factor("study-cosine", 1, 1) == 1.0
     # E = 4: cos(pi * epoch / 3) = .5, -.5, -1, -.5
