@@ -23,7 +23,7 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     config = RunConfig("resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
     result = measure(Data.at(small_data), config, 8, tmp_path, score=11)
     numbers = {key: value for key, value in result.items() if isinstance(value, int | float)}
-    assert len(numbers) == 37 and all(value >= 0 for value in numbers.values())
+    assert all(value >= 0 for value in numbers.values())
     assert result["setting"]["people"] == 8 and result["machine"]["threads"] >= 1
     assert numbers["crop_build_over_decode"] > 0 and numbers["images_per_s_model_only"] > 0
     assert numbers["images_per_s_plain"] > 0 and numbers["peak_rss_mb"] > 0

@@ -11,6 +11,7 @@ import made_up_results
 import pytest
 
 from paper_figures.__main__ import main
+from paper_figures.lib.arms import LOSSES
 from paper_figures.lib.tables import (
     Column,
     Row,
@@ -27,7 +28,6 @@ from paper_figures.lib.tables import (
 from paper_figures.tables import seeds
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.stages.group import METRICS, analyze_group
-from pose_topo.study.config import TOPO_LOSSES
 
 ONE = Column("x", "X", 1)
 
@@ -216,7 +216,7 @@ def test_latex_breaks_titles_and_separates_blocks() -> None:
 
 
 def test_table_topography_shows_the_main_arms(study: list[Path], tmp_path: Path) -> None:
-    losses = [f"{loss}-l{weight}" for loss in list(TOPO_LOSSES)[1:] for weight in (0.05, 0.5)]
+    losses = [f"{loss}-l{weight}" for loss in LOSSES for weight in (0.05, 0.5)]
     sweep = made_up_results.write_study(tmp_path / "runs", arms=tuple(losses), seeds=(1,))
     assert main(["table_topography", "--results", *map(str, [*study, *sweep]), "--out", str(tmp_path)]) == 0
     assert {row["arm"] for row in _rows(tmp_path / "table_topography.csv")} == {"baseline", "control", "topo"}
