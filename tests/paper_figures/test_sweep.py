@@ -168,7 +168,7 @@ def test_if_there_allows_no_other_error(tmp_path: Path, capsys: pytest.CaptureFi
 def test_schematic_has_the_numbers_of_the_network(study: list[Path], text_of: Callable[..., str]) -> None:
     text = text_of("schematic", study)
     assert "ResNet-18, 3 deconvolutions to 256 channels" in text and "96 x 96 px" in text
-    assert "16 x 16 grid" in text and "all 930 pairs of neighbours" in text and "makes the weights of" in text
+    assert "16 x 16 grid" in text and "all 930 pairs of neighbours" in text and "(weight-similarity) makes" in text
     with style.applied():
         texts = [artist.get_text() for artist in schematic.draw(load(study)).axes[0].texts]
     for wanted in (
@@ -186,7 +186,7 @@ def test_schematic_of_another_grid_and_loss(tmp_path: Path, text_of: Callable[..
     for key, value in (("height", 4), ("width", 8), ("neighbours", 4)):
         made_up_results.edit(folder, "analysis.json", ("grid", key), value)
     text = text_of("schematic", [folder])
-    assert "S x S px" in text and "4 x 8 grid" in text and "all 52 pairs" in text and "the activations of" in text
+    assert "S x S px" in text and "4 x 8 grid" in text and "all 52 pairs" in text and "(topographic) makes" in text
     with style.applied():
         texts = [artist.get_text() for artist in schematic.draw(load([folder])).axes[0].texts]
     assert "heatmaps\nS/4 × S/4 × 16" in texts and r"$\lambda$ · topographic" in texts

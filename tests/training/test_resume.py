@@ -179,7 +179,7 @@ def test_a_run_continued_with_other_threads_warns(undisturbed, dataset, tmp_path
 @pytest.mark.parametrize(
     "changed",
     [{"seed": 1}, {"arm": "other"}, {"arch": "resnet34"}, {"topography": Topography(4, 4, weight=1.0)},
-     {"recipe": replace(RECIPE, lr=0.5)}, {"model": "baseline", "topography": None}],
+     {"recipe": replace(RECIPE, lr=0.5)}, {"topography": None}],
 )  # fmt: skip
 def test_another_network_is_another_run(undisturbed, dataset, tmp_path, changed):
     config, whole = undisturbed
