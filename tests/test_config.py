@@ -41,7 +41,7 @@ def test_a_config_of_another_version_is_refused():
         ({"recipe": None}, "RunConfig.recipe is None"),
         ({"recipe": [1]}, "the Recipe settings are list"),
         ({"topography": 3}, "the Topography settings are int"),
-        ({"topography": None}, "RunConfig.model is 'topo', but 'baseline' by the others"),
+        ({"topography": None}, "RunConfig.model is 'topo', but the other settings give 'baseline'"),
         ({"precision": "fp64"}, "--precision fp64: give one of auto, fp32, bf16"),
         ({"threads": 1.5}, "RunConfig.threads is 1.5"),
     ],

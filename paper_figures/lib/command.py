@@ -1,7 +1,7 @@
-"""How a script declares its figure or table, and how that is drawn from results folders.
+"""The classes with which a script declares its figure or table, and the code that draws it from results folders.
 
-A script in `figures/` or `tables/` defines a module-level `PaperFigure`, `PaperTable` or `GroupTable`. This is the only
-place that names it: the report, the README and Make take names, titles and order from there (`exhibits`).
+A script in `figures/` or `tables/` defines a `PaperFigure`, `PaperTable` or `GroupTable` at module level. Its name,
+title and place are defined nowhere else: the report, the README and Make read them with `exhibits`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pose_topo.core.log import show_messages
 from pose_topo.core.schemas import GROUP
 from pose_topo.study.results import read_document
 
-if TYPE_CHECKING:  # matplotlib takes a second to import, and claims and report do without it
+if TYPE_CHECKING:  # claims and report do not need matplotlib, which takes a second to import
     from matplotlib.figure import Figure
 
 CAPTION = ".caption.md"  # written last, so a figure or table that has it is complete
@@ -34,9 +34,9 @@ SUFFIXES = (".pdf", ".png", *tables.SUFFIXES)
 
 
 class NothingToShowError(PoseTopoError):
-    """No results folder holds what a figure or table needs.
+    """The results do not hold what a figure or table needs.
 
-    `reason` holds no path, so that a caption is the same wherever the results lie.
+    `reason` contains no path, so that a caption does not depend on the location of the results.
     """
 
     def __init__(self, reason: str, folders: Sequence[Path]) -> None:
@@ -61,7 +61,7 @@ class Inputs:
         """Return the runs that hold all of `needs`.
 
         Raises:
-            NothingToShowError: there is none.
+            NothingToShowError: there is no such run.
             PoseTopoError: the runs cannot be compared.
         """
         runs = [run for run in self.runs if run.has(*needs)]
@@ -78,10 +78,10 @@ class Inputs:
 class Exhibit(ABC):
     """A figure or table of the paper."""
 
-    name: str  # of its files
-    place: int  # in the paper: exhibits are sorted by it
+    name: str  # name of its files, without suffix
+    place: int  # position in the paper
     title: str  # heading in the report
-    about: str  # what it shows, in the README
+    about: str  # description in the README
 
     @abstractmethod
     def make(self, inputs: Inputs, out: Path) -> str:
@@ -90,8 +90,9 @@ class Exhibit(ABC):
     def write(self, inputs: Inputs, out: Path, *, if_there: bool = False) -> int:
         """Write the files of this exhibit to `out`, the caption last. Returns the exit code.
 
-        With `if_there`, results that hold nothing to show are no error: the caption states the reason, and files of an
-        earlier call are removed.
+        Args:
+            if_there: if the results hold nothing to show, write a caption that states the reason, and remove the files
+                of an earlier call. By default this is an error.
         """
 
         def action() -> int:
@@ -111,7 +112,7 @@ class Exhibit(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class RunsExhibit(Exhibit):
-    """An exhibit of runs. Where there are many arms it shows the main ones (`arms.chosen`), unless `every_arm`."""
+    """An exhibit of runs. If there are many arms, it shows only the main ones (`arms.chosen`), unless `every_arm`."""
 
     needs: Sequence[str]  # keys of results.FILES and results.WITHIN
     caption: Callable[[list[Run]], str]
@@ -136,7 +137,7 @@ class PaperFigure(RunsExhibit):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperTable(RunsExhibit):
-    """A table: `<name>.csv`, `.md`, `.tex` and `.json`. With `takes_reference` it also shows the reference runs."""
+    """A table: `<name>.csv`, `.md`, `.tex` and `.json`. If `takes_reference`, it also shows the reference runs."""
 
     build: Callable[[list[Run]], tables.Table]
     takes_reference: bool = False
@@ -184,10 +185,10 @@ def exhibits() -> dict[str, Exhibit]:
 
 
 def selected(names: Sequence[str]) -> list[Exhibit]:
-    """Return the exhibits of these names.
+    """Return the exhibits with these names.
 
     Raises:
-        UsageError: there is no figure or table of a name.
+        UsageError: no figure or table has one of the names.
     """
     if unknown := [name for name in names if name not in exhibits()]:
         raise UsageError(f"no figure or table {', '.join(unknown)}: give one of {', '.join(exhibits())}")
@@ -208,7 +209,7 @@ def guarded(name: str, action: Callable[[], int]) -> int:
 
 
 def add_results(options: argparse.ArgumentParser) -> None:
-    """Add the option `--results`, which several commands have. The parser needs `fromfile_prefix_chars="@"`."""
+    """Add the option `--results` to a parser. The parser must have `fromfile_prefix_chars="@"`."""
     options.add_argument(
         "--results",
         type=Path,

@@ -1,15 +1,17 @@
-"""The spatial losses, which make neighbours on the grid alike.
+"""The spatial losses, which make channels alike that are neighbours on the grid.
 
-Each loss is a pure function of one tensor and the lattice, and returns a scalar. `LOSSES` is the only list of them. It
-says which tensor each one reads:
+Each loss is a pure function of one tensor and the lattice, and returns a scalar. It raises ValueError if the shape of
+the tensor does not match the lattice, and UsageError if the grid is too small for the loss. `LOSSES` lists all losses,
+and which tensor each one reads:
 
 - "weights": (C, ...), one incoming weight vector per channel. Channel c is at row c // w, column c % w of the grid.
 - "activations": (B, C, H, W), the output of the topographic layer on a training batch, after its ReLU. The layer and
   the head are 1x1 convolutions, so a *response* of a channel is its value at one cell of one input, and a batch holds
   B * H * W responses of each channel. (B, C) is accepted as well: one response per input.
 
-The cosine of a zero vector with any other vector counts as 0, and so does the correlation of a constant channel. Such a
-channel gets no gradient from its pairs, so values and gradients stay finite. Half precision is computed in fp32.
+The cosine of a zero vector with any other vector is defined as 0, and so is the correlation of a constant channel with
+any other channel. Such a channel gets no gradient from its pairs, so values and gradients stay finite. Tensors in half
+precision are converted to fp32 first.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ from pose_topo.models import grid_matrices as grid
 from pose_topo.study.config import TOPO_LOSSES
 from pose_topo.study.lattice import Lattice
 
-NO_LENGTH = 1e-24  # squared length below which a vector has no direction
+MIN_SQUARED_LENGTH = 1e-24  # a shorter vector is treated as zero
 
 
 def weight_similarity(weight: Tensor, lattice: Lattice) -> Tensor:
-    """Mean over neighbour pairs of the squared distance of their incoming weight vectors.
+    """Mean squared distance of the incoming weight vectors of two channels, over all neighbour pairs.
 
-    This is the study's loss; compare the "weight similarity" of Truong & Hasson, arXiv 2508.00043. It is not invariant
-    to scale: a layer can lower it by shrinking, so the row norms are logged beside it.
+    This is the study's loss. It is related to the "weight similarity" of Truong & Hasson, arXiv 2508.00043. It is not
+    invariant to scale: a layer can lower it by shrinking its weights. Therefore training also logs the mean row norm.
 
     Returns:
         A scalar: exactly 4 for orthogonal rows of norm sqrt(2).
@@ -57,9 +59,9 @@ def neighbour_cosine(weight: Tensor, lattice: Lattice) -> Tensor:
 def topoloss(weight: Tensor, lattice: Lattice) -> Tensor:
     """1 - mean over channels of cos(W, Up(Down(W))), from TopoNets, arXiv 2501.16396.
 
-    Down reads the grid of incoming weight vectors at every third place and Up enlarges the result to the grid again,
-    both bilinearly. The loss is invariant to the scale of the layer and 0 for equal rows. It does not depend on the
-    neighbourhood (4 or 8). On a torus the interpolation wraps round.
+    Down reads the grid of incoming weight vectors at every third place, and Up enlarges the result to the size of the
+    grid. Both interpolate bilinearly. The loss is invariant to the scale of the layer and 0 for equal rows. It does not
+    depend on the neighbourhood (4 or 8). On a torus the interpolation wraps round.
     """
     rows = _rows(weight, lattice)
     smooth = grid.on(grid.topoloss_smoothing, lattice, rows) @ rows
@@ -68,15 +70,15 @@ def topoloss(weight: Tensor, lattice: Lattice) -> Tensor:
 
 
 def activation_similarity(activations: Tensor, lattice: Lattice) -> Tensor:
-    """Mean over neighbour pairs and responses of the squared difference of the two channels' responses.
+    """Mean squared difference of the responses of two channels, over all neighbour pairs and responses.
 
-    After the "activation similarity" of Truong & Hasson, arXiv 2508.00043, who take activations before the ReLU. It is
-    not invariant to scale. An offset that all channels share in a response does not change it.
+    It follows the "activation similarity" of Truong & Hasson, arXiv 2508.00043, but they use activations before the
+    ReLU. It is not invariant to scale. It does not change if the same number is added to all channels of a response.
     """
     responses = _responses(activations, lattice).flatten(0, 1)  # (N, C)
-    # the shared offset cancels in every difference and has no gradient; without it the products lose fewer digits
+    # the mean over channels cancels in every difference; it is subtracted first to reduce rounding errors
     responses = responses - responses.mean(1, keepdim=True).detach()
-    # the sum over pairs of (a_i - a_j)^2 is a L a: one product, where slices would read the batch once per direction
+    # the sum of (a_i - a_j)^2 over pairs is a L a', with the graph Laplacian L: one product reads the batch only once
     laplacian = grid.on(grid.laplacian, lattice, responses)
     total = (responses * (responses @ laplacian)).sum()
     return total / (len(responses) * laplacian.trace() / 2)
@@ -85,15 +87,18 @@ def activation_similarity(activations: Tensor, lattice: Lattice) -> Tensor:
 def spatial_correlation(activations: Tensor, lattice: Lattice) -> Tensor:
     """(1 - r) / 2; r is the Pearson correlation, over all pairs of channels, of corr(a_i, a_j) and 1 / (d_ij + 1).
 
-    d is the distance on the grid in cells. After the spatial correlation loss of TDANN (Margalit et al. 2024), which
-    takes random neighbourhoods. It is invariant to the scale and mean of every channel, and to a correlation that all
-    pairs have in common. What all channels share in a response is not subtracted. It does not depend on the
-    neighbourhood (4 or 8). On a torus d is the distance round the torus.
+    d is the distance on the grid in cells. The loss follows the spatial correlation loss of TDANN (Margalit et al.
+    2024), but TDANN uses random neighbourhoods. It is invariant to the scale and the mean of every channel, and to a
+    correlation that all pairs have in common. It does not subtract the mean over channels from a response. It does not
+    depend on the neighbourhood (4 or 8). On a torus d is the distance round the torus.
+
+    Raises:
+        UsageError: all channels are equally far apart, so r is not defined.
     """
     responses = _responses(activations, lattice).flatten(0, 1)  # (N, C)
     centred = responses - responses.mean(0)
     correlations = _cosines(centred.T @ centred)
-    # the centred responses of a constant channel are the rounding error of its mean, not 0
+    # the centred responses of a constant channel are not exactly 0, because its mean is rounded
     rounding = (8 * torch.finfo(responses.dtype).eps) ** 2
     varies = (centred.square().sum(0) > rounding * responses.square().sum(0)).to(responses.dtype)
     correlations = correlations * varies[:, None] * varies
@@ -108,8 +113,9 @@ def topographic(activations: Tensor, lattice: Lattice) -> Tensor:
     """Mean over inputs and pairs of channels of (cos(a_i, a_j) - 1 / (d_ij + 1))^2.
 
     a_i is the map of channel i for one input and d the distance on the grid in cells (Poli, Dupoux & Riad,
-    arXiv 2211.13152). For (B, C) a_i runs over the batch. It is invariant to the scale of every map. An offset that all
-    channels share moves all cosines towards 1. It does not depend on the neighbourhood (4 or 8).
+    arXiv 2211.13152). For activations (B, C), a_i is the vector of B responses. The loss is invariant to the scale of
+    every map. An offset that all channels share moves all cosines towards 1. It does not depend on the neighbourhood (4
+    or 8).
     """
     maps = _responses(activations, lattice)  # (inputs, cells, C)
     cosines = _cosines(maps.transpose(1, 2) @ maps)  # (inputs, C, C)
@@ -133,7 +139,7 @@ LOSSES: dict[str, SpatialLoss] = {  # --topo-loss; docs/regularizers.md says how
     "spatial-correlation": SpatialLoss(spatial_correlation, "activations"),
     "topographic": SpatialLoss(topographic, "activations"),
 }
-if tuple(LOSSES) != TOPO_LOSSES:  # which is read where torch must not be imported
+if tuple(LOSSES) != TOPO_LOSSES:  # the names are listed twice, because study/config.py must not import torch
     raise RuntimeError(f"the spatial losses are {', '.join(LOSSES)}, but the study lists {', '.join(TOPO_LOSSES)}")
 
 
@@ -141,7 +147,7 @@ def find_loss(name: str) -> SpatialLoss:
     """The entry of `LOSSES` for a name.
 
     Raises:
-        UsageError: there is none; the message lists the names.
+        UsageError: there is no loss of this name; the message lists the names.
     """
     if name not in LOSSES:
         raise UsageError(f"--topo-loss {name}: give one of {', '.join(LOSSES)}")
@@ -155,7 +161,7 @@ def check(name: str, lattice: Lattice) -> None:
         UsageError: an unknown name, or a grid without the pairs that the loss compares.
     """
     shape = (lattice.channels, 1) if find_loss(name).reads == "weights" else (1, lattice.channels)
-    spatial_loss(name, lattice, *[torch.zeros(shape, device="cpu")] * 2)  # each loss refuses the grids it cannot use
+    spatial_loss(name, lattice, *[torch.zeros(shape, device="cpu")] * 2)  # raises if the grid is too small
 
 
 def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tensor | None = None) -> Tensor:
@@ -168,8 +174,8 @@ def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tenso
         activations: (B, C, H, W), the output of the layer for a batch. Losses on weights do not need it.
 
     Raises:
-        UsageError: an unknown name.
-        ValueError: the loss reads activations and they are None.
+        UsageError: an unknown name, or a grid that is too small for the loss.
+        ValueError: the loss reads activations and they are None, or a tensor does not match the grid.
     """
     loss = find_loss(name)
     read = weight if loss.reads == "weights" else activations
@@ -180,7 +186,7 @@ def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tenso
 
 
 def neighbour_differences(sheet: Tensor, lattice: Lattice) -> list[Tensor]:
-    """Differences (n, D) along the edges of the grid, one tensor per direction. Together they hold every edge once.
+    """Differences of neighbouring vectors, (n, D) for each direction. Every pair of neighbours occurs once.
 
     Args:
         sheet: (h, w, D), one vector per channel.
@@ -224,8 +230,8 @@ def _responses(activations: Tensor, lattice: Lattice) -> Tensor:
     return _wide(responses)
 
 
-def _inverse_lengths(squares: Tensor, floor: float = NO_LENGTH) -> Tensor:
-    """1 / length of vectors, from their squared lengths; 0 without gradient where the square is not above `floor`."""
+def _inverse_lengths(squares: Tensor, floor: float = MIN_SQUARED_LENGTH) -> Tensor:
+    """1 / length of vectors, from their squared lengths. 0 without gradient where a square is at most `floor`."""
     return torch.where(squares > floor, squares, torch.inf).rsqrt()
 
 

@@ -15,10 +15,10 @@ from pose_topo.study.lattice import Lattice
 
 
 def init_weight(weight: Tensor, how: str) -> None:
-    """Initialise the weight of a 1x1 convolution, (C, C_in, 1, 1), in place, with the gain of a ReLU.
+    """Initialise the weight of a 1x1 convolution, (C, C_in, 1, 1), in place, with the gain of a ReLU, sqrt(2).
 
     Raises:
-        UsageError: an unknown init.
+        UsageError: `how` is none of "orthogonal", "kaiming" and "equal-norm".
     """
     if how == "orthogonal":
         nn.init.orthogonal_(weight, gain=nn.init.calculate_gain("relu"))
@@ -33,14 +33,14 @@ def init_weight(weight: Tensor, how: str) -> None:
 
 
 class TopographicConv2d(nn.Module):
-    """A 1x1 convolution whose output channels lie on a lattice: (B, in_channels, H, W) -> (B, h * w, H, W).
+    """A 1x1 convolution whose output channels lie on a lattice: (B, in_channels, H, W) -> (B, C, H, W).
 
-    The convolution is followed by BatchNorm, if asked for, and by a ReLU. For a spatial loss, give
-    `conv.weight` or the outputs to `spatial_loss`.
+    The convolution is followed by BatchNorm (if `batch_norm` is True) and by a ReLU. To compute a spatial loss, pass
+    `conv.weight` and the outputs to `spatial_loss`.
 
     Args:
-        in_channels: channels of the input.
-        lattice: h x w output channels.
+        in_channels: number of channels of the input.
+        lattice: the grid of the C output channels.
         batch_norm: normalise before the ReLU. The convolution then has no bias.
         init: how the weights are initialised: "orthogonal" (the study's), "kaiming" or "equal-norm" (random
             directions, every row of norm sqrt(2)).

@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Extras:
-    """The measures that need more passes over the pictures, or another network.
+    """The measures that need more passes over the photographs, or another network.
 
     Attributes:
         lesions: Silence discs of the grid.

@@ -1,4 +1,4 @@
-"""The evaluation stage: score a checkpoint, or a prediction file; write evaluation.json."""
+"""The evaluation stage: score a checkpoint or a prediction file, and write evaluation.json."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.study.config import Data, Recipe
 
 EXAMPLES = 8  # held-out people in examples.npz
-COPIED = ("metrics.csv", "provenance.json")  # copied from the run, so that one folder feeds every figure and the report
-BATCH = 32
+COPIED = ("metrics.csv", "provenance.json")  # copied from the run, so that figures need the results folder only
+BATCH = 32  # people
 
 
 def evaluate_checkpoint(
@@ -50,12 +50,18 @@ def evaluate_checkpoint(
     cache: Path | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Score a checkpoint on its held-out people; write evaluation.json, predictions.h5 and examples.npz to `out`.
+    """Score a checkpoint on its held-out people, and write the results to the folder `out`.
+
+    The files are evaluation.json, predictions.h5 and examples.npz, and copies of the run's metrics.csv and
+    provenance.json.
 
     Args:
-        run: A run folder or a checkpoint.
-        data: Another data set. Required for a foreign checkpoint.
-        decode, flip_test: Replace those of the run's recipe.
+        run: A run folder or a checkpoint file.
+        data: Use this data set instead of the run's. Required for a foreign checkpoint (one of another code base).
+        decode, flip_test: Use these settings instead of those of the run's recipe.
+
+    Returns:
+        The content of evaluation.json.
 
     Raises:
         PoseTopoError: There is no such checkpoint, or its data are missing.
@@ -94,7 +100,7 @@ def evaluate_checkpoint(
         annolist_index=people.annolist_index,
         person=people.person,
         image=people.names,
-        joints=people.joints + 1.0,
+        joints=people.joints + 1.0,  # the file counts pixels from 1, as MPII does
         labelled=people.labelled,
         head_box=people.head_box + 1.0,
         **({} if sizes is None else {"image_size": sizes}),
@@ -123,7 +129,10 @@ def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
 def _write_examples(
     path: Path, dataset: Dataset, val: Batches, found: NDArray[np.float64], confidence: NDArray[np.float64]
 ) -> None:
-    """Write the crops of a few held-out people. They are the same people for every network of the same split."""
+    """Write the crops of a few held-out people, with their true and predicted joints.
+
+    All networks with the same split get the same people.
+    """
     chosen = np.unique(np.linspace(0, len(val) - 1, min(EXAMPLES, len(val))).round().astype(int))
     rows = dataset.split.val[chosen]
     inner = slice(val.margin, val.margin + val.recipe.input_size)
@@ -140,10 +149,13 @@ def _write_examples(
 
 
 def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out: Path | None = None) -> dict[str, Any]:
-    """Score a prediction file against a ground truth file; write evaluation.json and predictions.h5 if `out` is given.
+    """Compare a prediction file with a ground-truth file. If `out` is given, write evaluation.json and predictions.h5.
+
+    Returns:
+        The content of evaluation.json.
 
     Raises:
-        PoseTopoError: A file is missing or broken, or the files are not of the same people.
+        PoseTopoError: A file is missing or broken, or the two files do not hold the same people.
     """
     truth = read_ground_truth(ground_truth)
     found = read_predictions(predictions)

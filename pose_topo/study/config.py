@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Arch = TopoLoss = str
 else:  # the choices are the names in two registries, which a type checker cannot read
     Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[TOPO_LOSSES]
-DECONV_CHANNELS = 256  # of each deconvolution between the backbone and the head
+DECONV_CHANNELS = 256  # output channels of each deconvolution between the backbone and the head
 
 
 @dataclass(frozen=True)
@@ -53,36 +53,36 @@ class Recipe:
     """How a network is trained and scored. `protocols.py` has the recipe of each protocol."""
 
     protocol: Protocol
-    framing: Framing  # "person": a box from centre and scale; "squeeze": the whole photograph, made square
+    framing: Framing  # "person": a box from the person's centre and scale; "squeeze": the photograph, made square
     input_size: int  # pixels, square
-    sigma: float  # of the target Gaussian, in heatmap cells
-    target_centre: TargetCentre  # the cell `int(x + .5)`, x itself, or the cell `int(x)`
+    sigma: float  # standard deviation of the target Gaussian, in heatmap cells
+    target_centre: TargetCentre  # "nearest": the cell int(x + .5); "exact": x; "truncated": the cell int(x)
     augment: Augment  # rotation, scale and flip; "standard" is Xiao et al.'s
-    loss: Loss
-    mask_unlabelled: bool  # False: the target of an unlabelled joint is an empty map
-    init: Init
+    loss: Loss  # of the heatmaps; "half-mse" is half of "mse"
+    mask_unlabelled: bool  # True: unlabelled joints do not count in the loss; False: their target is an empty map
+    init: Init  # of the deconvolutions and the head; "paper" is the original study's
     optimizer: Optimizer
     lr: float
     weight_decay: float
     schedule: Schedule
     epochs: int
     batch_size: int
-    patience: int | None  # training stops after so many epochs without a better one (see select); None: never
+    patience: int | None  # training stops after this number of epochs without a new best one; None: never
     report: Literal["last", "best"]  # which checkpoint is scored
-    lambda_schedule: LambdaSchedule
+    lambda_schedule: LambdaSchedule  # "study-cosine" is the formula of the original study
     topo_lr_mult: float  # learning rate of the topographic layer relative to the rest; the study's is 1
     flip_test: bool
     decode: Decode
     split: SplitRule
-    val_split: float
-    select: Literal["pckh", "loss"] = "pckh"  # the best epoch is the best by validation PCKh, or by the study's loss
+    val_split: float  # fraction of the photographs that a random split holds out
+    select: Literal["pckh", "loss"] = "pckh"  # the best epoch has the highest validation PCKh, or lowest loss (study)
     warm_up: float = 0.0  # epochs in which the learning rate rises to its peak
     single_person: bool = False  # keep only photographs with exactly one annotated rectangle ("annorect")
-    min_labelled: int = 1  # keep only people with at least so many labelled joints
+    min_labelled: int = 1  # keep only people with at least this number of labelled joints
     pretrained: bool = True  # start from ImageNet weights
-    colours: Literal["rgb", "bgr"] = "rgb"  # order of the network's input channels; BGR only for Microsoft's networks
+    colours: Literal["rgb", "bgr"] = "rgb"  # order of the network's input channels; "bgr" for Microsoft's checkpoints
     antialias: bool = False  # area-average the photograph before a warp that shrinks it 2 x or more
-    deviations: tuple[str, ...] = ()  # how the protocol departs from the study; printed beside its numbers
+    deviations: tuple[str, ...] = ()  # how the protocol differs from the original study; printed beside results
 
     @property
     def heatmap_size(self) -> int:
@@ -92,8 +92,8 @@ class Recipe:
     def flip_shift(self) -> bool:
         """Whether the flip test moves the mirrored maps by one column.
 
-        It does where cell c stands for pixel 4c. In the study's recipe a cell stands for four pixels, and the mirrored
-        maps need no shift.
+        The shift is needed if cell c is at pixel 4c. In the study's recipe cell c covers pixels 4c to 4c + 3, and the
+        mirrored maps need no shift.
         """
         return self.target_centre != "truncated"
 
@@ -105,8 +105,8 @@ class Data:
     mat_path: str
     img_dir: str
     split_file: str | None = None
-    name: str = "mpii"  # what results call it
-    accept_split_mismatch: bool = False  # go on although the tompson split has not the published sizes
+    name: str = "mpii"  # the name of the data set in result files
+    accept_split_mismatch: bool = False  # accept a tompson split that does not have the published sizes
 
     @staticmethod
     def at(folder: str | Path, mat_path: str | Path | None = None, img_dir: str | Path | None = None) -> Data:
@@ -130,8 +130,8 @@ class Topography:
     batch_norm: bool = False
     init: TopoInit = "orthogonal"
     loss: TopoLoss = "weight-similarity"
-    weight: float = 0.5  # the study's lambda; 0 is the control
-    permuted: bool = False  # the loss sees the channels on other places, drawn by the run's seed: a control
+    weight: float = 0.5  # lambda, the weight of the spatial loss; 0 for the control arm
+    permuted: bool = False  # the loss uses a random permutation of the channels, drawn from the run's seed
 
     def lattice(self) -> Lattice:
         """The grid of the channels.
@@ -149,7 +149,7 @@ class RunConfig:
     """One training run.
 
     Raises:
-        UsageError: a setting that no run can have; the message names the option.
+        UsageError: a setting has a value that is not allowed; the message names the option.
     """
 
     arch: Arch
@@ -162,10 +162,10 @@ class RunConfig:
     device: str = "auto"
     precision: Precision = "auto"
     compile: Switch = "off"  # torch.compile
-    deterministic: bool = False  # on CUDA: only algorithms that repeat themselves to the bit
-    sync_batch_norm: bool = False  # several processes: BatchNorm statistics over the people of all of them
+    deterministic: bool = False  # on CUDA: use only deterministic algorithms
+    sync_batch_norm: bool = False  # with several processes: compute BatchNorm statistics over all of them
     threads: int | None = None
-    model: Model = field(init=False)  # follows from `topography`; config.json has it
+    model: Model = field(init=False)  # computed from `topography`; also written to config.json
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", "baseline" if self.topography is None else "topo")
@@ -173,7 +173,7 @@ class RunConfig:
         _check_ranges(self)
 
 
-_OPTION = {(Topography, "init"): "--topo-init", (Topography, "loss"): "--topo-loss"}  # others are named as the field
+_OPTION = {(Topography, "init"): "--topo-init", (Topography, "loss"): "--topo-loss"}  # others are `--<field>`
 
 
 def check_literals(settings: Any) -> None:
@@ -229,10 +229,10 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def from_dict(cls: type, values: Any) -> Any:
-    """Rebuild a settings dataclass from what `to_dict` returned, also in an earlier version.
+    """Rebuild a settings dataclass from the output of `to_dict`, of this version of pose_topo or an earlier one.
 
     Raises:
-        PoseTopoError: a setting is missing, unknown, of the wrong type, or one that no run can have.
+        PoseTopoError: a setting is missing, unknown, of the wrong type, or has a value that is not allowed.
     """
     if not isinstance(values, dict):
         raise PoseTopoError(f"the {cls.__name__} settings are {type(values).__name__}, not a dictionary")
@@ -249,14 +249,18 @@ def from_dict(cls: type, values: Any) -> Any:
     except TypeError as error:
         raise PoseTopoError(f"incomplete {cls.__name__} settings ({error})") from None
     for name, value in built.items():
-        if getattr(settings, name) != value:  # a field that follows from the others
-            raise PoseTopoError(f"{cls.__name__}.{name} is {value!r}, but {getattr(settings, name)!r} by the others")
+        if getattr(settings, name) != value:  # a field that is computed from the others
+            computed = getattr(settings, name)
+            raise PoseTopoError(f"{cls.__name__}.{name} is {value!r}, but the other settings give {computed!r}")
     return settings
 
 
 def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run as this version writes them. Earlier versions also wrote the number of joints, which was
-    always 16, and "auto" for `compile`, which meant "off"."""
+    """Convert the settings of a run that an earlier version wrote to those of this version.
+
+    Earlier versions also wrote the number of joints, which was always 16. They wrote "auto" for `compile`, which meant
+    "off".
+    """
     values = dict(values)
     if values.get("num_keypoints") == 16:
         del values["num_keypoints"]
@@ -266,7 +270,7 @@ def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _field(name: str, hint: Any, value: Any) -> Any:
-    """A value read from JSON, as a field with this type hint holds it.
+    """Convert a value from JSON to the type of a field.
 
     Raises:
         PoseTopoError: the value is not of that type. (`check_literals` checks choices.)

@@ -1,7 +1,8 @@
 """All measures of one network: from its weights and activations to the numbers of `analysis.json`.
 
-`all_measures` computes the measures themselves. The controls say what the same measures give where there is no map, and
-where the channels are arranged as well as possible. Every None has a `reason` beside it or above it.
+`all_measures` computes the measures. The controls are values to compare them with: the measures of a permuted grid,
+which has no map (`permuted_grid`), and Moran's I of a nearly optimal arrangement (`rearranged`). If a number is None,
+the key `reason` in the same dictionary, or in the one that contains it, says why.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pose_topo.topography.weight_statistics import ChannelMaps, channel_maps
 
 Array = NDArray[np.float64]
 
-_SLOW = 999  # the largest number of permutations for measures whose permutations are expensive
+_MAX_EXPENSIVE = 999  # the largest number of permutations for measures whose permutations are expensive
 
 
 def all_measures(
@@ -29,17 +30,17 @@ def all_measures(
 
     Args:
         head: (K, C), the weights of the 1x1 head.
-        activations: (N, C), spatial means over people.
+        activations: (N, C), the spatial mean of each channel's output for each of N people.
         lattice: The grid of the C channels.
-        permutations: The number of permutations behind each p value.
+        permutations: The number of permutations of each test; at most 999 are used for expensive measures.
     """
     shape = (lattice.height, lattice.width)
     size = np.abs(head)
     label = parcellation.labels(size)
     matrix = correlation.pearson(activations)
     edges, near_density, all_density = correlation.histograms(matrix, lattice)
-    active = correlation.over_distance(matrix, lattice, min(permutations, _SLOW))
-    tuned = correlation.over_distance(correlation.pearson(size), lattice, min(permutations, _SLOW))
+    active = correlation.over_distance(matrix, lattice, min(permutations, _MAX_EXPENSIVE))
+    tuned = correlation.over_distance(correlation.pearson(size), lattice, min(permutations, _MAX_EXPENSIVE))
     numbers = {
         **moran_tables(channel_maps(head, activations), lattice, permutations),
         "parcellation": _parcellation(label, lattice, permutations),
@@ -48,7 +49,7 @@ def all_measures(
         "tuning_distance": _decay(tuned),
         "coactivation": _coactivation(matrix, lattice),
         "activations": _activations(activations, matrix),
-        "wiring": _wiring(size, lattice, min(permutations, _SLOW)),
+        "wiring": _wiring(size, lattice, min(permutations, _MAX_EXPENSIVE)),
     }
     maps = {
         "labels": label.reshape(shape),
@@ -72,11 +73,11 @@ def all_measures(
 
 
 def moran_tables(measures: dict[str, ChannelMaps], lattice: Lattice, permutations: int) -> dict[str, Any]:
-    """Moran's I of every measure under all neighbour weights, with the keys of `analysis.json`.
+    """Moran's I of every measure under all neighbour weights.
 
     Returns:
-        `moran`: |w| under the primary weights. `moran_measures`: the other measures under the primary weights.
-        `moran_sensitivity`: all measures under the other weights.
+        A dictionary with keys of `analysis.json`. `moran`: |w| under the primary neighbour weights. `moran_measures`:
+        the other measures under the primary ones. `moran_sensitivity`: all measures under the other neighbour weights.
     """
     (_, primary), *others = moran.weight_sets(lattice).items()
     main, *further = [(key, moran_table(each, *primary, permutations)) for key, each in measures.items()]
@@ -93,7 +94,7 @@ def moran_tables(measures: dict[str, ChannelMaps], lattice: Lattice, permutation
 def moran_table(measure: ChannelMaps, weights_name: str, weights: Array, permutations: int) -> dict[str, Any]:
     """Moran's I of one measure under one set of neighbour weights (C, C), per joint and as a mean over joints.
 
-    Channels for which the measure does not exist are removed from the grid.
+    Channels for which the measure is not defined (`measure.live` lists the others) are left out of the weights.
     """
     live = measure.live
     weights = weights[np.ix_(live, live)]
@@ -134,7 +135,7 @@ def _moran_reason(observed: Array, z: Array, weights: Array) -> str | None:
 def _parcellation(label: NDArray[np.int64], lattice: Lattice, permutations: int) -> dict[str, Any]:
     contiguity = parcellation.contiguity(label, lattice)
     null = parcellation.contiguity_null(label, lattice, permutations)
-    regions = parcellation.component_null(label, lattice, min(permutations, _SLOW))
+    regions = parcellation.component_null(label, lattice, min(permutations, _MAX_EXPENSIVE))
     join_count_z = parcellation.join_count_z(label, lattice)
     units, sizes = parcellation.units(label), parcellation.components(label, lattice)
     if null is None:
@@ -163,7 +164,7 @@ def _parcellation(label: NDArray[np.int64], lattice: Lattice, permutations: int)
 
 def _neighbour_correlation(matrix: Array, lattice: Lattice) -> dict[str, Any]:
     near, every = correlation.pair_means(matrix, lattice)
-    reason = "no two neighbouring channels that are alive" if near is None else None
+    reason = "no two neighbouring channels that vary" if near is None else None
     return {"neighbours": near, "all_pairs": every, "reason": reason}
 
 
@@ -175,7 +176,8 @@ def _decay(decay: correlation.Decay) -> dict[str, Any]:
         "smoothness_p": decay.smoothness_p,
     }
     missing = None in values.values()
-    return {**values, "reason": "too few channels that vary, or all alike, or at one distance" if missing else None}
+    reason = "too few channels vary, or all correlations or all distances are equal" if missing else None
+    return {**values, "reason": reason}
 
 
 def _coactivation(matrix: Array, lattice: Lattice) -> dict[str, Any]:
@@ -199,7 +201,7 @@ def _activations(activations: Array, matrix: Array) -> dict[str, Any]:
     return {
         "dead_channels": int(np.isnan(np.diagonal(matrix)).sum()),
         "effective_dimensionality": dimensions,
-        "reason": "no channel varies over the pictures, or one is not finite" if dimensions is None else None,
+        "reason": "no channel varies over the people, or a channel is not finite" if dimensions is None else None,
     }
 
 
@@ -226,13 +228,13 @@ def _wiring(size: Array, lattice: Lattice, permutations: int) -> dict[str, Any]:
 
 # ---- Controls
 
-_GRID_SEED = 1  # differs from the seed of the null, so that the permuted grid is not one of the null's permutations
+_GRID_SEED = 1  # not the seed of the permutation tests: the permuted grid must not be one of their permutations
 
 
 def brief(head: Array, activations: Array, lattice: Lattice, permutations: int) -> dict[str, Any]:
-    """The few numbers that are reported for a control, from weights (K, C) and spatial means (N, C).
+    """The numbers that are reported for a control, from head weights (K, C) and spatial means (N, C).
 
-    `mean_I` and `p_mean` are given per measure, under the primary weights.
+    `mean_I` and `p_mean` have one entry per measure, under the primary neighbour weights.
     """
     weights = moran.weights(moran.primary(lattice))
     means, p = {}, {}
@@ -254,15 +256,15 @@ def brief(head: Array, activations: Array, lattice: Lattice, permutations: int) 
 
 
 def permuted_grid(head: Array, activations: Array, lattice: Lattice, permutations: int) -> dict[str, Any]:
-    """`brief` with the channels of the network at random places of the grid. Everything should be at chance."""
+    """`brief` with the channels at random places of the grid. All numbers should be at chance level."""
     order = np.random.default_rng(_GRID_SEED).permutation(lattice.channels)
     return {"seed": _GRID_SEED, **brief(head[:, order], activations[:, order], lattice, permutations)}
 
 
 def rearranged(head: Array, lattice: Lattice) -> tuple[dict[str, Any], NDArray[np.int64]]:
-    """The largest mean I of |w| that moving the channels of this network reaches, and the order (h, w) that has it.
+    """The largest mean I of |w| that a search finds by moving the channels, and the order (h, w) that reaches it.
 
-    The arrangement depends on the weights alone and not on any picture, so no people need to be held out.
+    The search need not find the global maximum. It uses only the weights and no people, so no people are held out.
     """
     grid = moran.primary(lattice)
     best = rearrange(np.abs(head), moran.weights(grid))
@@ -276,7 +278,7 @@ def rearranged(head: Array, lattice: Lattice) -> tuple[dict[str, Any], NDArray[n
 
 
 def control_reference(mean: float | None, control: dict[str, Any]) -> dict[str, Any]:
-    """The I of this network as a share of the best I of the control's channels.
+    """The mean I of this network divided by the best I of the control.
 
     Args:
         mean: The mean I of |w| of this network.
@@ -287,7 +289,7 @@ def control_reference(mean: float | None, control: dict[str, Any]) -> dict[str, 
 
 def _share(part: float | None, whole: float | None, name: str) -> dict[str, Any]:
     if part is None or whole is None:
-        return {name: None, "reason": "there is no I on one side"}
+        return {name: None, "reason": "one of the two I is not defined"}
     if whole <= 0:
         return {name: None, "reason": "no arrangement has an I above 0"}
     return {name: part / whole, "reason": None}

@@ -38,11 +38,11 @@ EpochHook = Callable[[SimpleBaseline, dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class RunContext:
-    """How a training is run. None of this changes which network is trained."""
+    """What a training needs in addition to its `RunConfig`."""
 
-    imagenet: Path | None = None  # the file of ImageNet weights, if the recipe starts from them
-    progress: bool = True
-    hooks: tuple[EpochHook, ...] = ()  # the writer calls them after every epoch with the model and its row
+    imagenet: Path | None = None  # the file of ImageNet weights, required if the recipe starts from them
+    progress: bool = True  # show a progress bar
+    hooks: tuple[EpochHook, ...] = ()  # called after every epoch by the writer, with the model and the epoch's row
     team: Team = field(default_factory=Team)
 
 
@@ -59,15 +59,16 @@ def train(
 
     Args:
         resume: continue from `last.pt` if the folder holds the same run.
-        overwrite: start anew in a folder that holds a run.
+        overwrite: delete the run that the folder holds, and start from the first epoch.
 
     Returns:
         The history: one row per epoch, as in metrics.csv.
 
     Raises:
-        PoseTopoError: the folder holds another run, the ImageNet weights are missing, the loss diverged, or the GPU's
-            memory is too small.
-        Interrupted: SIGTERM or SIGINT came. Everything up to the last step is saved.
+        PoseTopoError: the folder holds another run, the ImageNet weights are missing, a loss is not finite, the disk is
+            full, or the GPU's memory is too small.
+        UsageError: the device does not exist, or `sync_batch_norm` is set without CUDA.
+        Interrupted: the process received SIGTERM or SIGINT. The state after the last step is saved.
     """
     context = context or RunContext()
     team = context.team
@@ -107,7 +108,7 @@ def _train(
     saved = team.from_writer(saved)
     state, weights = _begin(config, run, device, context, saved)
     if not overwrite and _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
-        log.info(f"{run}: trained already, epoch {state.epoch}")
+        log.info(f"{run}: already trained for {state.epoch} epochs")
         return state.history
     train_set, val_set = (
         Batches(dataset.store, dataset.people, rows, config.recipe, device)
@@ -121,11 +122,11 @@ def _train(
     session = provenance.collect(device, precision, dataset.sha256, config.seed)
     for key in ("device", "precision", "threads"):
         if state.sessions and state.sessions[-1][key] != session[key]:
-            log.warning(f"{key} {session[key]} now, {state.sessions[-1][key]} before: not the same to the bit")
+            log.warning(f"{key} {session[key]} now, {state.sessions[-1][key]} before: the result is not bit-identical")
     cost = {"wall_seconds": 0.0, "peak_memory": provenance.peak_memory(device)}  # updated while training
     state.sessions.append(session | {"weights": weights, "processes": team.size} | cost)
     if team.writer and overwrite:
-        runs.remove(run)  # only now, because everything before this may fail
+        runs.remove(run)  # as late as possible, because the steps above may fail
     _epochs(state, settings, context)
     if team.writer:
         # provenance.json is written last, so a folder that has it holds a complete run
@@ -136,7 +137,7 @@ def _train(
 def _begin(
     config: RunConfig, run: Path, device: torch.device, context: RunContext, saved: runs.Checkpoint | None
 ) -> tuple[State, dict[str, str] | None]:
-    """The state from which training goes on, and where its ImageNet weights come from."""
+    """The state from which the training starts or continues, and the source of its ImageNet weights."""
     if saved is None:
         if config.recipe.pretrained and context.imagenet is None:
             raise PoseTopoError("the recipe starts from ImageNet weights: give their file in RunContext(imagenet=...)")
@@ -145,12 +146,12 @@ def _begin(
     restore(state, saved)
     if context.team.writer:
         repair_outputs(run, saved)
-    log.info(f"going on from {saved.path}, epoch {state.epoch}, step {state.step}")
+    log.info(f"continuing from {saved.path}, epoch {state.epoch}, step {state.step}")
     return state, state.sessions[0]["weights"]
 
 
 def _epochs(state: State, settings: TrainingSettings, context: RunContext) -> None:
-    """Train the remaining epochs. Save after each, and within an epoch if a signal comes."""
+    """Train the remaining epochs. Save after each epoch, and within an epoch if a signal is received."""
     config, team, started = settings.config, settings.team, time.perf_counter()
     if config.compile == "on":
         state.model.compile()

@@ -199,7 +199,7 @@ def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: i
         before, now = checkpoint.config.data, config.data
         if (before.mat_path, before.img_dir) != (now.mat_path, now.img_dir):
             raise PoseTopoError(f"{last} was trained on other data ({before.mat_path}): {anew}")
-        log.warning(f"{now.mat_path}: annotations or crops have changed since {last}: not the same to the bit")
+        log.warning(f"{now.mat_path}: annotations or crops have changed since {last}: the result is not bit-identical")
     initial = saved["sessions"][0]["weights"] if saved["sessions"] else None
     given = Path(config.weights) if config.weights else None
     if initial and given and given.is_file() and sha256_file(given) != initial["sha256"]:

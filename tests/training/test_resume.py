@@ -173,7 +173,7 @@ def test_a_run_continued_with_other_threads_warns(undisturbed, dataset, tmp_path
     last["training"]["sessions"][0]["threads"] = 2
     torch.save(last, tmp_path / "run" / "last.pt")
     fit(config, dataset, tmp_path / "run")
-    assert "warning: threads 1 now, 2 before: not the same to the bit" in said
+    assert "warning: threads 1 now, 2 before: the result is not bit-identical" in said
 
 
 @pytest.mark.parametrize(
