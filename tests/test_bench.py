@@ -1,14 +1,16 @@
 """The benchmark measures all of its parts. No time is asserted."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from pose_topo.bench import costs, timing
+from pose_topo.bench import __main__ as commands
+from pose_topo.bench import costs
 from pose_topo.bench.__main__ import main, measure, table
-from pose_topo.bench.timing import summary, utilisation
+from pose_topo.bench.costs import summary, utilisation
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.mpii import load_people
 from pose_topo.models.regularizers import LOSSES
@@ -17,7 +19,7 @@ from pose_topo.study.protocols import DEMO
 
 
 def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(timing, "TIMES", 1)
+    monkeypatch.setattr(costs, "TIMES", 1)
     monkeypatch.setattr(costs, "STEPS", 2)
     recipe = replace(DEMO, input_size=32, batch_size=4)
     config = RunConfig("resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
@@ -52,6 +54,20 @@ def test_no_data_is_one_line(tmp_path, monkeypatch, capsys):
     assert said.err.count("\n") == 1 and "nowhere not found" in said.err and said.out == ""
 
 
+def test_training_steps_are_measured_by_backbone_and_batch_size(small_data, monkeypatch, capsys):
+    for where, name in ((commands, "IMAGES"), (commands, "FEWEST_STEPS"), (costs, "TIMES")):
+        monkeypatch.setattr(where, name, 1)
+    words = f"steps --data {small_data} --protocol demo --archs resnet18 --batch-sizes 2 3 --people 6 --device cpu"
+    monkeypatch.setattr("sys.argv", ["bench", *words.split()])
+    main()
+    said = capsys.readouterr()
+    result = json.loads(said.out)
+    assert [(row["arch"], row["batch"]) for row in result["rows"]] == [("resnet18", 2), ("resnet18", 3)]
+    for row in result["rows"]:
+        assert row["full_over_ceiling"] == pytest.approx(row["images_per_s"] / row["images_per_s_ceiling"])
+    assert said.err.count("images_per_s_ceiling") == 2
+
+
 def test_photographs_are_enlarged_around_the_same_people(small_data, tmp_path):
     people = load_people(Data.at(small_data).mat_path)[0].take(np.arange(3))
     costs._resized(people, small_data / "images", tmp_path / "large", 1280, 720)
@@ -75,9 +91,9 @@ def test_photographs_hold_as_many_people_as_those_of_mpii(small_data):
 def test_a_slow_function_is_timed_once(monkeypatch):
     def taken() -> int:
         calls = []
-        timing.side_by_side({"a": lambda: calls.append(1)}, torch.device("cpu"))
+        costs.side_by_side({"a": lambda: calls.append(1)}, torch.device("cpu"))
         return len(calls)
 
-    assert taken() == 1 + timing.TIMES
-    monkeypatch.setattr(timing, "LONG", -1.0)
+    assert taken() == 1 + costs.TIMES
+    monkeypatch.setattr(costs, "LONG", -1.0)
     assert taken() == 1 + 1

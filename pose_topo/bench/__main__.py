@@ -1,4 +1,9 @@
-"""`python -m pose_topo.bench`: measure every part, and print the numbers as JSON and as a table."""
+"""`python -m pose_topo.bench` measures every part; `python -m pose_topo.bench steps` measures training steps alone.
+
+The second command takes several backbones and batch sizes, and is mainly meant for a GPU. For each it measures the
+network alone on a batch that is ready (the ceiling), the whole loop, their ratio, peak memory and, on CUDA, how busy
+the GPU is during the whole loop. Both print JSON to stdout and a table to stderr.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,23 +20,41 @@ from typing import Any
 import numpy as np
 import torch
 
-from pose_topo import bench
 from pose_topo.bench.costs import (
     batch_cost,
     crops_cost,
+    endless,
     evaluation_cost,
+    side_by_side,
     sized_crops_cost,
     spatial_loss_cost,
     step_cost,
+    trainer,
+    utilisation,
 )
-from pose_topo.bench.timing import machine
-from pose_topo.core.devices import pick_device, pick_precision
+from pose_topo.core import provenance
+from pose_topo.core.devices import pick_device, pick_precision, prepare_device
 from pose_topo.core.errors import PoseTopoError, one_line
 from pose_topo.core.log import log, show_messages
+from pose_topo.data.batches import Batches
+from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people
-from pose_topo.data.people import CropSettings
+from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS
+
+IMAGES = 1024  # the fewest images per timing of `steps`
+FEWEST_STEPS = 8
+
+
+def machine(device: torch.device, precision: str, *more: str) -> dict[str, Any]:
+    """The machine and the software that something is measured with, and `more` entries of its provenance."""
+    origin = provenance.collect(device, precision, "", 0)
+    kept = ("commit", "device", "cuda", "driver", "torch", "python", "threads", "precision", *more)
+    return {key: origin[key] for key in kept}
+
+
+# ---- every part
 
 
 def measure(
@@ -86,9 +109,9 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(["; ".join(head), *(f"{v:>12.3f}  {k}" for k, v in result.items() if isinstance(v, int | float))])
 
 
-def main() -> None:
-    """Run the command: JSON goes to stdout, the table to stderr."""
-    parser = argparse.ArgumentParser(prog="python -m pose_topo.bench", description=bench.__doc__)
+def measure_parts(arguments: Sequence[str]) -> None:
+    """Run `python -m pose_topo.bench`."""
+    parser = argparse.ArgumentParser(prog="python -m pose_topo.bench", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="demo")
     parser.add_argument("--arch", default="resnet18")
@@ -99,7 +122,7 @@ def main() -> None:
     parser.add_argument("--input-size", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--compiled", action="store_true", help="also measure torch.compile (a minute more)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     show_messages()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -119,6 +142,79 @@ def main() -> None:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(result, indent=2, sort_keys=True))
     print(table(result), file=sys.stderr)
+
+
+# ---- training steps of several backbones and batch sizes
+
+
+def row(store: CropStore, people: People, config: RunConfig, device: torch.device, *, compiled: bool) -> dict[str, Any]:
+    """Measure one backbone with one batch size."""
+    size = config.recipe.batch_size
+    steps = max(FEWEST_STEPS, IMAGES // size)
+    run = trainer(config, device, compiled=compiled)
+    batches = Batches(store, people, np.arange(len(people)), config.recipe, device)
+    fixed = next(batches.epoch(0, 1, size))
+    provenance.forget_peak_memory(device)  # of what was measured before
+
+    def whole() -> None:
+        run(endless(batches, size, steps))
+
+    spent = side_by_side({"ceiling": lambda: run([fixed] * steps), "full": whole}, device)
+    return {
+        "arch": config.arch,
+        "protocol": config.recipe.protocol,
+        "input": config.recipe.input_size,
+        "batch": size,
+        "compiled": compiled,
+        "images_per_s": 1e3 * steps * size / spent["full"],
+        "images_per_s_ceiling": 1e3 * steps * size / spent["ceiling"],
+        "full_over_ceiling": spent["ceiling"] / spent["full"],
+        **utilisation(whole, device),
+        "peak_memory_mb": {kind: used / 1e6 for kind, used in provenance.peak_memory(device).items()},
+    }
+
+
+def measure_steps(arguments: Sequence[str]) -> None:
+    """Run `python -m pose_topo.bench steps`."""
+    parser = argparse.ArgumentParser(prog="python -m pose_topo.bench steps", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="standard")
+    parser.add_argument("--archs", nargs="+", default=["resnet18", "resnet50"])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--people", type=int, default=2048)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--compiled", action="store_true", help="under torch.compile")
+    options = parser.parse_args(arguments)
+    recipe, data = PROTOCOLS[options.protocol], Data.at(options.data)
+    device = pick_device(options.device, warn=False)
+    prepare_device(device, None, deterministic=False)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="pose_topo_bench") as work:
+        people, _ = present_people(data, Path(work))
+        people = people.take(slice(0, options.people))  # type: ignore[arg-type]  # take() accepts what indexes an array
+        settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
+        store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False)
+        for arch in options.archs:
+            for size in options.batch_sizes:
+                config = RunConfig(arch, replace(recipe, batch_size=size), data, Topography())
+                rows.append(row(store, people, config, device, compiled=options.compiled))
+                line = "  ".join(f"{key} {_short(value)}" for key, value in rows[-1].items())
+                print(line, file=sys.stderr, flush=True)
+    where = machine(device, pick_precision("auto", device), "tf32")
+    print(json.dumps({"machine": where, "rows": rows}, indent=2, sort_keys=True))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def main() -> None:
+    """Run the command that is asked for."""
+    first, *rest = sys.argv[1:] or [""]
+    if first == "steps":
+        measure_steps(rest)
+    else:
+        measure_parts(sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import select_and_split
 from pose_topo.data.people import CropSettings, CropStore, People, Split, head_size
 from pose_topo.models.prediction import predict
-from pose_topo.pictures import drawing, sheets
-from pose_topo.pictures.sheets import CELL, Cell
+from pose_topo.pictures import drawing
+from pose_topo.pictures.drawing import CELL, Cell
 from pose_topo.scoring.pckh import hits, normalised_errors
 from pose_topo.stages.checkpoints import open_checkpoint, open_data
 from pose_topo.stages.evaluate import BATCH
@@ -60,7 +60,7 @@ def show_sample(
         cells = [_annotated(store, sample, row, recipe) for row in range(len(sample))]
     title = f"{len(sample)} of {len(rows):,} {WHO[split]} of {data.name} ({recipe.protocol} protocol), seed {seed}"
     entries = [*drawing.BODY, drawing.hollow("annotated, but hidden")]
-    drawing.write_picture(out, sheets.draw_sheet(cells, title, entries))
+    drawing.write_picture(out, drawing.draw_sheet(cells, title, entries))
     return len(cells)
 
 
@@ -114,7 +114,7 @@ def show_worst(
         "each as annotated, and as predicted over the annotation in white"
     )
     rings = drawing.hollow(f"annotated but hidden; predicted with confidence < {MIN_CONFIDENCE:g}")
-    drawing.write_picture(out, sheets.draw_sheet(cells, title, [*drawing.BODY, rings, drawing.TRUE]))
+    drawing.write_picture(out, drawing.draw_sheet(cells, title, [*drawing.BODY, rings, drawing.TRUE]))
     return len(cells)
 
 

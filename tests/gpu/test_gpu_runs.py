@@ -7,9 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pose_topo.bench import costs as training
-from pose_topo.bench import timing
-from pose_topo.bench import timing as utilisation
+from pose_topo.bench import costs
 from pose_topo.bench.__main__ import measure
 from pose_topo.core import provenance
 from pose_topo.core.errors import PoseTopoError
@@ -122,10 +120,8 @@ def test_a_full_gpu_memory_is_reported_with_a_batch_size_to_try(config, dataset,
 
 
 def test_the_benchmark_measures_a_gpu(config, tmp_path, monkeypatch):
-    for module, name, value in (
-        (timing, "TIMES", 1), (training, "CUDA_STEPS", 3), (utilisation, "SECONDS", 0.1)
-    ):  # fmt: skip
-        monkeypatch.setattr(module, name, value)
+    for name, value in (("TIMES", 1), ("CUDA_STEPS", 3), ("SECONDS", 0.1)):
+        monkeypatch.setattr(costs, name, value)
     torch.empty(4 << 30, dtype=torch.uint8, device="cuda")  # a peak from before is not the training's
     result = measure(config.data, config, 8, tmp_path)
     assert result["machine"]["cuda"] == torch.version.cuda and result["machine"]["precision"] == "bf16"

@@ -10,8 +10,8 @@ import torch
 from pose_topo.data.dataset import prepare, select_and_split
 from pose_topo.data.people import CropSettings, CropStore, head_size
 from pose_topo.models.pose import build_model
-from pose_topo.pictures import sheets
-from pose_topo.pictures.sheets import CELL
+from pose_topo.pictures import drawing
+from pose_topo.pictures.drawing import CELL
 from pose_topo.scoring.predictions import read_ground_truth, read_predictions
 from pose_topo.stages import show
 from pose_topo.stages.evaluate import evaluate_checkpoint
@@ -23,16 +23,16 @@ TINY = replace(DEMO, input_size=32)
 
 
 @pytest.fixture
-def cells(monkeypatch) -> list[sheets.Cell]:
+def cells(monkeypatch) -> list[drawing.Cell]:
     """Collects the cells of the sheets that the test draws."""
-    kept: list[sheets.Cell] = []
-    draw = sheets.draw_sheet
+    kept: list[drawing.Cell] = []
+    draw = drawing.draw_sheet
 
     def keep(given, title, entries):
         kept.extend(given)
         return draw(given, title, entries)
 
-    monkeypatch.setattr(sheets, "draw_sheet", keep)
+    monkeypatch.setattr(drawing, "draw_sheet", keep)
     return kept
 
 
