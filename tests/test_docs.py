@@ -48,7 +48,7 @@ def run(command: list[str]) -> None:
     if program.endswith("pose-topo"):
         assert not cli.app(rest, standalone_mode=False)
     elif program.endswith("python") and rest[0] == "-m" and rest[1].startswith("paper_figures"):
-        name = "paper_figures.__main__" if rest[1] == "paper_figures" else rest[1]
+        name = "paper_figures.lib.command" if rest[1] == "paper_figures" else rest[1]
         assert importlib.import_module(name).main(rest[2:]) == 0
     elif program.endswith("python") and rest[:2] == ["-m", "pytest"]:
         pass  # these are the tests

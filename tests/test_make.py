@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paper_figures.__main__ import scripts
+from paper_figures.lib.command import exhibits
 from pose_topo import cli
 from pose_topo.commands import train
 from pose_topo.commands.train import TrainOptions
@@ -18,7 +18,7 @@ from pose_topo.study.plan import read_study
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = read_study()
-DRAWN = [name for name in scripts() if name != "table_seeds"]  # of one seed
+DRAWN = [name for name in exhibits() if name != "table_seeds"]  # of one seed
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not here")
 
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from paper_figures.lib.command import exhibits
 from pose_topo.models.regularizers import LOSSES
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
@@ -28,3 +29,7 @@ def test_loss_scales_has_a_row_per_loss_before_and_after_training(small_data, mo
         assert list(found) == list(LOSSES)
         assert all(float(value) >= 0 for row in found.values() for value in row.split(" | "))
     assert rows[0] != rows[1]  # it was trained
+
+
+def test_the_scripts_of_figures_and_tables_are_found_without_importing_them():
+    assert list(tool("study").scripts()) == list(exhibits())

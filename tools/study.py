@@ -13,6 +13,7 @@ trains it again. Everything else is made again when the code that makes it chang
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -26,8 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from paper_figures.__main__ import scripts  # noqa: E402  # found by the line above
-from pose_topo.core.errors import UsageError  # noqa: E402
+from pose_topo.core.errors import UsageError  # noqa: E402  # found by the line above
 from pose_topo.study.arms import Arm  # noqa: E402
 from pose_topo.study.plan import REFERENCE, Run, Study  # noqa: E402
 from pose_topo.study.protocols import PROTOCOLS  # noqa: E402
@@ -62,6 +62,21 @@ def _read_module(path: Path) -> tuple[set[str], list[str]]:
     data = {str(one) for one in path.parent.iterdir() if one.suffix not in ("", ".py") and f'"{one.name}"' in text}
     imports = [(base, re.findall(r"\w+", names)) for base, names in IMPORT.findall(text)]
     return {str(path), *data}, [name for base, names in imports for name in (base, *(f"{base}.{one}" for one in names))]
+
+
+def scripts() -> dict[str, Path]:
+    """Return the script of each figure and table by its name, in the order of the paper.
+
+    They are read from the source of the scripts, because importing the scripts needs the installed packages.
+    """
+    found = []
+    for path in (path for folder in SCRIPTS for path in (ROOT / folder).glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+                given = {k.arg: k.value.value for k in node.value.keywords if isinstance(k.value, ast.Constant)}
+                if {"name", "place"} <= given.keys():
+                    found.append((given["place"], given["name"], path))
+    return {name: path for _, name, path in sorted(found)}
 
 
 # ---- the rules
@@ -302,7 +317,7 @@ def parameters(arch: str) -> int:
 def print_plan(study: Study) -> None:
     """Print what the runs of this study cost. It needs the installed packages.
 
-    Times are people x epochs / (images/s), with the speeds that `python -m pose_topo.bench.sweep` measured; a backbone
+    Times are people x epochs / (images/s), with the speeds that `python -m pose_topo.bench steps` measured; a backbone
     that was not measured has no time.
     """
     runs, data = study.runs(), Path(study.data)

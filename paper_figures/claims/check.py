@@ -17,11 +17,9 @@ from paper_figures.lib.provenance_table import Cost, training_cost
 from paper_figures.lib.results import Run, check_comparable, load
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import write_json, write_text
-from pose_topo.core.schemas import OF_RUN
 from pose_topo.download.catalog import NEWELL
-from pose_topo.study.results import read_document
+from pose_topo.study.results import SCHEMAS, read_document
 
-SCHEMA = 1
 PUBLISHED = "published predictions"
 EVERY = "every"
 
@@ -75,7 +73,7 @@ def load_predictions(path: Path) -> Run:
     Raises:
         PoseTopoError: the file is not the evaluation of newell.h5.
     """
-    content = read_document(path, "evaluation", OF_RUN["evaluation"])
+    content = read_document(path, "evaluation")
     if content.get("predictions_sha256") != NEWELL.checks.sha256:
         raise PoseTopoError(f"{path}: is not the evaluation of {NEWELL.name}, which `download reference` fetches")
     as_run = content | {"as_protocol": True}  # nothing was trained
@@ -187,7 +185,7 @@ def describe(profile: Profile, runs: Sequence[Run]) -> str:
 def to_json(study: Study, judged: Sequence[ClaimResult], results: Results) -> dict[str, Any]:
     """Return the content of claims.json, from which the report is made. docs/results.md describes it."""
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMAS["claims"],
         "kind": "claims",
         "level": study.level,
         "profiles": [

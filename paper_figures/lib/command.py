@@ -10,6 +10,7 @@ import argparse
 import importlib
 import pkgutil
 import sys
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,6 @@ from paper_figures.lib.results import FILES, WITHIN, Run, check_comparable, load
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import write_text
 from pose_topo.core.log import show_messages
-from pose_topo.core.schemas import GROUP
 from pose_topo.study.results import read_document
 
 if TYPE_CHECKING:  # claims and report do not need matplotlib, which takes a second to import
@@ -165,7 +165,7 @@ class GroupTable(Exhibit):
         if inputs.group is None or not inputs.group.is_file():
             folders = [] if inputs.group is None else [inputs.group]
             raise NothingToShowError("there is no comparison of arms over seeds (pose-topo analyze --group)", folders)
-        group = read_document(inputs.group, "group", GROUP)
+        group = read_document(inputs.group, "group")
         tables.write_table(self.to_csv(group), self.as_text(group), out, self.name)
         return self.caption(group)
 
@@ -218,3 +218,68 @@ def add_results(options: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="results folders, one per run; @FILE is a file that lists them, one per line",
     )
+
+
+# ---- the command
+
+ABOUT = """Draw figures and tables of the paper from result files.
+
+`python -m paper_figures --results DIR [DIR ...] --out DIR` draws all of them, and `python -m paper_figures NAME ...`
+those that are named. Nothing is trained, scored or measured.
+"""
+
+
+def options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m paper_figures", description=ABOUT, fromfile_prefix_chars="@")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures and tables to draw [default: all]")
+    add_results(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files are written")
+    parser.add_argument("--group", type=Path, metavar="FILE", help="group.json of the results, for table_seeds")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="results folders of reference runs that table_topography shows beside the others",
+    )
+    parser.add_argument(
+        "--if-there",
+        action="store_true",
+        help="where the results hold nothing to show, write a caption that says so, and exit with 0 "
+        "[always, where no NAME is given]",
+    )
+    parser.add_argument("--list", action="store_true", help="print the names of all figures and tables, and exit")
+    return parser.parse_intermixed_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw what the command line asks for. Returns the worst exit code."""
+    if list(sys.argv[1:] if argv is None else argv) == ["--list"]:
+        print(*exhibits(), sep="\n")
+        return 0
+    given = options(argv)
+    inputs = Inputs(given.results, given.reference, given.group)
+
+    def draw() -> int:
+        chosen = selected(given.names) if given.names else list(exhibits().values())
+        if not given.names and given.group is None:
+            chosen = [exhibit for exhibit in chosen if not isinstance(exhibit, GroupTable)]
+        if any(isinstance(exhibit, RunsExhibit) for exhibit in chosen):
+            if not given.results:
+                raise UsageError("--results: give at least one results folder")
+            _ = inputs.runs  # report results that cannot be read once, not for each figure
+        if given.group is None and any(isinstance(exhibit, GroupTable) for exhibit in chosen):
+            raise UsageError("--group: give the group.json that `pose-topo analyze --group` wrote")
+        return max(one(exhibit) for exhibit in chosen)
+
+    def one(exhibit: Exhibit) -> int:
+        try:
+            return exhibit.write(inputs, given.out, if_there=given.if_there or not given.names)
+        except Exception:  # a bug in one script must not cost the other figures
+            traceback.print_exc()
+            return 1
+
+    return guarded("paper_figures", draw)

@@ -1,4 +1,1 @@
-"""The commands. Each parses its options, calls a function and prints.
-
-Heavy imports are inside the commands, so that --help is fast.
-"""
+"""The commands. Each parses its options, calls a function and prints; it imports heavy modules when it is called."""

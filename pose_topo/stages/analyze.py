@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.core import schemas
 from pose_topo.core.devices import autocast, pick_precision, seed_everything
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, read_json, sha256_file, write_json
@@ -28,6 +27,7 @@ from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.lattice import Lattice
+from pose_topo.study.results import SCHEMAS
 from pose_topo.topography import measures, weight_statistics
 
 Array = NDArray[np.float64]
@@ -111,7 +111,7 @@ def analyze_checkpoint(
     people = dataset.people.take(dataset.split.val)
     result = plain(
         {
-            "schema": schemas.ANALYSIS,
+            "schema": SCHEMAS["analysis"],
             "kind": "analysis",
             "checkpoint_sha256": sha256_file(opened.path),
             "data_sha256": dataset.sha256,

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.core import schemas
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json, sha256_file, write_json
 from pose_topo.scoring import intervals
 from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
 from pose_topo.study import joints
+from pose_topo.study.results import SCHEMAS
 
 THRESHOLDS = (0.5, 0.1)
 WON_AT = 0.5
@@ -30,7 +30,7 @@ def compare_results(first: Path, second: Path, out: Path | None = None) -> dict[
     """
     a, b = (read_record(_predictions(folder)) for folder in (first, second))
     result = {
-        "schema": schemas.COMPARISON,
+        "schema": SCHEMAS["comparison"],
         "kind": "comparison",
         "a": _identity(first),
         "b": _identity(second),

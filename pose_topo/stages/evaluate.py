@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.core import schemas
 from pose_topo.core.devices import pick_precision
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import atomic_path, sha256_file, write_json
@@ -32,6 +31,7 @@ from pose_topo.scoring.predictions import (
 )
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.study.config import Data, Recipe
+from pose_topo.study.results import SCHEMAS
 
 EXAMPLES = 8  # held-out people in examples.npz
 COPIED = ("metrics.csv", "provenance.json")  # copied from the run, so that figures need the results folder only
@@ -82,7 +82,7 @@ def evaluate_checkpoint(
     unit = head_size(people.head_box)
     sizes = photo_sizes(Path((data or config.data).img_dir), people.names)
     result = {
-        "schema": schemas.EVALUATION,
+        "schema": SCHEMAS["evaluation"],
         "kind": "evaluation",
         "checkpoint_sha256": sha256_file(opened.path),
         "data_sha256": dataset.sha256,
@@ -166,7 +166,7 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
     known = read_fields(ground_truth, ("image_size", "annolist_index", "person", "image"))
     scored = (found, truth.joints, truth.labelled, truth.head_size)
     result = {
-        "schema": schemas.EVALUATION,
+        "schema": SCHEMAS["evaluation"],
         "kind": "evaluation",
         "checkpoint_sha256": None,
         "predictions_sha256": sha256_file(predictions),

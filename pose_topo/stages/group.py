@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pose_topo.core import schemas
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import write_json
 from pose_topo.stages.terminal import show
-from pose_topo.study.results import Documents, check_one_study, read_documents
+from pose_topo.study.results import SCHEMAS, Documents, check_one_study, read_documents
 
 Array = NDArray[np.float64]
 
@@ -94,7 +93,7 @@ def analyze_group(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         )
     first = runs[0].analysis
     result = {
-        "schema": schemas.GROUP,
+        "schema": SCHEMAS["group"],
         "kind": "group",
         "arch": first["arch"],
         "protocol": first["protocol"],

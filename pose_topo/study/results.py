@@ -8,8 +8,9 @@ from typing import Any
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json
-from pose_topo.core.schemas import OF_RUN
 
+# The version of each kind of result file (docs/results.md). It is raised when a field goes or changes its meaning.
+SCHEMAS = {"evaluation": 2, "analysis": 2, "group": 1, "comparison": 1, "claims": 1}
 FILES = {"evaluation": "evaluation.json", "analysis": "analysis.json"}
 IDENTITY = ("arm", "seed", "arch", "protocol")
 
@@ -22,26 +23,22 @@ def read_documents(folder: Path) -> Documents:
     Raises:
         PoseTopoError: A file is not readable or has another schema, or the two files are of different runs.
     """
-    documents = {
-        kind: read_document(folder / file, kind, OF_RUN[kind])
-        for kind, file in FILES.items()
-        if (folder / file).is_file()
-    }
+    documents = {kind: read_document(folder / file, kind) for kind, file in FILES.items() if (folder / file).is_file()}
     for key in (*IDENTITY, "checkpoint_sha256", "data_sha256"):
         if len({content.get(key) for content in documents.values()}) > 1:
             raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both again")
     return documents
 
 
-def read_document(path: Path, kind: str, schema: int) -> dict[str, Any]:
+def read_document(path: Path, kind: str) -> dict[str, Any]:
     """Return the content of a JSON file of ours.
 
     Raises:
         PoseTopoError: the file is not readable, or is of another kind or schema.
     """
     content = read_json(path)
-    if not isinstance(content, dict) or (content.get("kind"), content.get("schema")) != (kind, schema):
-        raise PoseTopoError(f"{path} is not a schema {schema} {kind} file: make it again")
+    if not isinstance(content, dict) or (content.get("kind"), content.get("schema")) != (kind, SCHEMAS[kind]):
+        raise PoseTopoError(f"{path} is not a schema {SCHEMAS[kind]} {kind} file: make it again")
     return content
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
-from pose_topo.core.schemas import OF_RUN
 from pose_topo.study import joints
+from pose_topo.study.results import SCHEMAS
 
 SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
 SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}
@@ -46,7 +46,7 @@ def write_run(
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *arm.encode()])
     identity: dict[str, Any] = {
-        "schema": OF_RUN["analysis"],
+        "schema": SCHEMAS["analysis"],
         "checkpoint_sha256": f"{arm}{seed}",
         "data_sha256": f"data{seed}",
         "arm": arm,
@@ -58,7 +58,7 @@ def write_run(
         "deviations": [DEMO] if arm == "baseline" else [DEMO, FASTER],
     }
     evaluation: dict[str, Any] = (
-        _evaluation(arm, rng) | identity | {"kind": "evaluation", "schema": OF_RUN["evaluation"], "data": data}
+        _evaluation(arm, rng) | identity | {"kind": "evaluation", "schema": SCHEMAS["evaluation"], "data": data}
     )
     evaluation["settings"]["split"] = "tompson" if data == "mpii" else "random"
     numbers, maps = _analysis(arm, rng)

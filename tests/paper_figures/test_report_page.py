@@ -17,8 +17,7 @@ import pytest
 
 from paper_figures.lib.provenance_table import load_provenance
 from paper_figures.report import page as report
-from paper_figures.report.exhibits import inline, part_titles
-from paper_figures.report.page import claim_plot
+from paper_figures.report.page import claim_plot, inline, part_titles
 
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "img", "br", "rect", "line", "circle", "path"}

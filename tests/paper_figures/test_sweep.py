@@ -15,10 +15,10 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from paper_figures.__main__ import main
 from paper_figures.figures import lesions, schematic, tradeoff
 from paper_figures.figures.tradeoff import place_labels
 from paper_figures.lib import command, style
+from paper_figures.lib.command import main
 from paper_figures.lib.results import load
 
 ARMS = ("control", "topo", "topo-l0.05", "topo-l5", "topoloss-l0.05", "topoloss-l0.5", "topo-permuted")

@@ -10,8 +10,8 @@ from pathlib import Path
 import made_up_results
 import pytest
 
-from paper_figures.__main__ import main
 from paper_figures.lib.arms import LOSSES
+from paper_figures.lib.command import main
 from paper_figures.lib.tables import (
     Column,
     Row,

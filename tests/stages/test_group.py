@@ -12,8 +12,8 @@ import pytest
 from scipy import stats
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.schemas import OF_RUN
 from pose_topo.stages.group import METRICS, analyze_group, paired_test, sign_flip, table
+from pose_topo.study.results import SCHEMAS
 
 
 def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float, **given: Any) -> Path:
@@ -32,7 +32,7 @@ def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float
     where = folder / f"{arm}-s{seed}"
     where.mkdir(parents=True)
     for kind, content in (("analysis", analysis), ("evaluation", {"pckh": {"0.5": {"mean": pckh}}})):
-        (where / f"{kind}.json").write_text(json.dumps({**identity, **content, "kind": kind, "schema": OF_RUN[kind]}))
+        (where / f"{kind}.json").write_text(json.dumps({**identity, **content, "kind": kind, "schema": SCHEMAS[kind]}))
     return where
 
 
@@ -116,7 +116,7 @@ def test_broken_folders_are_one_line(study: list[Path], tmp_path: Path) -> None:
     with pytest.raises(PoseTopoError, match=r"no analysis\.json"):
         analyze_group([tmp_path], tmp_path)
     (study[0] / "evaluation.json").write_text('{"kind": "evaluation", "schema": 9}')
-    with pytest.raises(PoseTopoError, match=f"schema {OF_RUN['evaluation']}"):
+    with pytest.raises(PoseTopoError, match=f"schema {SCHEMAS['evaluation']}"):
         analyze_group(study, tmp_path)
 
 
