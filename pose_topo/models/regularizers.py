@@ -1,8 +1,8 @@
 """The spatial losses, which make channels alike that are neighbours on the grid.
 
 Each loss is a pure function of one tensor and the lattice, and returns a scalar. It raises ValueError if the shape of
-the tensor does not match the lattice, and UsageError if the grid is too small for the loss. `LOSSES` lists all losses,
-and which tensor each one reads:
+the tensor does not match the lattice, and UsageError if the grid is too small for the loss. `TOPO_LOSSES` in
+`study/config.py` lists the losses, and which tensor each one reads:
 
 - "weights": (C, ...), one incoming weight vector per channel. Channel c is at row c // w, column c % w of the grid.
 - "activations": (B, C, H, W), the output of the topographic layer on a training batch, after its ReLU. The layer and
@@ -131,16 +131,9 @@ class SpatialLoss:
     reads: Literal["weights", "activations"]
 
 
-LOSSES: dict[str, SpatialLoss] = {  # --topo-loss; docs/regularizers.md says how to add one
-    "weight-similarity": SpatialLoss(weight_similarity, "weights"),
-    "neighbour-cosine": SpatialLoss(neighbour_cosine, "weights"),
-    "topoloss": SpatialLoss(topoloss, "weights"),
-    "activation-similarity": SpatialLoss(activation_similarity, "activations"),
-    "spatial-correlation": SpatialLoss(spatial_correlation, "activations"),
-    "topographic": SpatialLoss(topographic, "activations"),
+LOSSES: dict[str, SpatialLoss] = {  # a missing function is a KeyError here
+    name: SpatialLoss(globals()[name.replace("-", "_")], reads) for name, reads in TOPO_LOSSES.items()
 }
-if tuple(LOSSES) != TOPO_LOSSES:  # the names are listed twice, because study/config.py must not import torch
-    raise RuntimeError(f"the spatial losses are {', '.join(LOSSES)}, but the study lists {', '.join(TOPO_LOSSES)}")
 
 
 def find_loss(name: str) -> SpatialLoss:

@@ -31,20 +31,22 @@ Precision = Literal["auto", "fp32", "bf16"]
 Switch = Literal["on", "off"]
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
-TOPO_LOSSES = (  # names of the spatial losses, the study's first; models/regularizers.py has their functions
-    "weight-similarity",
-    "neighbour-cosine",
-    "topoloss",
-    "activation-similarity",
-    "spatial-correlation",
-    "topographic",
-)
+# The only list of the spatial losses, the study's first, and which tensor of the topographic layer each one reads. The
+# function of "weight-similarity" is `weight_similarity` in models/regularizers.py.
+TOPO_LOSSES: dict[str, Literal["weights", "activations"]] = {
+    "weight-similarity": "weights",
+    "neighbour-cosine": "weights",
+    "topoloss": "weights",
+    "activation-similarity": "activations",
+    "spatial-correlation": "activations",
+    "topographic": "activations",
+}
 if TYPE_CHECKING:
     from pose_topo.study.lattice import Lattice
 
     Arch = TopoLoss = str
 else:  # the choices are the names in two registries, which a type checker cannot read
-    Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[TOPO_LOSSES]
+    Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[tuple(TOPO_LOSSES)]
 DECONV_CHANNELS = 256  # output channels of each deconvolution between the backbone and the head
 
 

@@ -138,7 +138,7 @@ class Study:
         sweep, recipe = self._main["sweep"], PROTOCOLS[self.protocol]
         losses = self.words("LOSSES", sweep["losses"])
         if unknown := [loss for loss in losses if loss not in sweep["losses"]]:
-            raise UsageError(f"LOSSES: {unknown[0]} has no lambdas in study.toml")
+            raise UsageError(f"LOSSES: {unknown[0]} has no lambdas in study.toml (sweep.losses)")
         weights = map(float, self.words("LAMBDAS", sweep["lambdas"]))
         multipliers = map(float, self.words("FACTORS", sweep["multipliers"]))
         return [

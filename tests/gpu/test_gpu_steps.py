@@ -13,7 +13,7 @@ from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset
 from pose_topo.models.pose import build_model
-from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.study.protocols import STANDARD
 from pose_topo.training import epoch as steps
 from pose_topo.training.optimisation import make_optimizer
@@ -21,15 +21,9 @@ from pose_topo.training.state import Meter
 
 RECIPE = replace(STANDARD, input_size=64, batch_size=4, pretrained=False, split="random")
 LOSSES = {
-    "weight-similarity": Topography(4, 4),
+    **{name: Topography(4, 4, loss=name) for name in TOPO_LOSSES},
     "weight-similarity on a torus": Topography(4, 4, torus=True),  # by indices, not slices
-    **{
-        name: Topography(4, 4, loss=name)
-        for name in (
-            "neighbour-cosine", "topoloss", "activation-similarity", "spatial-correlation", "topographic",
-        )
-    },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pose_topo.study.protocols import DEMO, PAPER, STANDARD
 
 
 @pytest.mark.parametrize("arch", BACKBONES)
-def test_every_resnet_gives_a_heatmap_a_joint_at_a_quarter_of_the_input(arch):
+def test_every_backbone_gives_a_heatmap_a_joint_at_a_quarter_of_the_input(arch):
     with torch.device("meta"):  # shapes need no numbers
         model = SimpleBaseline(arch).eval()
         assert model(torch.zeros(1, 3, 64, 96)).shape == (1, 16, 16, 24)

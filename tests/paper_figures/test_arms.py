@@ -51,7 +51,7 @@ def test_looks_differ_without_color() -> None:
 
 def test_the_looks_are_those_of_losses_in_the_order_of_the_study() -> None:
     """A loss without a look gets one by its name. The first loss is that of `topo`."""
-    assert list(LOSSES) == [loss for loss in TOPO_LOSSES[1:] if loss in LOSSES]
+    assert list(LOSSES) == [loss for loss in [*TOPO_LOSSES][1:] if loss in LOSSES]
 
 
 @pytest.mark.parametrize(
