@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for editors and type checkers
-    from pose_topo.models.pose import SimpleBaseline, TopoModel
+    from pose_topo.models.pose import SimpleBaseline, TopographicConv2d, TopoModel
     from pose_topo.models.regularizers import spatial_loss
-    from pose_topo.models.topographic import TopographicConv2d
     from pose_topo.scoring.pckh import pckh
     from pose_topo.stages.checkpoints import load_network
     from pose_topo.stages.predict import predict
@@ -24,7 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers
 _MODULES = {
     "SimpleBaseline": "models.pose",
     "TopoModel": "models.pose",
-    "TopographicConv2d": "models.topographic",
+    "TopographicConv2d": "models.pose",
     "Lattice": "study.lattice",
     "spatial_loss": "models.regularizers",
     "morans_i": "topography.moran",

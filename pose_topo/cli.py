@@ -6,12 +6,12 @@ import sys
 
 import typer
 
-from pose_topo.commands import download, train, results, pictures, doctor  # isort: skip  # in the order of --help
+from pose_topo.commands import download, train, results, doctor  # isort: skip  # in the order of --help
 from pose_topo.commands.app import app
 from pose_topo.core.errors import one_line
 from pose_topo.core.log import show_messages
 
-__all__ = ["app", "doctor", "download", "main", "pictures", "results", "train"]
+__all__ = ["app", "doctor", "download", "main", "results", "train"]
 
 
 def main() -> None:

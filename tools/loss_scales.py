@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pose_topo.core.devices import seed_everything
+from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people

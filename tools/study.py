@@ -120,7 +120,7 @@ class Rules:
         for name, files in {
             "EVALUATE": code_of("pose_topo.stages.evaluate"),
             "ANALYZE": code_of("pose_topo.stages.analyze"),
-            "GROUP": code_of("pose_topo.stages.group"),
+            "GROUP": code_of("pose_topo.stages.compare"),
             "DRAW": set().union(*code.values()) - set().union(*own.values()),
             "JUDGE": code_of("paper_figures.claims.check"),
             "REPORT": code_of("paper_figures.report.page"),

@@ -32,10 +32,16 @@ from pose_topo.bench.costs import (
     trainer,
     utilisation,
 )
-from pose_topo.core import provenance
-from pose_topo.core.devices import pick_device, pick_precision, prepare_device
 from pose_topo.core.errors import PoseTopoError, one_line
 from pose_topo.core.log import log, show_messages
+from pose_topo.core.machine import (
+    forget_peak_memory,
+    peak_memory,
+    pick_device,
+    pick_precision,
+    prepare_device,
+    provenance,
+)
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people
@@ -49,7 +55,7 @@ FEWEST_STEPS = 8
 
 def machine(device: torch.device, precision: str, *more: str) -> dict[str, Any]:
     """The machine and the software that something is measured with, and `more` entries of its provenance."""
-    origin = provenance.collect(device, precision, "", 0)
+    origin = provenance(device, precision, "", 0)
     kept = ("commit", "device", "cuda", "driver", "torch", "python", "threads", "precision", *more)
     return {key: origin[key] for key in kept}
 
@@ -154,7 +160,7 @@ def row(store: CropStore, people: People, config: RunConfig, device: torch.devic
     run = trainer(config, device, compiled=compiled)
     batches = Batches(store, people, np.arange(len(people)), config.recipe, device)
     fixed = next(batches.epoch(0, 1, size))
-    provenance.forget_peak_memory(device)  # of what was measured before
+    forget_peak_memory(device)  # of what was measured before
 
     def whole() -> None:
         run(endless(batches, size, steps))
@@ -170,7 +176,7 @@ def row(store: CropStore, people: People, config: RunConfig, device: torch.devic
         "images_per_s_ceiling": 1e3 * steps * size / spent["ceiling"],
         "full_over_ceiling": spent["ceiling"] / spent["full"],
         **utilisation(whole, device),
-        "peak_memory_mb": {kind: used / 1e6 for kind, used in provenance.peak_memory(device).items()},
+        "peak_memory_mb": {kind: used / 1e6 for kind, used in peak_memory(device).items()},
     }
 
 

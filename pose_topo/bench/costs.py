@@ -24,8 +24,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from pose_topo.core import provenance
-from pose_topo.core.devices import autocast, pick_precision, prepare_device, seed_everything
+from pose_topo.core.machine import (
+    autocast,
+    forget_peak_memory,
+    peak_memory,
+    pick_precision,
+    prepare_device,
+    seed_everything,
+)
 from pose_topo.data import geometry
 from pose_topo.data.augmentation import AUGMENTATION_RANGES
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
@@ -218,13 +224,13 @@ def step_cost(
     """
     recipe, size = config.recipe, config.recipe.batch_size
     prepare_device(device, None, deterministic=False)
-    provenance.forget_peak_memory(device)  # of what was measured before
+    forget_peak_memory(device)  # of what was measured before
     batches = Batches(store, people, np.arange(len(people)), recipe, device)
     steps = CUDA_STEPS if device.type == "cuda" else STEPS
     fixed = next(batches.epoch(0, 1, size))
     ours = trainer(config, device)
     ours(endless(batches, size, steps))
-    peak = provenance.peak_memory(device)  # before a second network is made
+    peak = peak_memory(device)  # before a second network is made
     busy = utilisation(lambda: ours(endless(batches, size, steps)), device)
     plain, few = PlainLoop(people, img_dir, config, device), max(1, min(steps, PLAIN_PEOPLE // size))
     actions = {

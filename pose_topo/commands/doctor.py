@@ -66,7 +66,7 @@ def check_machine(profile: Profile) -> list[Finding]:
     try:
         import torch
 
-        from pose_topo.core.devices import pick_device, pick_precision
+        from pose_topo.core.machine import pick_device, pick_precision
     except (ImportError, OSError):  # torch is missing, or a library that it needs
         return [python, Finding("torch", "cannot be imported: run `rm -r .venv && make setup`", "FAIL")]
     with warnings.catch_warnings():
@@ -102,7 +102,7 @@ def _no_gpu(profile: Profile, cuda: str | None) -> Finding:
     """
     if profile == "demo":
         return Finding("GPU", "none that torch can use; the demo needs none")
-    from pose_topo.core.provenance import driver_version
+    from pose_topo.core.machine import driver_version
 
     if cuda is None:
         remedy = "install torch with CUDA (rm -r .venv && make setup TORCH=lock)"

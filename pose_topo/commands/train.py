@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -205,18 +206,23 @@ def train_topo(chosen: TopoOptions) -> None:
     _train(chosen)
 
 
+def _default_name(config: RunConfig) -> str:
+    """The name that the original study gives to a run: <ARCH>_<Model>_time_<timestamp>."""
+    model = "TopoModel" if config.model == "topo" else "SimpleBaseline"
+    return f"{config.arch.upper()}_{model}_time_{time.strftime('%Y%m%d-%H%M%S')}"
+
+
 def _train(chosen: TrainOptions) -> None:
     config = chosen.config()
-    from pose_topo.core.devices import pick_device
+    from pose_topo.core.machine import pick_device
     from pose_topo.data.dataset import check_layout, prepare
     from pose_topo.download.weights import imagenet_file
     from pose_topo.models.regularizers import check
     from pose_topo.study import runs
-    from pose_topo.training import hooks
-    from pose_topo.training.loop import RunContext, train
+    from pose_topo.training.loop import RunContext, chosen_hooks, train
     from pose_topo.training.processes import team_from_environment
 
-    run = chosen.save_dir / (chosen.run_name or hooks.default_run_name(config))
+    run = chosen.save_dir / (chosen.run_name or _default_name(config))
     resume, team = chosen.resume == "auto", team_from_environment()
     if not team.writer:
         hide_messages()
@@ -234,7 +240,7 @@ def _train(chosen: TrainOptions) -> None:
     if chosen.overwrite and team.writer:
         (run / runs.WANDB_ID).unlink(missing_ok=True)  # a new run has a new log
     wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
-    after_epoch = hooks.chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
+    after_epoch = chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
     context = RunContext(imagenet, progress, after_epoch, team)
     last = train(config, dataset, run, context, resume=resume, overwrite=chosen.overwrite)[-1]
     log.info(

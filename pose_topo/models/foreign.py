@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.models.backbones import build_backbone
+from pose_topo.models.pose import build_backbone
 from pose_topo.study import joints
 from pose_topo.study.backbones import BACKBONES, RESNET
 from pose_topo.study.config import Data, RunConfig, Topography

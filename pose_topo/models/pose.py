@@ -1,19 +1,42 @@
-"""The two networks: a backbone, deconvolutions and one heatmap per joint, without or with the topographic layer."""
+"""The two networks: a backbone, deconvolutions and one heatmap per joint, without or with the topographic layer.
+
+`study/backbones.py` has the list of backbones.
+"""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+from typing import get_args
+
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.models.backbones import build_backbone
-from pose_topo.models.regularizers import LOSSES, check, spatial_loss
-from pose_topo.models.topographic import TopographicConv2d
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.files import sha256_file
+from pose_topo.models.regularizers import LOSSES, check, spatial_loss, weight_similarity
 from pose_topo.study import joints
-from pose_topo.study.backbones import BACKBONES
-from pose_topo.study.config import DECONV_CHANNELS, RunConfig
+from pose_topo.study.backbones import BACKBONES, backbone
+from pose_topo.study.config import DECONV_CHANNELS, RunConfig, TopoInit
 from pose_topo.study.lattice import Lattice
+
+# ---- their parts
+
+
+def build_backbone(arch: str) -> nn.Sequential:
+    """The parts of torchvision's model `arch`, with random weights: (B, 3, H, W) -> (B, channels, H/stride, W/stride).
+
+    The whole classifier is built first, so that the random numbers that follow do not depend on what is left out.
+
+    Raises:
+        UsageError: an unknown backbone.
+    """
+    parts = backbone(arch).parts
+    classifier = getattr(torchvision.models, arch)(weights=None)
+    return nn.Sequential(*(getattr(classifier, part) for part in parts))
 
 
 def deconvolutions(in_channels: int, number: int) -> nn.Sequential:
@@ -27,6 +50,45 @@ def deconvolutions(in_channels: int, number: int) -> nn.Sequential:
         ]
         in_channels = DECONV_CHANNELS
     return nn.Sequential(*layers)
+
+
+class TopographicConv2d(nn.Module):
+    """A 1x1 convolution whose output channels lie on a lattice: (B, in_channels, H, W) -> (B, C, H, W).
+
+    The convolution is followed by BatchNorm (if `batch_norm` is True) and by a ReLU. To compute a spatial loss, pass
+    `conv.weight` and the outputs to `spatial_loss`.
+
+    Args:
+        in_channels: number of channels of the input.
+        lattice: the grid of the C output channels.
+        batch_norm: normalise before the ReLU. The convolution then has no bias.
+        init: how the weights are initialised: "orthogonal" (the study's), "kaiming" or "equal-norm" (random
+            directions, every row of norm sqrt(2)).
+
+    Raises:
+        UsageError: an unknown `init`.
+    """
+
+    def __init__(
+        self, in_channels: int, lattice: Lattice, *, batch_norm: bool = False, init: str = "orthogonal"
+    ) -> None:
+        super().__init__()
+        self.lattice = lattice
+        self.conv = nn.Conv2d(in_channels, lattice.channels, 1, bias=not batch_norm)
+        self.norm = nn.BatchNorm2d(lattice.channels) if batch_norm else nn.Identity()
+        init_weight(self.conv.weight, init)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.conv(x)))
+
+    def weight_similarity_loss(self) -> Tensor:
+        """The study's spatial loss of this layer, a scalar."""
+        return weight_similarity(self.conv.weight, self.lattice)
+
+
+# ---- the networks
 
 
 class SimpleBaseline(nn.Module):
@@ -127,38 +189,6 @@ class TopoModel(SimpleBaseline):
         return spatial_loss(self.loss, self.topo.lattice, weight, features)
 
 
-def init_head(head: nn.Conv2d) -> None:
-    """Initialise the head: weights from N(0, 0.001), bias 0."""
-    nn.init.normal_(head.weight, std=1e-3)
-    if head.bias is not None:
-        nn.init.zeros_(head.bias)
-
-
-def init_deconvolutions(deconv: nn.Sequential, how: str) -> None:
-    """Initialise the deconvolutions.
-
-    Args:
-        how: "standard" draws from N(0, 0.001) (Xiao et al. 2018). "paper" (the original study) draws the first one by
-            Kaiming normal (fan_out); each of the others enlarges every channel bilinearly.
-    """
-    layers = [layer for layer in deconv if isinstance(layer, nn.ConvTranspose2d)]
-    for number, layer in enumerate(layers):
-        if how == "standard":
-            nn.init.normal_(layer.weight, std=1e-3)
-        elif number == 0:
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        else:
-            _init_bilinear(layer.weight)
-
-
-@torch.no_grad()
-def _init_bilinear(weight: Tensor) -> None:
-    ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
-    weight.zero_()
-    channels = torch.arange(min(weight.shape[:2]))
-    weight[channels, channels] = torch.outer(ramp, ramp)
-
-
 def build_model(config: RunConfig) -> SimpleBaseline:
     """The untrained network of a run, from the global random state, without ImageNet weights."""
     if config.topography is None:
@@ -201,3 +231,94 @@ def layer_weight(model: SimpleBaseline) -> NDArray[np.float64]:
     else:
         weight = [layer for layer in model.deconv if isinstance(layer, nn.ConvTranspose2d)][-1].weight.transpose(0, 1)
     return weight.detach().double().cpu().flatten(1).numpy()
+
+
+# ---- initial weights
+
+
+def init_weight(weight: Tensor, how: str) -> None:
+    """Initialise the weight of a 1x1 convolution, (C, C_in, 1, 1), in place, with the gain of a ReLU, sqrt(2).
+
+    Raises:
+        UsageError: `how` is none of "orthogonal", "kaiming" and "equal-norm".
+    """
+    if how == "orthogonal":
+        nn.init.orthogonal_(weight, gain=nn.init.calculate_gain("relu"))
+    elif how == "kaiming":
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
+    elif how == "equal-norm":  # random directions, every row of norm sqrt(2)
+        nn.init.normal_(weight)
+        with torch.no_grad():
+            weight.mul_(math.sqrt(2) / weight.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None])
+    else:
+        raise UsageError(f"--topo-init {how}: give one of {', '.join(get_args(TopoInit))}")
+
+
+def init_head(head: nn.Conv2d) -> None:
+    """Initialise the head: weights from N(0, 0.001), bias 0."""
+    nn.init.normal_(head.weight, std=1e-3)
+    if head.bias is not None:
+        nn.init.zeros_(head.bias)
+
+
+def init_deconvolutions(deconv: nn.Sequential, how: str) -> None:
+    """Initialise the deconvolutions.
+
+    Args:
+        how: "standard" draws from N(0, 0.001) (Xiao et al. 2018). "paper" (the original study) draws the first one by
+            Kaiming normal (fan_out); each of the others enlarges every channel bilinearly.
+    """
+    layers = [layer for layer in deconv if isinstance(layer, nn.ConvTranspose2d)]
+    for number, layer in enumerate(layers):
+        if how == "standard":
+            nn.init.normal_(layer.weight, std=1e-3)
+        elif number == 0:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            _init_bilinear(layer.weight)
+
+
+@torch.no_grad()
+def _init_bilinear(weight: Tensor) -> None:
+    ramp = torch.tensor([0.25, 0.75, 0.75, 0.25])
+    weight.zero_()
+    channels = torch.arange(min(weight.shape[:2]))
+    weight[channels, channels] = torch.outer(ramp, ramp)
+
+
+def load_imagenet(model: SimpleBaseline, config: RunConfig, path: Path) -> dict[str, str]:
+    """Fill a network's backbone with ImageNet weights, in place.
+
+    Args:
+        config: names the backbone, and says whether the file was given by the user.
+        path: the file of the weights: `download.weights.imagenet_file(config)`.
+
+    Returns:
+        For provenance.json: "file", its name; "sha256"; and "source", the address where a verified file is published,
+        or "--weights" for a file that was given.
+
+    Raises:
+        PoseTopoError: the file is not a state_dict, or does not fit the backbone.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load fails in many ways on a file that it did not write
+        raise PoseTopoError(f"{path} is not a state_dict ({' '.join(str(error).split())[:100]})") from None
+    if not isinstance(state, dict):
+        raise PoseTopoError(f"{path} is not a state_dict")
+    try:
+        model.backbone.load_state_dict(_kept(state, backbone(config.arch).parts))
+    except RuntimeError as error:
+        raise PoseTopoError(f"{path} does not fit {config.arch}: {str(error).splitlines()[-1].strip()[:160]}") from None
+    source = "--weights" if config.weights else backbone(config.arch).weights_url
+    return {"file": path.name, "sha256": sha256_file(path), "source": source}
+
+
+def _kept(state: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """The weights of some parts of torchvision's model, under their names in a Sequential of these parts."""
+    kept = {}
+    for key, value in state.items():
+        part, _, rest = key.partition(".")
+        if part in parts:
+            kept[f"{parts.index(part)}.{rest}"] = value
+    return kept

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.core.devices import autocast
 from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch
 from pose_topo.scoring.decoding import decode, flip_back, shift_right

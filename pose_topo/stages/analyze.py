@@ -14,14 +14,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.core.devices import autocast, pick_precision, seed_everything
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, read_json, sha256_file, write_json
+from pose_topo.core.machine import autocast, pick_precision, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People
 from pose_topo.download.weights import imagenet_file
-from pose_topo.models.backbones import load_imagenet
-from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, head_weight, layer_weight, trained_order
+from pose_topo.models.pose import (
+    SimpleBaseline,
+    TopoModel,
+    build_model,
+    head_weight,
+    layer_weight,
+    load_imagenet,
+    trained_order,
+)
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions

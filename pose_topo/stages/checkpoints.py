@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pose_topo.core.devices import pick_device, pick_precision
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file
 from pose_topo.core.log import log
+from pose_topo.core.machine import pick_device, pick_precision
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset

@@ -1,20 +1,32 @@
-"""Compare two evaluations of the same people, with paired intervals; write comparison.json."""
+"""Compare results: two evaluations over people -> comparison.json; arms over several seeds -> group.json.
+
+A p value within one network says that its grid is not random. A claim about the method needs the training run as its
+unit: the difference of two arms of the same seed (the same split, and the same initial weights in shared layers).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json, sha256_file, write_json
 from pose_topo.scoring import intervals
 from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
+from pose_topo.stages.terminal import show
 from pose_topo.study import joints
-from pose_topo.study.results import SCHEMAS
+from pose_topo.study.results import SCHEMAS, Documents, check_one_study, read_documents
+
+Array = NDArray[np.float64]
+
+# ---- two evaluations of the same people
 
 THRESHOLDS = (0.5, 0.1)
 WON_AT = 0.5
@@ -137,3 +149,242 @@ def _identity(folder: Path) -> dict[str, Any]:
         **{key: said.get(key) for key in IDENTITY},
         "predictions_sha256": sha256_file(folder / "predictions.h5"),
     }
+
+
+# ---- arms over several seeds, each against the control, paired by seed
+
+CONTROL = "control"
+LEVEL = 0.95
+
+# name -> file and the keys of the number in it
+METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "I": ("analysis", ("moran", "mean_I")),
+    "I_normalised": ("analysis", ("moran_measures", "normalised", "mean_I")),
+    "I_activity": ("analysis", ("moran_measures", "activity", "mean_I")),
+    "I_rearranged": ("analysis", ("controls", "rearranged", "mean_I")),
+    "contiguity": ("analysis", ("parcellation", "contiguity")),
+    "regions": ("analysis", ("parcellation", "components")),
+    "neighbour_correlation": ("analysis", ("neighbour_correlation", "neighbours")),
+    "smoothness": ("analysis", ("correlation_distance", "smoothness")),
+    "wiring": ("analysis", ("wiring", "mean")),
+    "effective_dimensionality": ("analysis", ("activations", "effective_dimensionality")),
+    "participation_ratio": ("analysis", ("health", "participation_ratio")),
+    "mean_row_norm": ("analysis", ("health", "mean_row_norm")),
+    "PCKh@0.5": ("evaluation", ("pckh", "0.5", "mean")),
+    "PCKh@0.1": ("evaluation", ("pckh", "0.1", "mean")),
+    "AUC": ("evaluation", ("auc",)),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A results folder that holds an analysis, and an evaluation if PCKh is to be compared."""
+
+    folder: Path
+    documents: Documents
+
+    @property
+    def analysis(self) -> dict[str, Any]:
+        return self.documents["analysis"]
+
+    def number(self, metric: str) -> float | None:
+        """The value of a metric. None if its file or its value is missing."""
+        kind, keys = METRICS[metric]
+        node: Any = self.documents.get(kind)
+        for key in keys:
+            node = node.get(key) if isinstance(node, dict) else None
+        return float(node) if isinstance(node, int | float) else None
+
+    @property
+    def departures(self) -> frozenset[str]:
+        """The deviations from the protocol, without the learning rate of the topographic layer.
+
+        That deviation is left out because networks without the layer cannot have it.
+        """
+        deviations = {text for content in self.documents.values() for text in content.get("deviations", ())}
+        return frozenset(text for text in deviations if not text.startswith("the topographic layer's"))
+
+
+def analyze_group(folders: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Compare every arm with the control over seeds; write group.json to `out`.
+
+    Args:
+        folders: Results folders, each with an analysis.json and, for PCKh, an evaluation.json.
+
+    Raises:
+        PoseTopoError: A folder holds no analysis, or its files contradict each other.
+        UsageError: The runs cannot be compared, two are of the same arm and seed, or there is no control.
+    """
+    runs = [_read(Path(folder)) for folder in folders]
+    _check_comparable(runs)
+    arms = _by_arm(runs)
+    if CONTROL not in arms or len(arms) < 2:
+        raise UsageError(
+            f"--group compares arms with the control: give its results and others (here: {', '.join(arms)})"
+        )
+    first = runs[0].analysis
+    result = {
+        "schema": SCHEMAS["group"],
+        "kind": "group",
+        "arch": first["arch"],
+        "protocol": first["protocol"],
+        "as_protocol": all(run.analysis.get("as_protocol") is True for run in runs),
+        "interval": f"t, {LEVEL:.0%}, n - 1 degrees of freedom",
+        "test": "sign flips, two-sided",
+        "arms": {arm: _describe(by_seed) for arm, by_seed in arms.items()},
+        "comparisons": {
+            f"{arm} - {CONTROL}": _against_control(by_seed, arms[CONTROL])
+            for arm, by_seed in arms.items()
+            if arm != CONTROL
+        },
+    }
+    write_json(out / "group.json", result)
+    return result
+
+
+def _read(folder: Path) -> Run:
+    if not (folder / "analysis.json").is_file():
+        raise PoseTopoError(f"{folder} holds no analysis.json: --group takes the folders that pose-topo analyze wrote")
+    run = Run(folder, read_documents(folder))
+    if lacking := [key for key in ("arm", "seed", "grid") if run.analysis.get(key) is None]:
+        raise PoseTopoError(f"{folder}: its analysis.json names no {' and no '.join(lacking)}: only runs are compared")
+    return run
+
+
+def _check_comparable(runs: Sequence[Run]) -> None:
+    """Refuse runs that differ in more than arm and seed. The grid of a baseline is arbitrary and may differ."""
+    grids = [run.analysis["grid"] for run in runs if run.analysis.get("model") != "baseline"]
+    further = {"grids": [f"{grid['height']} x {grid['width']}" for grid in grids]}
+    check_one_study([{"analysis": run.analysis} for run in runs], further)
+    for run in runs[1:]:
+        if apart := runs[0].departures ^ run.departures:
+            raise UsageError(
+                f"{runs[0].folder} and {run.folder} were not made alike ({' and '.join(sorted(apart))}): "
+                "give runs of the same settings"
+            )
+
+
+def _by_arm(runs: Sequence[Run]) -> dict[str, dict[int, Run]]:
+    """arm -> seed -> run, both ascending."""
+    arms: dict[str, dict[int, Run]] = {}
+    for run in sorted(runs, key=lambda run: (run.analysis["arm"], run.analysis["seed"])):
+        arm, seed = run.analysis["arm"], run.analysis["seed"]
+        if seed in arms.setdefault(arm, {}):
+            raise UsageError(f"{arms[arm][seed].folder} and {run.folder} are both {arm}, seed {seed}: give one")
+        arms[arm][seed] = run
+    return arms
+
+
+def _describe(by_seed: dict[int, Run]) -> dict[str, Any]:
+    """Mean and sd of every metric over the seeds of one arm."""
+    metrics = {}
+    for metric in METRICS:
+        values = [value for run in by_seed.values() if (value := run.number(metric)) is not None]
+        metrics[metric] = {
+            "n": len(values),
+            "mean": float(np.mean(values)) if values else None,
+            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+            "reason": None if len(values) > 1 else f"{len(values)} seeds with this number",
+        }
+    return {"seeds": list(by_seed), "metrics": metrics}
+
+
+def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, Any]:
+    """The paired differences of every metric, and the seeds without a partner."""
+    shared = [seed for seed in arm if seed in control]
+    metrics: dict[str, Any] = {}
+    for metric in METRICS:
+        pairs = {seed: (arm[seed].number(metric), control[seed].number(metric)) for seed in shared}
+        values = {seed: one - two for seed, (one, two) in pairs.items() if one is not None and two is not None}
+        metrics[metric] = {
+            **asdict(paired_test(list(values.values()))),
+            "seeds": list(values),
+            "differences": list(values.values()),
+        }
+    shares = [
+        one / two
+        for seed in shared
+        if (one := arm[seed].number("I")) is not None and (two := control[seed].number("I_rearranged"))
+    ]
+    return {
+        "seeds": shared,
+        "seeds_without_partner": sorted(set(arm) ^ set(control)),
+        "metrics": metrics,
+        "I_over_best": float(np.mean(shares)) if shares else None,
+        "I_over_best_reason": None if shares else "no seed with I here and a rearranged I of the control",
+    }
+
+
+# ---- Paired differences
+
+_EXACT = 16  # the largest number of seeds for which every pattern of signs is tried
+_DRAWS = 99_999  # random patterns for more seeds
+_TIE = 1e-10
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """n paired differences: their `mean` and `sd`, the t interval `low`..`high`, and the two-sided sign-flip `p`.
+
+    `smallest_p` is the smallest p that n differences can give. A value that does not exist for this n is None, and
+    `reason` says why.
+    """
+
+    n: int
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    smallest_p: float | None
+    reason: str | None
+
+
+def paired_test(differences: Sequence[float]) -> PairedTest:
+    """The mean, the 95% t interval (n - 1 degrees of freedom) and the sign-flip test of paired differences.
+
+    The sign-flip test assumes only that, without an effect, each difference is positive or negative with the same
+    probability (Fisher 1935; Pesarin 2001). With n seeds its p is at least 2 / 2^n: .0625 for 5 seeds, .031 for 6.
+    """
+    values = np.asarray(differences, np.float64)
+    n = len(values)
+    if n == 0:
+        return PairedTest(0, None, None, None, None, None, None, "no seed that both arms have")
+    mean, (p, smallest) = float(values.mean()), sign_flip(values)
+    if n == 1:
+        return PairedTest(1, mean, None, None, None, p, smallest, "one pair has no spread")
+    sd = float(values.std(ddof=1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / n**0.5
+    return PairedTest(n, mean, sd, mean - half, mean + half, p, smallest, None)
+
+
+def sign_flip(differences: Array) -> tuple[float, float]:
+    """The two-sided p of the mean of n differences under flips of their signs, and the smallest possible p.
+
+    The test is exact over all 2^n patterns up to n = 16. For more seeds it uses 99,999 random patterns (seed 0) and the
+    observed one.
+    """
+    n = len(differences)
+    if n <= _EXACT:
+        patterns = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        drawn = np.random.default_rng(0).integers(0, 2, (_DRAWS, n))
+        patterns = np.concatenate([np.ones((1, n)), 1.0 - 2.0 * drawn])
+    flipped = np.abs(patterns @ differences)
+    reached = flipped >= abs(differences.sum()) - _TIE * np.abs(differences).sum()
+    return float(reached.mean()), (2 / 2**n if n <= _EXACT else 1 / (_DRAWS + 1))
+
+
+def group_table(result: dict[str, Any]) -> str:
+    """The differences as text for the terminal."""
+    lines = []
+    for name, comparison in result["comparisons"].items():
+        lines.append(f"{name}, seeds {', '.join(map(str, comparison['seeds'])) or 'none'} ({result['interval']})")
+        for metric, test in comparison["metrics"].items():
+            if test["n"]:
+                lines.append(
+                    f"  {metric:<25}{show(test['mean']):>9}  [{show(test['low'])}, {show(test['high'])}]  "
+                    f"p {show(test['p'], 4)} (n {test['n']}, p at least {show(test['smallest_p'], 4)})"
+                )
+        lines.append(f"  I / best I of the control  {show(comparison['I_over_best'])}")
+    return "\n".join(lines)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.core.devices import pick_precision
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import atomic_path, sha256_file, write_json
+from pose_topo.core.machine import pick_precision
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crops import photo_sizes

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.core.devices import pick_precision
 from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.machine import pick_precision
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import open_or_build

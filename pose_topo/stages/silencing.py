@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pose_topo.core.devices import autocast
 from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People, head_size

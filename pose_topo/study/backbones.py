@@ -1,7 +1,7 @@
 """The backbones that a network can have: the only list of them.
 
 Each is a classifier of `torchvision.models` without its pooling and its last layer. This module does not import torch;
-`models/backbones.py` builds the networks. To add a backbone, add an entry to `BACKBONES`. The tests run over all
+`models/pose.py` builds the networks. To add a backbone, add an entry to `BACKBONES`. The tests run over all
 entries.
 """
 

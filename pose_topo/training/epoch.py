@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from pose_topo.core.devices import autocast
 from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People, head_size

@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose_topo.core.devices import seed_everything
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import sha256_file
 from pose_topo.core.log import log
+from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
-from pose_topo.models.backbones import load_imagenet
-from pose_topo.models.pose import SimpleBaseline, build_model
+from pose_topo.models.pose import SimpleBaseline, build_model, load_imagenet
 from pose_topo.study import runs
 from pose_topo.study.config import RunConfig
 from pose_topo.training.optimisation import EarlyStopping, make_optimizer

@@ -25,7 +25,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         monkeypatch.setattr(torch.version, "cuda", cuda)
-        monkeypatch.setattr("pose_topo.core.provenance.driver_version", lambda: driver)
+        monkeypatch.setattr("pose_topo.core.machine.driver_version", lambda: driver)
 
     return set_up
 

@@ -9,9 +9,9 @@ import torch
 
 from pose_topo.bench import costs
 from pose_topo.bench.__main__ import measure
-from pose_topo.core import provenance
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
+from pose_topo.core.machine import forget_peak_memory, peak_memory
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset
@@ -131,6 +131,6 @@ def test_the_benchmark_measures_a_gpu(config, tmp_path, monkeypatch):
 
 def test_the_peak_memory_of_a_gpu_can_be_reset(device):
     torch.empty(1 << 28, dtype=torch.uint8, device=device)
-    assert provenance.peak_memory(device)["cuda"] >= 1 << 28
-    provenance.forget_peak_memory(device)
-    assert provenance.peak_memory(device)["cuda"] < 1 << 28
+    assert peak_memory(device)["cuda"] >= 1 << 28
+    forget_peak_memory(device)
+    assert peak_memory(device)["cuda"] < 1 << 28

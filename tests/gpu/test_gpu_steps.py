@@ -8,7 +8,7 @@ from itertools import chain, count, islice
 import pytest
 import torch
 
-from pose_topo.core.devices import prepare_device, seed_everything
+from pose_topo.core.machine import prepare_device, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset

@@ -6,7 +6,7 @@ import torchvision
 
 from pose_topo.core.errors import UsageError
 from pose_topo.download.catalog import WEIGHTS
-from pose_topo.models.backbones import build_backbone
+from pose_topo.models.pose import build_backbone
 from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.protocols import STANDARD

@@ -18,7 +18,7 @@ from PIL import Image
 from paper_figures.lib import captions, command, style
 from paper_figures.lib.command import PaperFigure, RunsExhibit, exhibits, main
 from paper_figures.lib.results import FILES, load
-from pose_topo.stages.group import analyze_group
+from pose_topo.stages.compare import analyze_group
 from pose_topo.study import joints
 
 OF_RUNS = [exhibit for exhibit in exhibits().values() if isinstance(exhibit, RunsExhibit)]

@@ -27,7 +27,7 @@ from paper_figures.lib.tables import (
 )
 from paper_figures.tables import seeds
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.stages.group import METRICS, analyze_group
+from pose_topo.stages.compare import METRICS, analyze_group
 
 ONE = Column("x", "X", 1)
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from reasons import without_reason
 
-from pose_topo.core.devices import seed_everything
 from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.machine import seed_everything
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model, trained_order
 from pose_topo.stages import analyze

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_group import results
+from test_compare import results
 
 from pose_topo import cli
 

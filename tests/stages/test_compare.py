@@ -1,16 +1,30 @@
-"""Comparison of two results of the same people: differences by hand, and refusals."""
+"""Comparisons of two results of the same people, and of arms over seeds: differences by hand, and refusals."""
+
+from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.scoring.predictions import Record, read_record, write_predictions
 from pose_topo.stages import terminal as report
-from pose_topo.stages.compare import compare, compare_results
+from pose_topo.stages.compare import (
+    METRICS,
+    analyze_group,
+    compare,
+    compare_results,
+    group_table,
+    paired_test,
+    sign_flip,
+)  # fmt: skip
 from pose_topo.study import joints as J
+from pose_topo.study.results import SCHEMAS
 
 PEOPLE = 30
 
@@ -134,3 +148,153 @@ def test_a_record_is_what_was_written(tmp_path):
     assert np.allclose(record.joints, truth()["joints"] - 1) and np.allclose(record.head_size, 30.0)
     assert record.found[0, J.R_WRIST] == pytest.approx(record.joints[0, J.R_WRIST] + 100)
     assert record.who is not None and record.who[3].tolist() == [1, 1]
+
+
+# ---- arms over seeds
+
+
+def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float, **given: Any) -> Path:
+    identity = {
+        "arm": arm,
+        "seed": seed,
+        "arch": "resnet18",
+        "protocol": "demo",
+        "as_protocol": True,
+        "checkpoint_sha256": f"{arm}{seed}",
+        "data_sha256": f"data{seed}",
+        **given,
+    }
+    analysis = {"grid": {"height": 4, "width": 4}, "moran": {"mean_I": mean_i}, "health": {"mean_row_norm": 1.0}}
+    analysis["controls"] = {"rearranged": {"mean_I": 0.5}}
+    where = folder / f"{arm}-s{seed}"
+    where.mkdir(parents=True)
+    for kind, content in (("analysis", analysis), ("evaluation", {"pckh": {"0.5": {"mean": pckh}}})):
+        (where / f"{kind}.json").write_text(json.dumps({**identity, **content, "kind": kind, "schema": SCHEMAS[kind]}))
+    return where
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    folders = [results(tmp_path, "control", s, 0.01 * s, 80.0 + s) for s in range(5)]
+    folders += [results(tmp_path, "topo", s, 0.4 + 0.01 * s + 0.001 * rng.normal(), 79.5 + s) for s in range(1, 6)]
+    return folders
+
+
+def test_differences_are_paired_by_seed(study: list[Path], tmp_path: Path) -> None:
+    result = analyze_group(study[::-1], tmp_path)
+    assert result == json.loads((tmp_path / "group.json").read_text(encoding="utf-8"))
+    found = result["comparisons"]["topo - control"]
+    assert found["seeds"] == [1, 2, 3, 4] and found["seeds_without_partner"] == [0, 5]
+    gain = found["metrics"]["I"]
+    assert gain["mean"] == pytest.approx(0.4, abs=0.002) and gain["low"] < gain["mean"] < gain["high"]
+    assert gain["p"] == gain["smallest_p"] == 0.125  # four seeds can show no more
+    loss = found["metrics"]["PCKh@0.5"]
+    assert loss["differences"] == [-0.5] * 4 and loss["sd"] == 0
+    assert found["I_over_best"] == pytest.approx(np.mean(gain["differences"]) / 0.5 + 0.05, abs=1e-9)
+    assert result["arms"]["control"]["seeds"] == [0, 1, 2, 3, 4]
+    assert result["arms"]["control"]["metrics"]["I"]["mean"] == pytest.approx(0.02)
+    assert "topo - control, seeds 1, 2, 3, 4" in group_table(result) and "at least 0.1250" in group_table(result)
+
+
+def test_a_number_that_is_missing_is_null_with_its_reason(study: list[Path], tmp_path: Path) -> None:
+    (study[1] / "evaluation.json").unlink()
+    result = analyze_group(study, tmp_path)
+    metrics = result["comparisons"]["topo - control"]["metrics"]
+    assert set(metrics) == set(METRICS)
+    assert metrics["PCKh@0.5"]["seeds"] == [2, 3, 4] and metrics["I"]["n"] == 4
+    assert metrics["AUC"]["n"] == 0 and metrics["AUC"]["mean"] is None and metrics["AUC"]["reason"]
+
+
+def test_one_seed_gives_no_interval(study: list[Path], tmp_path: Path) -> None:
+    one = analyze_group([study[1], study[5]], tmp_path)["comparisons"]["topo - control"]["metrics"]["I"]
+    assert one["mean"] is not None and one["low"] is None and one["p"] == 1.0 and one["reason"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"protocol": "paper"}, "protocols"),
+        ({"arch": "resnet50"}, "backbones"),
+        ({"data_sha256": "other"}, "seed 7 were measured on different data"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, given: dict[str, str], words: str) -> None:
+    folders = [results(tmp_path, "control", 7, 0.0, 80.0), results(tmp_path, "topo", 7, 0.4, 80.0, **given)]
+    with pytest.raises(UsageError, match=words):
+        analyze_group(folders, tmp_path)
+    assert not (tmp_path / "group.json").exists()
+
+
+@pytest.mark.parametrize("given", [{"deviations": ["epochs 2 (the demo protocol: 6)"]}, {"images_sha256": "others"}])
+def test_runs_of_other_settings_or_people_are_refused(tmp_path: Path, given: dict[str, Any]) -> None:
+    faster = "the topographic layer's learning rate is 10 times that of the rest (the study: 1)"
+    folders = [results(tmp_path, "control", 0, 0.0, 80.0), results(tmp_path, "topo", 0, 0.4, 80.0, deviations=[faster])]
+    assert analyze_group(folders, tmp_path)["comparisons"]
+    folders[1] = results(tmp_path / "other", "topo", 0, 0.4, 80.0, **given)
+    with pytest.raises(UsageError, match=r"were not made alike .*epochs 2|on different data"):
+        analyze_group(folders, tmp_path)
+
+
+def test_results_without_a_run_are_refused(study: list[Path], tmp_path: Path) -> None:
+    foreign = results(tmp_path / "foreign", "control", 9, 0.0, 80.0)
+    for name in ("analysis.json", "evaluation.json"):
+        content = json.loads((foreign / name).read_text())
+        (foreign / name).write_text(json.dumps({**content, "arm": None, "seed": None}))
+    with pytest.raises(PoseTopoError, match="names no arm and no seed"):
+        analyze_group([*study, foreign], tmp_path)
+
+
+def test_broken_folders_are_one_line(study: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="control"):
+        analyze_group(study[5:], tmp_path)
+    with pytest.raises(UsageError, match="both topo, seed 1"):
+        analyze_group([*study, results(tmp_path / "copy", "topo", 1, 0.4, 80.0)], tmp_path)
+    with pytest.raises(PoseTopoError, match=r"no analysis\.json"):
+        analyze_group([tmp_path], tmp_path)
+    (study[0] / "evaluation.json").write_text('{"kind": "evaluation", "schema": 9}')
+    with pytest.raises(PoseTopoError, match=f"schema {SCHEMAS['evaluation']}"):
+        analyze_group(study, tmp_path)
+
+
+VALUES = [0.31, 0.42, -0.02, 0.18, 0.25, 0.40]
+
+
+def test_interval_is_that_of_scipy() -> None:
+    found = paired_test(VALUES)
+    exact = stats.ttest_1samp(VALUES, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx(tuple(exact))
+    assert found.mean == pytest.approx(np.mean(VALUES)) and found.sd == pytest.approx(np.std(VALUES, ddof=1))
+
+
+def test_sign_flips_by_loops_and_by_scipy() -> None:
+    flips = [abs(sum(s * v for s, v in zip(signs, VALUES, strict=True))) for signs in product((1, -1), repeat=6)]
+    expected = np.mean(np.array(flips) >= sum(VALUES) - 1e-12)
+    assert paired_test(VALUES).p == expected
+    scipy_p = stats.permutation_test((VALUES,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert expected == pytest.approx(scipy_p)
+
+
+@pytest.mark.parametrize(("n", "smallest"), [(2, 0.5), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)])
+def test_the_smallest_p_is_reached_by_equal_signs(n: int, smallest: float) -> None:
+    found = paired_test([1.0 + 0.1 * k for k in range(n)])
+    assert found.p == found.smallest_p == smallest
+
+
+def test_many_seeds_use_random_sign_patterns() -> None:
+    p, smallest = sign_flip(np.full(30, 1.0))
+    assert p == smallest == 1e-5
+    values = np.random.default_rng(0).normal(0.2, 1, 30)
+    assert sign_flip(values)[0] == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=0.02)
+
+
+def test_too_few_seeds_give_a_reason() -> None:
+    one = paired_test([0.3])
+    assert (one.mean, one.sd, one.low, one.p) == (0.3, None, None, 1.0) and one.reason
+    none = paired_test([])
+    assert none.mean is None and none.p is None and none.reason
+
+
+def test_no_difference_has_p_one() -> None:
+    found = paired_test([0.0] * 6)
+    assert found.p == 1.0 and (found.low, found.high) == (0.0, 0.0)

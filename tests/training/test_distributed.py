@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pose_topo.core.devices import seed_everything
 from pose_topo.core.errors import UsageError
 from pose_topo.core.files import read_json
+from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model

@@ -281,7 +281,7 @@ def test_the_best_epoch_is_the_one_of_highest_pckh(config, dataset, tmp_path, mo
 def test_wandb_offline_keeps_every_epoch_and_its_pictures(config, dataset, tmp_path, monkeypatch, said: list[str]):
     import wandb
 
-    from pose_topo.training.hooks import chosen_hooks
+    from pose_topo.training.loop import chosen_hooks
 
     monkeypatch.chdir(tmp_path)
     for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "WANDB_DIR": str(tmp_path)}.items():
@@ -313,7 +313,7 @@ def test_a_log_without_a_connection_does_not_stop_the_training(
 ):
     import wandb
 
-    from pose_topo.training.hooks import wandb_hook
+    from pose_topo.training.loop import wandb_hook
 
     def init(**_options):
         if not begins:
