@@ -126,10 +126,10 @@ check: $(HERE)/claims.json ## judge the claims by the runs that exist; fails if 
 	@$(BIN)/python -m paper_figures.claims.check $(JUDGED)
 
 test: $(READY) ## the tests, on all cores (a few minutes on 2)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(READY) ## the tests that `test` leaves out because they take long
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 -m "slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "slow and not gpu"
 
 bench: $(READY) $(DEMO_DATA)/manifest.json ## what decoding, crops, batches and steps cost on this machine
 	$(BIN)/python -m pose_topo.bench --data $(DEMO_DATA) --device $(DEVICE) $(BENCH)

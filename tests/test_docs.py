@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from paper_figures import docs
+from paper_figures.lib import style
 from pose_topo import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +84,7 @@ def world(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)])
 def test_every_command_runs(page: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(world)
+    monkeypatch.setitem(style.SETTINGS, "savefig.dpi", 31)  # fast; what is drawn is tested elsewhere
     variables: list[str] = []
     for line in commands(page):
         if ASSIGNMENT.match(line):

@@ -1,6 +1,8 @@
-"""Imports go one way: no module imports one that is further right in ORDER."""
+"""Imports go one way, and the house keeps its size. `python tests/test_flow.py` prints the numbers."""
 
 import ast
+import statistics
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -63,18 +65,44 @@ def test_no_module_imports_to_its_right(path):
     assert wrong == []
 
 
-def test_training_reaches_few_modules():
-    reached, left = set(), ["training.loop"]
+def length(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def modules() -> dict[Path, int]:
+    """The modules of more than three lines, and their lengths."""
+    tops = [ROOT, *(ROOT.parent / name for name in ("paper_figures", "tools"))]
+    lengths = {path: length(path) for top in tops for path in top.rglob("*.py")}
+    return {path: lines for path, lines in lengths.items() if lines > 3}
+
+
+def folders() -> Counter[Path]:
+    """How many Python files each folder holds, tests included."""
+    tops = [ROOT, *(ROOT.parent / name for name in ("paper_figures", "tools", "tests"))]
+    return Counter(path.parent for top in tops for path in top.rglob("*.py"))
+
+
+def reached(start: str) -> set[str]:
+    """The modules of more than three lines that a module of pose_topo imports, directly or not, and itself."""
+    found, left = set(), [start]
     while left:
         module = left.pop()
         path = ROOT / (module.replace(".", "/") + ".py")
-        if module in reached or not path.is_file():
-            continue
-        reached.add(module)
-        left += imports(path, types=False)
-    long = [name for name in reached if len((ROOT / (name.replace(".", "/") + ".py")).read_text().splitlines()) > 3]
-    assert len(long) <= 35, sorted(long)
-    assert not {name for name in reached if name.startswith("download") or name in ("data.dataset", "data.mpii")}
+        if module not in found and path.is_file():
+            found.add(module)
+            left += imports(path, types=False)
+    return {module for module in found if length(ROOT / (module.replace(".", "/") + ".py")) > 3}
+
+
+def test_training_reaches_few_modules():
+    found = reached("training.loop")
+    assert len(found) <= 35, sorted(found)
+    assert not {name for name in found if name.startswith("download") or name in ("data.dataset", "data.mpii")}
+
+
+def test_the_house_keeps_its_size():
+    assert len(modules()) <= 110
+    assert {str(folder): count for folder, count in folders().items() if count > 15} == {}
 
 
 def test_figures_import_nothing_of_torch():
@@ -84,3 +112,17 @@ def test_figures_import_nothing_of_torch():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not {name.split(".")[0] for name in names} & forbidden, path
+
+
+def main() -> None:
+    """Print the numbers."""
+    (largest, count), *_ = folders().most_common(1)
+    print(f"modules of more than 3 lines: {len(modules())}")
+    print(f"lines: {sum(modules().values()):,}")
+    print(f"modules reached from training.loop: {len(reached('training.loop'))}")
+    print(f"largest folder: {largest.relative_to(ROOT.parent)}, {count} files")
+    print(f"median file length: {statistics.median(modules().values()):g}")
+
+
+if __name__ == "__main__":
+    main()

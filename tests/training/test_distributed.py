@@ -138,6 +138,7 @@ def test_the_loss_over_an_epoch_is_that_of_one_process(together, alone):
     assert first["train_heatmap_loss"] == pytest.approx(total / people, rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_command_under_torchrun(small_data, tmp_path):
     arguments = [
         *TORCHRUN, "-m", "pose_topo", "train-baseline", "--data", str(small_data), "--arch", "resnet18",

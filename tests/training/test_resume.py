@@ -29,6 +29,7 @@ from pose_topo.training.processes import Interrupted, Interruption
 
 RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
 TIMING = ("images_per_s", "seconds")
+BOTH = pytest.mark.parametrize("undisturbed", ["fp32", "bf16"], indirect=True)  # others do not depend on the precision
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def metrics(run):
         return [{key: cell for key, cell in row.items() if key not in TIMING} for row in csv.DictReader(stream)]
 
 
-@pytest.fixture(scope="module", params=["fp32", "bf16"])
+@pytest.fixture(scope="module", params=["fp32"])
 def undisturbed(request, small_data, dataset, tmp_path_factory):
     config = settings(small_data, request.param)
     run = tmp_path_factory.mktemp("undisturbed") / "run"
@@ -86,6 +87,7 @@ def signal_at(monkeypatch, module, name, call, signum):
     monkeypatch.setattr(module, name, wrapped)
 
 
+@BOTH
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_a_step_saves_after_that_step(undisturbed, dataset, tmp_path, monkeypatch, signum):
     config, whole = undisturbed
@@ -102,6 +104,7 @@ def test_a_signal_in_a_step_saves_after_that_step(undisturbed, dataset, tmp_path
     assert_same_run(tmp_path / "run", whole)
 
 
+@BOTH
 def test_a_signal_in_the_validation_loses_no_step(undisturbed, dataset, tmp_path, monkeypatch):
     config, whole = undisturbed
     with monkeypatch.context() as patch:
@@ -115,6 +118,7 @@ def test_a_signal_in_the_validation_loses_no_step(undisturbed, dataset, tmp_path
     assert_same_run(tmp_path / "run", whole)
 
 
+@BOTH
 def test_files_that_a_kill_left_unwritten_are_repaired(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
     run = tmp_path / "run"
@@ -354,6 +358,7 @@ def kill_often(data, folder, precision, kills):
     assert not list((folder / "cut").glob(".*"))
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_nothing(small_data, tmp_path):
     kill_often(small_data, tmp_path, "fp32", 3)
 
@@ -364,6 +369,7 @@ def test_twenty_kills_change_nothing(small_data, tmp_path, precision):
     kill_often(small_data, tmp_path, precision, 20)
 
 
+@pytest.mark.slow
 def test_the_command_leaves_by_sigterm_with_143_and_one_line(small_data, tmp_path):
     arguments = command(small_data, tmp_path, "run", "fp32")
     code, said, _ = killed([*arguments, "--epochs", "500"], 1.5, signal.SIGTERM)

@@ -19,7 +19,7 @@ from pose_topo.study.arms import USUAL, Arm, arm_consistency, shortest
 from pose_topo.study.config import TOPO_LOSSES, Topography
 from pose_topo.study.protocols import DEMO, PROTOCOLS, STANDARD
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = [
     "baseline",
     "control",
