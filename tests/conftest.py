@@ -27,6 +27,14 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_console() -> None:
+    """No test prints messages because an earlier one in its process ran a command."""
+    log.handlers.clear()
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
+
+
 class _Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
