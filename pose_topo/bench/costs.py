@@ -37,7 +37,7 @@ from pose_topo.data.augmentation import AUGMENTATION_RANGES
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
 from pose_topo.data.crop_store import cores, open_or_build
 from pose_topo.data.crops import read_photograph
-from pose_topo.data.people import CropSettings, CropStore, People, head_size
+from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.data.splits import TOMPSON_SIZES
 from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.prediction import predict
@@ -375,7 +375,7 @@ def evaluation_cost(
 
     predicted, _, order = run()
     scored = people.take(order)
-    unit = head_size(scored.head_box)
+    unit = scored.head_size
     ceiling, prediction = side_by_side({"forward": forward, "predict": run}, device).values()
     scoring = milliseconds(lambda: score(predicted, scored.joints, scored.labelled, unit), CPU)
     return {

@@ -22,6 +22,7 @@ from pose_topo.study.config import (
     RunConfig,
     Schedule,
     SplitRule,
+    Start,
     Switch,
     Topography,
     TopoInit,
@@ -31,7 +32,7 @@ from pose_topo.study.protocols import PROTOCOLS
 
 # options of the same name as a field of the recipe
 RECIPE_OPTIONS = (
-    "epochs", "batch_size", "lr", "schedule", "warm_up", "input_size", "val_split", "split", "augment", "pretrained"
+    "epochs", "batch_size", "lr", "schedule", "warm_up", "input_size", "val_split", "split", "augment"
 )  # fmt: skip
 
 
@@ -62,9 +63,13 @@ class TrainOptions(DataOptions):
         bool, Option("--accept-split-mismatch", help="Go on although the tompson split has not the published sizes.")
     ] = False
     augment: Annotated[Augment | None, Option(help="Rotation, scale and flip.")] = None
-    pretrained: Annotated[bool | None, Option("--pretrained/--no-pretrained", help="Start from ImageNet weights.")] = (
-        None
-    )
+    start: Annotated[
+        str | None,
+        Option(metavar="FILE|released|imagenet|none", help="What the weights start from; FILE: a run or checkpoint."),
+    ] = None
+    pretrained: Annotated[
+        bool | None, Option("--pretrained/--no-pretrained", help="The same as --start imagenet, --start none.")
+    ] = None
     weights: Annotated[str | None, Option(help="File of ImageNet weights [default: the cache, else a download].")] = (
         None
     )
@@ -109,14 +114,26 @@ class TrainOptions(DataOptions):
             raise UsageError(f"--split {split} takes no --split-file: give --split file or --split tompson with it")
         if split == "file" and not self.split_file:
             raise UsageError("--split file needs --split-file: a text file with one held-out image name per line")
-        if self.weights is not None and not asked.setdefault("pretrained", True):
-            raise UsageError("--weights are ImageNet weights to start from: not with --no-pretrained")
+        if (start := self._start()) is not None:
+            asked["start"] = start
         base = PROTOCOLS[self.protocol]
         if self.warm_up and (self.schedule or base.schedule) == "one-cycle":
             raise UsageError(f"--warm-up {self.warm_up:g}: the one-cycle schedule has a rise of its own; leave it out")
         if self.input_size is not None:  # the target grows with the heatmap: sigma 3 at 384 where it is 2 at 256
             asked["sigma"] = base.sigma * self.input_size / base.input_size
         return replace(base, **asked)
+
+    def _start(self) -> Start | None:
+        """What the weights start from, by the three options that say it; None: the protocol's."""
+        imagenet = self.pretrained if self.pretrained is not None else (True if self.weights is not None else None)
+        if imagenet is False and self.weights is not None:
+            raise UsageError("--weights are ImageNet weights to start from: not with --no-pretrained")
+        if self.start is None:
+            return None if imagenet is None else "imagenet" if imagenet else "none"
+        start: Start = self.start if self.start in ("none", "imagenet", "released") else "network"
+        if imagenet is not None and imagenet != (start == "imagenet"):
+            raise UsageError(f"--start {self.start}: not with --pretrained, --no-pretrained or --weights")
+        return start
 
     def config(self) -> RunConfig:
         """The settings of the run.
@@ -132,7 +149,7 @@ class TrainOptions(DataOptions):
                 split_file=str(self.split_file) if self.split_file else None,
                 accept_split_mismatch=self.accept_split_mismatch,
             ),
-            weights=self.weights,
+            weights=self.start if self._start() == "network" else self.weights,
             seed=self.seed,
             arm=self.arm or "baseline",
             device=self.device,
@@ -216,7 +233,7 @@ def _train(chosen: TrainOptions) -> None:
     config = chosen.config()
     from pose_topo.core.machine import pick_device
     from pose_topo.data.dataset import check_layout, prepare
-    from pose_topo.download.weights import imagenet_file
+    from pose_topo.download.weights import start_file
     from pose_topo.models.regularizers import check
     from pose_topo.study import runs
     from pose_topo.training.loop import RunContext, chosen_hooks, train
@@ -234,16 +251,17 @@ def _train(chosen: TrainOptions) -> None:
         runs.check_run(run, config, resume=resume, overwrite=chosen.overwrite)
     check_layout(config.data)
     is_new = chosen.overwrite or not (run / "last.pt").is_file()
-    imagenet = imagenet_file(config, chosen.cache_dir) if config.recipe.pretrained and is_new else None
+    start = start_file(config, chosen.cache_dir) if is_new else None
     progress = chosen.progress and team.writer
     dataset = prepare(config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress)
     if chosen.overwrite and team.writer:
         (run / runs.WANDB_ID).unlink(missing_ok=True)  # a new run has a new log
     wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
     after_epoch = chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
-    context = RunContext(imagenet, progress, after_epoch, team)
+    context = RunContext(start, progress, after_epoch, team)
     last = train(config, dataset, run, context, resume=resume, overwrite=chosen.overwrite)[-1]
+    score = dataset.people.validation_unit()[0]
     log.info(
-        f"{run}: epoch {last['epoch']}, validation PCKh@0.5 {last['val_pckh']:.2f} (no flip test); "
+        f"{run}: epoch {last['epoch']}, validation {score} {last['val_pckh']:.2f} (no flip test); "
         f"next: pose-topo evaluate {run}"
     )

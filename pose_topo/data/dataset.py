@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, cache_folder, sha256_file
 from pose_topo.core.log import log
-from pose_topo.data import mpii
+from pose_topo.data import lsp, mpii
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.people import AnnotationCounts, CropSettings, CropStore, Dataset, People, Split
 from pose_topo.data.splits import is_official, make_split
@@ -30,6 +30,7 @@ from pose_topo.study.config import Data, Recipe
 
 # The annotation formats: the end of the file's name -> the function that reads it. The first match is taken.
 READERS: dict[str, Callable[[Path], tuple[People, AnnotationCounts]]] = {
+    lsp.MAT_NAME: lsp.load_people,
     ".mat": mpii.load_people,
 }
 READERS_VERSION = 1  # raise it whenever a reader gives other people for the same file; cached people are then read anew
@@ -214,7 +215,7 @@ def _reader(path: Path) -> Callable[[Path], tuple[People, AnnotationCounts]]:
     for ending, reader in READERS.items():
         if path.name.lower().endswith(ending):
             return reader
-    raise UsageError(f"annotation file {path}: no reader for it; its name must end in {' or '.join(READERS)}")
+    raise UsageError(f"annotation file {path}: no reader supports this name; it must end in {' or '.join(READERS)}")
 
 
 def _save(path: Path, people: People, counts: AnnotationCounts) -> None:

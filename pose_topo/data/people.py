@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pose_topo.data import geometry
+from pose_topo.study import joints
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class People:
     visible: NDArray[np.bool_]  # (P, 16) labelled and not occluded
     center: NDArray[np.float64]  # (P, 2)
     scale: NDArray[np.float64]  # (P,)
-    head_box: NDArray[np.float64]  # (P, 4) x1, y1, x2, y2
+    head_box: NDArray[np.float64]  # (P, 4) x1, y1, x2, y2; NaN in a data set without head boxes
 
     def __len__(self) -> int:
         return len(self.image)
@@ -49,6 +51,42 @@ class People:
     def names(self) -> list[str]:
         """The image file name of each person."""
         return [self.images[i] for i in self.image]
+
+    @property
+    def head_size(self) -> NDArray[np.float64]:
+        """PCKh's unit in pixels, (P,): 0.6 x the diagonal of the head box, or the length of the head segment (from
+        upper neck to head top) in a data set without head boxes. NaN where neither is annotated."""
+        neck, top = self.joints[:, joints.UPPER_NECK], self.joints[:, joints.HEAD_TOP]
+        segment = np.hypot(*(top - neck).T)
+        return np.where(
+            np.isnan(self.head_box).any(1), np.where(segment > 0, segment, np.nan), head_size(self.head_box)
+        )
+
+    @property
+    def torso(self) -> NDArray[np.float64]:
+        """The unit of PCK in pixels, (P,): from the left shoulder to the right hip. NaN where one is not labelled."""
+        length = np.hypot(*(self.joints[:, joints.L_SHOULDER] - self.joints[:, joints.R_HIP]).T)
+        return np.where(length > 0, length, np.nan)
+
+    def reference_lengths(self) -> dict[str, dict[str, Any]]:
+        """Return what PCKh and PCK measure distances with, how many people have it, and how many do not."""
+        boxes = not np.isnan(self.head_box).any()
+        found = {}
+        for score, length, values in (
+            ("pckh", "head box" if boxes else "head segment", self.head_size),
+            ("pck", "torso", self.torso),
+        ):
+            number = int((values > 0).sum())
+            found[score] = {"length": length, "people": number, "without": len(self) - number}
+        return found
+
+    def validation_unit(self) -> tuple[str, NDArray[np.float64], float]:
+        """Return the score that a training reports: its name, its unit in pixels (P,) and its threshold.
+
+        This is PCKh@0.5, or PCK@0.2 for people who have no head size.
+        """
+        head = self.head_size
+        return ("PCKh@0.5", head, 0.5) if (head > 0).any() else ("PCK@0.2", self.torso, 0.2)
 
     def sha256(self) -> str:
         """Return a hash over all fields, in hex. Equal people have equal hashes."""

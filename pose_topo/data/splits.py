@@ -1,5 +1,7 @@
 """Divide people into those who are trained on and those who are held out. No image is on both sides.
 
+The rule `hashed` keeps a third part aside, on which recipes are tuned (rule `tune`).
+
 The published validation scores on MPII use the split of Tompson et al. (CVPR 2015). Their file `valid.h5` lists the
 held-out people by (image index, person), both 0-based: entry of `annolist`, annorect of that entry. Trained on are all
 other annotated people in images without a held-out person.
@@ -15,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import git_blob_sha1_file
+from pose_topo.core.files import git_blob_sha1_file, sha256_file
 from pose_topo.data.people import People, Split
 
-RULES = ("auto", "tompson", "random", "paper", "file")
+RULES = ("auto", "tompson", "random", "paper", "hashed", "tune", "file")
 PAPER_SHARE = 0.1  # share of the people that the original study held out
 TOMPSON_SIZES = {"train": (22_246, 14_679), "val": (2_958, 2_729)}  # people, images
 OFFICIAL_MAT_BLOB = "114563d045f8b537e978b3f63e03bc2b0f719e0b"  # git's name for the content of MPII's annotation file
+LSPET_SHA256 = "cc66465117888d9f43aac78c15c4548e37df5022640a193f2002fd084cba13ef"  # of LSPET's joints.mat
+NEAR_DUPLICATES = Path(__file__).with_name("lspet_near_duplicates.txt")  # one group of image names per line
 Pairs = dict[tuple[int, int], str]  # (annolist index, person) -> image name, "" where the file has none
 
 
@@ -41,7 +45,8 @@ def make_split(
     Args:
         rule: `auto` stands for `file` or `tompson` if `split_file` is given, else for `tompson` if its file lies beside
             MPII's own annotation file, else for `random`.
-        val_split: share of the images that `random` holds out.
+        val_split: share of the images that `random` holds out; also the share of each of the two held-out parts of
+            `hashed` and `tune`.
         seed: of `random` and `paper`.
         mat_path: the annotation file.
         split_file: `tompson`: its `valid.h5` (default: beside the annotation file). `file`: a list of held-out image
@@ -63,6 +68,8 @@ def make_split(
         split = random_by_image(people, val_split, seed)
     elif rule == "paper":
         split = paper(people, seed)
+    elif rule in ("hashed", "tune"):
+        split = hashed(people, val_split, rule, near_duplicates(mat_path))
     else:
         if split_file is None:
             raise UsageError("--split file needs --split-file: a text file with one held-out image name per line")
@@ -113,6 +120,38 @@ def paper(people: People, seed: int) -> Split:
     """
     present = sorted({people.images[i] for i in people.image})
     return _by_names(people, _draw(present, max(1, int(PAPER_SHARE * len(present))), seed), "paper")
+
+
+def hashed(people: People, share: float, rule: str, groups: dict[str, str] | None = None) -> Split:
+    """Divide the images into three parts by a hash of their names: for training, for tuning and for the test.
+
+    Both rules train on the same people. `hashed` holds out the test part, which must never decide about a recipe.
+    `tune` holds out the part on which recipes are chosen. The parts depend on no seed and on no other image.
+
+    Args:
+        share: of the test part, and of the part for tuning.
+        rule: "hashed" or "tune".
+        groups: image name -> the first name of its group, for near-duplicates, which stay in one part.
+    """
+    places = np.array([_place((groups or {}).get(name, name)) for name in people.images])[people.image]
+    low = 0.0 if rule == "hashed" else share
+    return Split(rule, np.flatnonzero(places >= 2 * share), np.flatnonzero((places >= low) & (places < low + share)))
+
+
+def _place(name: str) -> float:
+    """Return a number in [0, 1) that depends on the name only."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+
+
+def near_duplicates(annotations: str | Path) -> dict[str, str]:
+    """Return the known near-duplicates among the photographs of an annotation file, as `hashed` takes them.
+
+    They are known for LSPET (tools/near_duplicates.py found them). Other data sets have none.
+    """
+    if sha256_file(annotations) != LSPET_SHA256:
+        return {}
+    lines = NEAR_DUPLICATES.read_text(encoding="utf-8").splitlines()
+    return {name: names[0] for names in map(str.split, lines) for name in names}
 
 
 def _draw(names: list[str], count: int, seed: int) -> set[str]:

@@ -190,3 +190,7 @@ WEIGHTS: dict[str, Remote] = {
     arch: Remote(b.weights, (b.weights_url,), b.weights, b.weights_size, Checks(sha256=b.weights_sha256))
     for arch, b in BACKBONES.items()
 }
+
+# The released network. Its model card lies beside it.
+RELEASED = Path(__file__).resolve().parent.parent / "released" / "model.safetensors"
+RELEASED_CHECKS = Checks()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -15,8 +14,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import sha256_file
+from pose_topo.core.errors import UsageError
 from pose_topo.models.regularizers import LOSSES, check, spatial_loss, weight_similarity
 from pose_topo.study import joints
 from pose_topo.study.backbones import BACKBONES, backbone
@@ -284,41 +282,3 @@ def _init_bilinear(weight: Tensor) -> None:
     weight.zero_()
     channels = torch.arange(min(weight.shape[:2]))
     weight[channels, channels] = torch.outer(ramp, ramp)
-
-
-def load_imagenet(model: SimpleBaseline, config: RunConfig, path: Path) -> dict[str, str]:
-    """Fill a network's backbone with ImageNet weights, in place.
-
-    Args:
-        config: names the backbone, and says whether the file was given by the user.
-        path: the file of the weights: `download.weights.imagenet_file(config)`.
-
-    Returns:
-        For provenance.json: "file", its name; "sha256"; and "source", the address where a verified file is published,
-        or "--weights" for a file that was given.
-
-    Raises:
-        PoseTopoError: the file is not a state_dict, or does not fit the backbone.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load fails in many ways on a file that it did not write
-        raise PoseTopoError(f"{path} is not a state_dict ({' '.join(str(error).split())[:100]})") from None
-    if not isinstance(state, dict):
-        raise PoseTopoError(f"{path} is not a state_dict")
-    try:
-        model.backbone.load_state_dict(_kept(state, backbone(config.arch).parts))
-    except RuntimeError as error:
-        raise PoseTopoError(f"{path} does not fit {config.arch}: {str(error).splitlines()[-1].strip()[:160]}") from None
-    source = "--weights" if config.weights else backbone(config.arch).weights_url
-    return {"file": path.name, "sha256": sha256_file(path), "source": source}
-
-
-def _kept(state: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, Tensor]:
-    """The weights of some parts of torchvision's model, under their names in a Sequential of these parts."""
-    kept = {}
-    for key, value in state.items():
-        part, _, rest = key.partition(".")
-        if part in parts:
-            kept[f"{parts.index(part)}.{rest}"] = value
-    return kept

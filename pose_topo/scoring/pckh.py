@@ -14,16 +14,18 @@ from pose_topo.study import joints
 THRESHOLDS = (0.5, 0.1, 0.11)
 NOTES = {0.11: 'what part of the literature calls "@0.1" (index 11 of 0, .01, ...)'}
 WITH_INTERVALS = (0.5, 0.1)
+PCK_AT = 0.2  # torso lengths
 CURVE = np.arange(51) / 100
 
 
 def normalised_errors(predicted: NDArray, truth: NDArray, labelled: NDArray, head_size: NDArray) -> NDArray[np.float64]:
-    """Distance / head size, (P, K). NaN where the joint is not labelled.
+    """Distance / head size, (P, K). NaN where the joint is not labelled, or the person has no head size.
 
     Args:
         predicted, truth: (P, K, 2), in pixels of the photograph.
         labelled: (P, K), bool.
-        head_size: (P,), 0.6 times the diagonal of the head box, in pixels.
+        head_size: (P,), the unit in pixels: 0.6 times the diagonal of the head box for official PCKh. NaN for a person
+            whose annotation has none.
 
     Raises:
         PoseTopoError: The shapes differ, a prediction is not finite, or a head size is not positive.
@@ -32,8 +34,8 @@ def normalised_errors(predicted: NDArray, truth: NDArray, labelled: NDArray, hea
         raise PoseTopoError(f"predictions {predicted.shape} and true joints {truth.shape} are not of the same people")
     if not np.isfinite(predicted).all():
         raise PoseTopoError(f"{int((~np.isfinite(predicted)).sum())} predicted coordinates are not finite")
-    if not (head_size > 0).all():
-        raise PoseTopoError(f"{int((~(head_size > 0)).sum())} people have no head size, PCKh's unit")
+    if (head_size <= 0).any():
+        raise PoseTopoError(f"{int((head_size <= 0).sum())} head sizes are not positive")
     truth = np.where(labelled[..., None], truth, 0.0)
     distance = np.hypot(*np.moveaxis(predicted.astype(float) - truth, -1, 0))
     return np.where(labelled, distance / head_size[:, None], np.nan)
@@ -143,3 +145,26 @@ def score(
         "people": len(errors),
         "joints": int((~np.isnan(errors)).sum()),
     }
+
+
+def pck(
+    predicted: NDArray,
+    truth: NDArray,
+    labelled: NDArray,
+    torso: NDArray,
+    *,
+    resamples: int = intervals.RESAMPLES,
+    seed: int = intervals.SEED,
+) -> dict[str, Any]:
+    """PCK@0.2: the percentage of labelled joints that are predicted within 0.2 torso lengths (Yang & Ramanan 2013).
+
+    Args:
+        predicted, truth, labelled: As for `pckh`.
+        torso: (P,), from the left shoulder to the right hip, in pixels. NaN for a person whose annotation has none.
+
+    Returns:
+        The entry "pck" of `evaluation.json`: the return value of `pckh`, with the bootstrap interval.
+    """
+    errors = normalised_errors(predicted, truth, labelled, torso)
+    (drawn,) = intervals.bootstrap([hits(errors, PCK_AT)], ~np.isnan(errors), resamples, seed)
+    return {"threshold": PCK_AT, **scores_at(errors, PCK_AT), "interval": intervals.named(drawn)}

@@ -19,16 +19,9 @@ from pose_topo.core.files import atomic_path, read_json, sha256_file, write_json
 from pose_topo.core.machine import autocast, pick_precision, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People
-from pose_topo.download.weights import imagenet_file
-from pose_topo.models.pose import (
-    SimpleBaseline,
-    TopoModel,
-    build_model,
-    head_weight,
-    layer_weight,
-    load_imagenet,
-    trained_order,
-)
+from pose_topo.download.weights import start_file
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, head_weight, layer_weight, trained_order
+from pose_topo.models.start import load_start
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions
@@ -218,15 +211,15 @@ def mean_activations(model: nn.Module, layer: nn.Module, batches: Iterable[Batch
 
 
 def untrained(config: RunConfig, cache: Path | None) -> SimpleBaseline:
-    """The network before training: the same seed, and ImageNet weights if the run started from them.
+    """The network before training: the same seed, and the weights that the run started from.
 
     Raises:
-        PoseTopoError: The ImageNet weights are not available.
+        PoseTopoError: Those weights are not available.
     """
     seed_everything(config.seed)
     model = build_model(config)
-    if config.recipe.pretrained:
-        load_imagenet(model, config, imagenet_file(config, cache))
+    if (file := start_file(config, cache)) is not None:
+        load_start(model, config, file)
     return model.eval()
 
 

@@ -57,7 +57,8 @@ def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: in
     """PCKh of `b` minus PCKh of `a` in percentage points, with intervals over people, and what `b` won and lost."""
     errors = [normalised_errors(record.found, a.joints, a.labelled, a.head_size) for record in (a, b)]
     correct = [hits(error, threshold) for threshold in THRESHOLDS for error in errors]
-    drawn = intervals.bootstrap(correct, a.labelled, resamples, seed)
+    counted = ~np.isnan(errors[0])  # labelled joints of people who have a head size
+    drawn = intervals.bootstrap(correct, counted, resamples, seed)
     differences = {
         str(threshold): _difference(
             scores_at(errors[0], threshold), scores_at(errors[1], threshold), drawn[2 * k + 1] - drawn[2 * k]
@@ -67,7 +68,7 @@ def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: in
     scored = list(joints.SCORED)
     return {
         "people": len(a.joints),
-        "joints": int(a.labelled[:, scored].sum()),
+        "joints": int(counted[:, scored].sum()),
         "pckh": differences,
         "won_and_lost": _won_and_lost(*(hits(error, WON_AT)[:, scored] for error in errors)),
         "bootstrap": intervals.settings(resamples, seed),
@@ -121,7 +122,7 @@ def same_people(a: Record, b: Record, first: Path, second: Path) -> tuple[Record
         a, b = a.take(first_order), b.take(second_order)
     apart = np.abs(a.joints - b.joints).max(-1) > SAME
     differ = (a.labelled != b.labelled).any(1) | (apart & a.labelled & b.labelled).any(1)
-    differ |= np.abs(a.head_size - b.head_size) > SAME
+    differ |= ~np.isclose(a.head_size, b.head_size, rtol=0, atol=SAME, equal_nan=True)
     if differ.any():
         raise PoseTopoError(
             f"{refusal}{int(differ.sum()):,} of {len(differ):,} people have other true joints or head boxes; "

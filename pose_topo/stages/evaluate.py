@@ -16,11 +16,11 @@ from pose_topo.core.machine import pick_precision
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crops import photo_sizes
-from pose_topo.data.people import Dataset, Split, head_size
+from pose_topo.data.people import Dataset, Split
 from pose_topo.models.prediction import predict
 from pose_topo.rendering.folder import is_rendered
 from pose_topo.scoring.legacy import legacy_report
-from pose_topo.scoring.pckh import score
+from pose_topo.scoring.pckh import pck, score
 from pose_topo.scoring.predictions import (
     check_axes,
     check_same_people,
@@ -79,7 +79,7 @@ def evaluate_checkpoint(
     val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, opened.device)
     found, confidence, rows = predict(opened.model, val.in_order(BATCH), val.input_to_photo(), recipe, precise)
     people = dataset.people.take(rows)
-    unit = head_size(people.head_box)
+    unit = people.head_size
     sizes = photo_sizes(Path((data or config.data).img_dir), people.names)
     result = {
         "schema": SCHEMAS["evaluation"],
@@ -91,6 +91,8 @@ def evaluate_checkpoint(
         **identity(opened, dataset, recipe),
         "settings": _settings(recipe, dataset.split, precise),
         **score(found, people.joints, people.labelled, unit),
+        "pck": pck(found, people.joints, people.labelled, people.torso),
+        "reference_lengths": people.reference_lengths(),
         "legacy": legacy_report(found, people.joints, people.labelled, unit, sizes),
     }
     write_predictions(
@@ -102,7 +104,7 @@ def evaluate_checkpoint(
         image=people.names,
         joints=people.joints + 1.0,  # the file counts pixels from 1, as MPII does
         labelled=people.labelled,
-        head_box=people.head_box + 1.0,
+        **({"head_size": unit} if np.isnan(people.head_box).any() else {"head_box": people.head_box + 1.0}),
         **({} if sizes is None else {"image_size": sizes}),
     )
     _write_examples(out / "examples.npz", dataset, val, found, confidence)

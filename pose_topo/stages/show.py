@@ -16,7 +16,7 @@ from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import select_and_split
-from pose_topo.data.people import CropSettings, CropStore, People, Split, head_size
+from pose_topo.data.people import CropSettings, CropStore, People, Split
 from pose_topo.models.prediction import predict
 from pose_topo.pictures import drawing
 from pose_topo.pictures.drawing import CELL, Cell
@@ -29,7 +29,6 @@ from pose_topo.study.config import Data, Recipe
 
 Array = NDArray[np.float64]
 
-PCKH_AT = 0.5
 SEAM = 4  # pixels between the two pictures of a person
 FRAME = (150, 150, 150)  # the grey of the frame around the network's input, if more than the input is shown
 WHO = {"train": "people to train on", "val": "held-out people", "all": "people"}
@@ -100,17 +99,18 @@ def show_worst(
         pick_precision(precision, opened.device),
     )
     people = dataset.people.take(rows)
-    errors = normalised_errors(found, people.joints, people.labelled, head_size(people.head_box))
-    mean, share = person_scores(errors)
+    score, unit, threshold = people.validation_unit()
+    errors = normalised_errors(found, people.joints, people.labelled, unit)
+    mean, share = person_scores(errors, threshold)
     worst = worst_first(mean)[:count]
     if not len(worst):
         raise PoseTopoError(f"{data.mat_path}: none of {len(rows):,} people has a joint that is scored")
-    cells = []
+    cells, length = [], "head" if score == "PCKh@0.5" else "torso"
     for i in worst:
-        below = f"error {mean[i]:.2f} heads, PCKh@{PCKH_AT} {share[i]:.0f}%"
+        below = f"error {mean[i]:.2f} {length}s, {score} {share[i]:.0f}%"
         cells.append(_compared(dataset.store, dataset.people, int(rows[i]), recipe, found[i], confidence[i], below))
     title = (
-        f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in head sizes: "
+        f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in {length} lengths: "
         "each as annotated, and as predicted over the annotation in white"
     )
     rings = drawing.hollow(f"annotated but hidden; predicted with confidence < {MIN_CONFIDENCE:g}")
@@ -124,8 +124,8 @@ def _rows(halves: Split, split: str) -> NDArray[np.int64]:
     return halves.train if split == "train" else halves.val
 
 
-def person_scores(errors: Array) -> tuple[Array, Array]:
-    """The mean error in head sizes (P,) and PCKh@0.5 in percent (P,) of each person.
+def person_scores(errors: Array, threshold: float) -> tuple[Array, Array]:
+    """The mean error (P,) and the percentage of correct joints (P,) of each person.
 
     Both are over the labelled joints that PCKh counts. NaN for a person without any.
 
@@ -135,7 +135,7 @@ def person_scores(errors: Array) -> tuple[Array, Array]:
     scored = errors[:, list(joints.SCORED)]
     labelled = ~np.isnan(scored)
     number = np.where(labelled.any(1), labelled.sum(1), np.nan)
-    return np.where(labelled, scored, 0.0).sum(1) / number, 100.0 * hits(scored, PCKH_AT).sum(1) / number
+    return np.where(labelled, scored, 0.0).sum(1) / number, 100.0 * hits(scored, threshold).sum(1) / number
 
 
 def worst_first(mean: Array) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch, Batches
-from pose_topo.data.people import People, head_size
+from pose_topo.data.people import People
 from pose_topo.models.pose import SimpleBaseline, head_weight
 from pose_topo.scoring.decoding import decode
 from pose_topo.scoring.pckh import hits, normalised_errors, percentages
@@ -32,7 +32,6 @@ from pose_topo.topography import lesions, parcellation
 
 Array = NDArray[np.float64]
 
-THRESHOLD = 0.5
 _CPU_BYTES = 8 << 20  # features that all lesions read again: they fit into the cache of a CPU
 
 
@@ -69,7 +68,7 @@ def measure_lesions(
     sizes = masks[:, 0].sum(axis=-1).mean(axis=-1)
     numbers = {
         "people": scores.people,
-        "threshold": THRESHOLD,
+        "threshold": people.validation_unit()[2],
         "decode": decode_by,
         "flip_test": False,
         "intact": None if np.isnan(scores.intact).all() else scores.intact_mean,
@@ -166,6 +165,7 @@ def pckh_silenced(
     if masks.ndim != 2 or masks.shape[1] != model.head.in_channels:
         raise ValueError(f"masks {masks.shape}: the head reads {model.head.in_channels} channels")
     model.eval()
+    _, unit, threshold = people.validation_unit()
     weight = model.head.weight.float().flatten(1)  # (K, C)
     terms = [_term(mask, weight) for mask in torch.from_numpy(masks)]
     correct, labelled, seen = np.zeros((1 + len(masks), joints.K), np.int64), np.zeros(joints.K, np.int64), 0
@@ -177,9 +177,8 @@ def pckh_silenced(
         done = 0
         for pixels in _predictions(model, features, terms, decode_by):  # (1 + L, K, b, 2)
             rows = batch.index[done : done + pixels.shape[2]]
-            scored = people.take(rows)
-            correct += _correct(pixels, scored, input_to_photo[rows])
-            labelled += scored.labelled.sum(axis=0)
+            correct += _correct(pixels, people.take(rows), unit[rows], threshold, input_to_photo[rows])
+            labelled += (people.labelled[rows] & (unit[rows] > 0)[:, None]).sum(axis=0)
             done += len(rows)
         seen += done
     per_joint, mean = percentages(correct, labelled)
@@ -230,7 +229,7 @@ def _predictions(model: SimpleBaseline, features: Tensor, terms: list[_Term], de
         yield torch.stack(located)
 
 
-def _correct(pixels: Tensor, people: People, to_photo: Array) -> NDArray[np.int64]:
+def _correct(pixels: Tensor, people: People, unit: Array, threshold: float, to_photo: Array) -> NDArray[np.int64]:
     """The number of correct joints, (L, K), from joints (L, K, B, 2) in pixels of the input."""
     count, keypoints, batch, _ = pixels.shape
     by_person = pixels.permute(2, 0, 1, 3).reshape(batch, count * keypoints, 2).double().cpu().numpy()
@@ -238,6 +237,6 @@ def _correct(pixels: Tensor, people: People, to_photo: Array) -> NDArray[np.int6
         geometry.apply(to_photo, by_person).reshape(batch * count, keypoints, 2),
         np.repeat(people.joints, count, axis=0),
         np.repeat(people.labelled, count, axis=0),
-        np.repeat(head_size(people.head_box), count),
+        np.repeat(unit, count),
     )
-    return hits(errors, THRESHOLD).reshape(batch, count, keypoints).sum(axis=0)
+    return hits(errors, threshold).reshape(batch, count, keypoints).sum(axis=0)

@@ -24,7 +24,7 @@ def evaluation(result: dict[str, Any]) -> str:
         f"AUC 0-0.5: {show(result['auc'], 2)}; {result['people']:,} people, {result['joints']:,} labelled joints; "
         f"intervals: {bands['method']}, {bands['resamples']:,} resamples"
     )
-    return "\n".join([*lines, *_legacy(result["legacy"]), *_published(result)])
+    return "\n".join([*lines, *_pck(result), *_legacy(result["legacy"]), *_published(result)])
 
 
 def comparison(result: dict[str, Any]) -> str:
@@ -93,6 +93,22 @@ def summary(result: dict[str, Any]) -> str:
             f"(random {show(disc['null_mean'], 2)}, p {show(disc['p'])})"
         )
     return "\n".join(lines)
+
+
+def _pck(result: dict[str, Any]) -> list[str]:
+    """PCK, and the people whom a score leaves out because their annotation lacks its reference length."""
+    if "pck" not in result:
+        return []
+    pck = result["pck"]
+    band = pck["interval"]["mean"]
+    lines = [_line(f"PCK@{pck['threshold']:g}", _values(pck), _band(band) if band else "")]
+    for name, about in result["reference_lengths"].items():
+        title, length = {"pckh": "PCKh", "pck": "PCK"}[name], about["length"]
+        if not about["people"]:
+            lines.append(f"no {title}: nobody has the {length} annotated")
+        elif about["without"]:
+            lines.append(f"{title} ({length}): {about['without']:,} people without it are not scored")
+    return lines
 
 
 def _legacy(legacy: dict[str, Any]) -> list[str]:

@@ -17,7 +17,7 @@ Model = Literal["baseline", "topo"]
 Framing = Literal["person", "squeeze"]
 Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
 
-Protocol = Literal["standard", "paper", "synthetic", "demo"]  # protocols.py has their recipes
+Protocol = Literal["standard", "paper", "synthetic", "photographs", "demo"]  # protocols.py has their recipes
 TargetCentre = Literal["nearest", "exact", "truncated"]
 Augment = Literal["none", "mild", "standard"]
 Loss = Literal["half-mse", "mse"]
@@ -25,12 +25,14 @@ Init = Literal["standard", "paper"]
 Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["steps", "one-cycle", "cosine", "constant"]
 LambdaSchedule = Literal["constant", "cosine", "study-cosine"]
-SplitRule = Literal["auto", "tompson", "random", "paper", "file"]
+SplitRule = Literal["auto", "tompson", "random", "paper", "hashed", "tune", "file"]
 TopoInit = Literal["orthogonal", "kaiming", "equal-norm"]
+Start = Literal["none", "imagenet", "network", "released"]
 Precision = Literal["auto", "fp32", "bf16"]
 Switch = Literal["on", "off"]
 
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
+ANNOTATIONS = (MAT_NAME, "joints.mat", "annotations.json")  # the annotation files of MPII, LSPET and COCO's format
 # The only list of the spatial losses, the study's first, and which tensor of the topographic layer each one reads. The
 # function of "weight-similarity" is `weight_similarity` in models/regularizers.py.
 TOPO_LOSSES: dict[str, Literal["weights", "activations"]] = {
@@ -81,7 +83,9 @@ class Recipe:
     warm_up: float = 0.0  # epochs in which the learning rate rises to its peak
     single_person: bool = False  # keep only photographs with exactly one annotated rectangle ("annorect")
     min_labelled: int = 1  # keep only people with at least this number of labelled joints
-    pretrained: bool = True  # start from ImageNet weights
+    # what the weights start from: random weights, an ImageNet backbone, the backbone and deconvolutions of a given
+    # network, or those of the released network
+    start: Start = "imagenet"
     colours: Literal["rgb", "bgr"] = "rgb"  # order of the network's input channels; "bgr" for Microsoft's checkpoints
     antialias: bool = False  # area-average the photograph before a warp that shrinks it 2 x or more
     deviations: tuple[str, ...] = ()  # how the protocol differs from the original study; printed beside results
@@ -112,10 +116,17 @@ class Data:
 
     @staticmethod
     def at(folder: str | Path, mat_path: str | Path | None = None, img_dir: str | Path | None = None) -> Data:
-        """The standard layout under `folder`, with either path overridden."""
+        """The data set in `folder`, which is recognised by its annotation file (`ANNOTATIONS`).
+
+        Args:
+            mat_path: another annotation file.
+            img_dir: another folder of photographs than `images`.
+        """
         folder = Path(folder)
+        there = [folder / name for name in ANNOTATIONS if (folder / name).is_file()]
+        mat_path = mat_path or (there[0] if there else folder / MAT_NAME)
         return Data(
-            mat_path=str(mat_path or folder / MAT_NAME),
+            mat_path=str(mat_path),
             img_dir=str(img_dir or folder / "images"),
             name=folder.name or "mpii",
         )
@@ -158,7 +169,7 @@ class RunConfig:
     recipe: Recipe
     data: Data
     topography: Topography | None = None  # None for the baseline
-    weights: str | None = None  # path of ImageNet weights; None: from the cache, or a download
+    weights: str | None = None  # the file of the start: ImageNet weights (None: cache or download), or a network
     seed: int = 0
     arm: str = ""
     device: str = "auto"
@@ -199,6 +210,7 @@ def _check_ranges(config: RunConfig) -> None:
     size, epochs, warm_up, factor = recipe.input_size, recipe.epochs, recipe.warm_up, recipe.topo_lr_mult
     checks = [
         ("--input-size", size, size >= stride and size % stride == 0, f"a multiple of {stride}"),
+        ("--start", recipe.start, recipe.start != "network" or config.weights, "the file of the network"),
         ("--threads", config.threads, config.threads is None or config.threads >= 1, "at least 1"),
         ("--seed", config.seed, 0 <= config.seed < 1 << 63, "one from 0 to 2^63 - 1"),
         ("--epochs", epochs, epochs >= 1, "at least 1"),
@@ -240,6 +252,9 @@ def from_dict(cls: type, values: Any) -> Any:
         raise PoseTopoError(f"the {cls.__name__} settings are {type(values).__name__}, not a dictionary")
     if cls is RunConfig:
         values = _upgraded(values)
+    if cls is Recipe and isinstance(pretrained := values.get("pretrained"), bool):  # written by an earlier version
+        values = {key: value for key, value in values.items() if key != "pretrained"}
+        values["start"] = "imagenet" if pretrained else "none"
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     if unknown := set(values) - set(fields):
         raise PoseTopoError(

@@ -71,7 +71,7 @@ SYNTHETIC = replace(  # the standard recipe where there is no MPII: rendered peo
     STANDARD,
     protocol="synthetic",
     epochs=12,
-    pretrained=False,
+    start="none",
     split="random",
     deviations=("synthetic protocol: 12 epochs from random weights, random split",),
 )
@@ -100,14 +100,27 @@ DEMO = Recipe(  # minutes on two CPU cores
     decode="dark",
     split="random",
     val_split=0.15,
-    pretrained=False,
+    start="none",
     antialias=True,  # the box is warped to 128 px: bilinear alone would alias
     deviations=(
         "demo protocol: 128 px, mild augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
     ),
 )
 
-PROTOCOLS: dict[str, Recipe] = {recipe.protocol: recipe for recipe in (STANDARD, PAPER, SYNTHETIC, DEMO)}
+PHOTOGRAPHS = replace(  # LSPET's ten thousand photographs on two CPU cores
+    DEMO,
+    protocol="photographs",
+    start="network",
+    epochs=4,
+    split="hashed",
+    val_split=0.1,
+    deviations=(
+        "photographs protocol: LSPET instead of MPII, started from a network of rendered people; 128 px, mild "
+        "augmentation, one-cycle AdamW, constant lambda, sub-pixel targets and decoding",
+    ),
+)
+
+PROTOCOLS: dict[str, Recipe] = {recipe.protocol: recipe for recipe in (STANDARD, PAPER, SYNTHETIC, PHOTOGRAPHS, DEMO)}
 
 
 def deviations(config: RunConfig) -> list[str]:

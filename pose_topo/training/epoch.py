@@ -21,7 +21,7 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch, Batches
-from pose_topo.data.people import People, head_size
+from pose_topo.data.people import People
 from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, layer_weight
 from pose_topo.models.prediction import heatmaps
 from pose_topo.scoring.decoding import decode
@@ -219,7 +219,8 @@ def validate(
         after_batch: called after each batch.
 
     Returns:
-        "val_loss", the mean heatmap loss per person, and "val_pckh", official PCKh@0.5 without flip test.
+        "val_loss", the mean heatmap loss per person, and "val_pckh", PCKh@0.5 without flip test (PCK@0.2 for people
+        without head sizes).
     """
     recipe: Recipe = val.recipe
     team = team or Team()
@@ -240,8 +241,9 @@ def validate(
     joints = geometry.apply(val.input_to_photo()[index], np.concatenate([part[1] for part in parts]))
     joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)  # a diverged network scores nothing
     truth = people.take(index)
-    errors = normalised_errors(joints, truth.joints, truth.labelled, head_size(truth.head_box))
-    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": scores_at(errors, 0.5)["mean"] or 0.0}
+    _, unit, threshold = truth.validation_unit()
+    score = scores_at(normalised_errors(joints, truth.joints, truth.labelled, unit), threshold)["mean"] or 0.0
+    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": score}
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:

@@ -53,7 +53,7 @@ EpochHook = Callable[[SimpleBaseline, dict[str, Any]], None]
 class RunContext:
     """What a training needs in addition to its `RunConfig`."""
 
-    imagenet: Path | None = None  # the file of ImageNet weights, required if the recipe starts from them
+    start: Path | None = None  # the file that the weights start from, required unless the recipe starts at random
     progress: bool = True  # show a progress bar
     hooks: tuple[EpochHook, ...] = ()  # called after every epoch by the writer, with the model and the epoch's row
     team: Team = field(default_factory=Team)
@@ -152,9 +152,9 @@ def _begin(
 ) -> tuple[State, dict[str, str] | None]:
     """The state from which the training starts or continues, and the source of its ImageNet weights."""
     if saved is None:
-        if config.recipe.pretrained and context.imagenet is None:
-            raise PoseTopoError("the recipe starts from ImageNet weights: give their file in RunContext(imagenet=...)")
-        return start(config, device, context.imagenet if config.recipe.pretrained else None)
+        if config.recipe.start != "none" and context.start is None:
+            raise PoseTopoError(f"the recipe starts from {config.recipe.start}: give its file in RunContext(start=...)")
+        return start(config, device, context.start if config.recipe.start != "none" else None)
     state, _ = start(config, device, None)
     restore(state, saved)
     if context.team.writer:

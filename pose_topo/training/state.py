@@ -16,7 +16,8 @@ from pose_topo.core.log import log
 from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
-from pose_topo.models.pose import SimpleBaseline, build_model, load_imagenet
+from pose_topo.models.pose import SimpleBaseline, build_model
+from pose_topo.models.start import load_start
 from pose_topo.study import runs
 from pose_topo.study.config import RunConfig
 from pose_topo.training.optimisation import EarlyStopping, make_optimizer
@@ -161,15 +162,15 @@ class State:
         return len(self.history)
 
 
-def start(config: RunConfig, device: torch.device, imagenet: Path | None) -> tuple[State, dict[str, str] | None]:
-    """The state before the first step, and where its ImageNet weights come from (None without them).
+def start(config: RunConfig, device: torch.device, file: Path | None) -> tuple[State, dict[str, str] | None]:
+    """The state before the first step, and where its weights come from (None if they are random).
 
     Args:
-        imagenet: file of ImageNet weights; None leaves the backbone random.
+        file: the file that the weights start from; None leaves them random.
     """
     seed_everything(config.seed)
     model = build_model(config)
-    source = load_imagenet(model, config, imagenet) if imagenet else None
+    source = load_start(model, config, file) if file else None
     if config.sync_batch_norm:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
@@ -180,7 +181,7 @@ def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: i
     """The checkpoint `last.pt` from which a run is continued, or None if there is none.
 
     Raises:
-        PoseTopoError: the checkpoint belongs to another run, to other data, to other ImageNet weights, or to another
+        PoseTopoError: the checkpoint belongs to another run, to other data, to other starting weights, or to another
             number of processes.
     """
     last = run / "last.pt"
@@ -202,7 +203,7 @@ def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: i
     initial = saved["sessions"][0]["weights"] if saved["sessions"] else None
     given = Path(config.weights) if config.weights else None
     if initial and given and given.is_file() and sha256_file(given) != initial["sha256"]:
-        raise PoseTopoError(f"{last} started from other ImageNet weights than {given}: {anew}")
+        raise PoseTopoError(f"{last} started from other weights than {given}: {anew}")
     if saved["processes"] != processes:
         raise PoseTopoError(
             f"{last} was trained by {saved['processes']} processes, not {processes}: take as many; or {anew}"

@@ -1,5 +1,7 @@
 """Split rules on people whose sides are known by hand."""
 
+import hashlib
+import re
 from pathlib import Path
 
 import h5py
@@ -204,7 +206,7 @@ def test_auto_with_a_split_file(folder: Path) -> None:
 
 def test_one_line_errors(folder: Path) -> None:
     people, _ = load_people(folder / "a.mat")
-    with pytest.raises(UsageError, match="auto, tompson, random, paper or file"):
+    with pytest.raises(UsageError, match="auto, tompson, random, paper, hashed, tune or file"):
         split_of(folder, people, "tomson")
     (folder / "valid.h5").write_bytes(b"no hdf5")
     with pytest.raises(PoseTopoError, match="pose-topo download split"):
@@ -215,3 +217,46 @@ def test_one_line_errors(folder: Path) -> None:
     with pytest.raises(PoseTopoError, match="leaves no train people"):
         (folder / "val.txt").write_text("\n".join(people.images))
         split_of(folder, people, "file", split_file=str(folder / "val.txt"))
+
+
+def named(count: int) -> People:
+    """`count` people in as many photographs."""
+    zeros = np.zeros(count, np.int64)
+    joints = np.zeros((count, 16, 2))
+    labelled = np.ones((count, 16), bool)
+    names = tuple(f"{i}.jpg" for i in range(count))
+    floats = np.zeros((count, 2))
+    return People(names, np.arange(count), zeros, zeros, zeros + 1, joints, labelled, labelled, floats,
+                  floats[:, 0] + 1, np.zeros((count, 4)))  # fmt: skip
+
+
+def test_the_hashed_parts_are_disjoint_and_depend_on_names_only():
+    people = named(2000)
+    test, tune = splits.hashed(people, 0.1, "hashed"), splits.hashed(people, 0.1, "tune")
+    assert test.train.tolist() == tune.train.tolist()
+    parts = [set(test.train), set(test.val), set(tune.val)]
+    assert sorted(set.union(*parts)) == list(range(2000)) and sum(map(len, parts)) == 2000
+    assert 150 < len(test.val) < 250 and 150 < len(tune.val) < 250
+    # by hand: the first 48 bits of sha256, read as a fraction
+    fraction = int(hashlib.sha256(b"7.jpg").hexdigest()[:12], 16) / 16**12
+    assert (7 in parts[1], 7 in parts[2]) == (fraction < 0.1, 0.1 <= fraction < 0.2)
+    fewer = people.take(np.arange(0, 2000, 3))  # others of the data set make no difference
+    names = {people.images[i] for i in test.val}
+    assert {fewer.names[i] for i in splits.hashed(fewer, 0.1, "hashed").val} == names & set(fewer.names)
+
+
+def test_near_duplicates_stay_together():
+    people = named(300)
+    groups = {f"{i}.jpg": f"{i - i % 3}.jpg" for i in range(300)}
+    for rule in ("hashed", "tune"):
+        split = splits.hashed(people, 0.2, rule, groups)
+        assert {i - i % 3 + j for i in split.val for j in range(3)} == set(split.val)
+
+
+def test_the_known_near_duplicates_are_those_of_lspet(tmp_path):
+    (tmp_path / "joints.mat").write_bytes(b"another file")
+    assert splits.near_duplicates(tmp_path / "joints.mat") == {}
+    lines = [line.split() for line in splits.NEAR_DUPLICATES.read_text().splitlines()]
+    names = [name for line in lines for name in line]
+    assert min(map(len, lines)) >= 2 and len(names) == len(set(names))
+    assert all(re.fullmatch(r"im\d{5}\.jpg", name) for name in names)

@@ -19,7 +19,7 @@ from pose_topo.training import epoch as steps
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
 
-RECIPE = replace(STANDARD, input_size=64, batch_size=4, pretrained=False, split="random")
+RECIPE = replace(STANDARD, input_size=64, batch_size=4, start="none", split="random")
 LOSSES = {
     **{name: Topography(4, 4, loss=name) for name in TOPO_LOSSES},
     "weight-similarity on a torus": Topography(4, 4, torus=True),  # by indices, not slices

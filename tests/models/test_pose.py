@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file
 from pose_topo.download.fetch import FetchResult
-from pose_topo.download.weights import imagenet_file
-from pose_topo.models.pose import (
-    SimpleBaseline,
-    TopographicConv2d,
-    TopoModel,
-    build_model,
-    load_imagenet,
-    trained_order,
-)
+from pose_topo.download.weights import start_file
+from pose_topo.models.pose import SimpleBaseline, TopographicConv2d, TopoModel, build_model, trained_order
 from pose_topo.models.regularizers import LOSSES, spatial_loss, weight_similarity
+from pose_topo.models.start import load_start
 from pose_topo.study.backbones import BACKBONES
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.lattice import Lattice
@@ -152,7 +146,7 @@ def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):
     config = RunConfig("resnet18", STANDARD, Data.at("mpii"), weights=str(tmp_path / "weights.pth"))
     model = build_model(config).eval()
     head = model.head.weight.clone()
-    source = load_imagenet(model, config, imagenet_file(config))
+    source = load_start(model, config, start_file(config))
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         r = resnet.eval()
@@ -173,7 +167,7 @@ def test_weights_of_the_cache_name_where_they_are_published(tmp_path, monkeypatc
         "pose_topo.download.weights.fetch_weights", lambda *_, **__: FetchResult("resnet18", path, "kept")
     )
     config = RunConfig("resnet18", STANDARD, Data.at("mpii"))
-    found = load_imagenet(build_model(config), config, imagenet_file(config))
+    found = load_start(build_model(config), config, start_file(config))
     assert found["source"].startswith("https://") and found["source"].endswith(path.name)
 
 
@@ -187,7 +181,7 @@ def test_wrong_weights_are_one_line(tmp_path, content, message):
         path.write_bytes(content)
     config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(path))
     with pytest.raises(PoseTopoError, match=message):
-        load_imagenet(build_model(config), config, imagenet_file(config))
+        load_start(build_model(config), config, start_file(config))
 
 
 def test_weights_of_another_resnet_are_refused(tmp_path):
@@ -196,7 +190,7 @@ def test_weights_of_another_resnet_are_refused(tmp_path):
     torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
     config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(tmp_path / "r34.pth"))
     with pytest.raises(PoseTopoError, match="does not fit resnet18"):
-        load_imagenet(build_model(config), config, imagenet_file(config))
+        load_start(build_model(config), config, start_file(config))
 
 
 def permuted(loss: str, **given) -> RunConfig:

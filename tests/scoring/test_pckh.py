@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.people import head_size
-from pose_topo.scoring.pckh import auc, curve, normalised_errors, score, scores_at
+from pose_topo.scoring.pckh import auc, curve, normalised_errors, pck, score, scores_at
 from pose_topo.stages.evaluate import evaluate_predictions
 from pose_topo.study import joints as J
 
@@ -73,7 +73,7 @@ def test_the_curve_and_its_area_by_hand():
     [
         (lambda found, size: (found[:2], size), "not of the same people"),
         (lambda found, size: (found * np.nan, size), "not finite"),
-        (lambda found, size: (found, size * 0), "no head size"),
+        (lambda found, size: (found, size * 0), "not positive"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(change, message):
@@ -126,3 +126,30 @@ def test_published_predictions_give_their_published_scores():
     means = [round(result["pckh"][t]["mean"], 2) for t in ("0.5", "0.1", "0.11")]
     assert means == [88.43, 21.59, 25.44]
     assert round(result["auc"], 2) == 56.49
+
+
+def test_pck_by_hand():
+    """Torsos of 10 and 20 px: 0.2 of them are 2 and 4 px. A person without a torso is not scored."""
+    truth = np.zeros((3, J.K, 2))
+    labelled = np.zeros((3, J.K), bool)
+    labelled[:, [J.R_KNEE, J.L_WRIST]] = True
+    found = truth.copy()
+    found[0, J.R_KNEE], found[0, J.L_WRIST] = (2, 0), (0, 2.01)
+    found[1, J.R_KNEE], found[1, J.L_WRIST] = (0, 4), (2, 2)
+    found[2] = 100
+    result = pck(found, truth, labelled, np.array([10.0, 20.0, np.nan]), resamples=20)
+    assert result["threshold"] == 0.2 and result["mean"] == 75.0
+    assert result["joints"]["right knee"] == 100.0 and result["joints"]["left wrist"] == 50.0
+    low, high = result["interval"]["mean"]
+    assert 50.0 <= low <= 75.0 <= high <= 100.0
+
+
+def test_people_without_a_head_size_are_not_scored():
+    truth, labelled, size = three_people()
+    found = truth + 0.3
+    alone = normalised_errors(found[:2], truth[:2], labelled[:2], size[:2])
+    together = normalised_errors(found, truth, labelled, np.array([*size[:2], np.nan]))
+    np.testing.assert_array_equal(together[:2], alone)
+    assert np.isnan(together[2]).all()
+    nobody = score(found, truth, labelled, np.full(3, np.nan), resamples=5)
+    assert nobody["pckh"]["0.5"]["mean"] is None and nobody["auc"] is None and nobody["joints"] == 0

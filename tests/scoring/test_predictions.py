@@ -170,7 +170,7 @@ def test_broken_bytes_are_read_as_numbers_or_refused(tmp_path, suffix, cut, flip
     [
         ({"jnt_missing": np.zeros((P, J.K))}, "labelled"),
         ({"headboxes_src": np.ones((2, 2, P - 1))}, "head boxes"),
-        ({"headboxes_src": np.ones((2, 2, P))}, "no head size"),
+        ({"headboxes_src": np.ones((2, 2, P))}, "not positive"),
         ({"pos_gt_src": np.full((J.K, 2, P), np.nan)}, "not finite"),
         ({"pos_gt_src": np.ones((J.K, 2))}, "not a ground truth file"),
         ({"pos_gt_src": "text"}, "no real numbers"),

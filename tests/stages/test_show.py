@@ -94,7 +94,7 @@ def test_a_persons_score_by_hand():
     errors[0, [0, 1, 2, 6]] = 0.5, 0.6, 1.0, 9.0
     errors[1, [6, 7]] = 0.1
     errors[2, 9] = 0.2
-    mean, share = show.person_scores(errors)
+    mean, share = show.person_scores(errors, 0.5)
     assert mean[[0, 2]] == pytest.approx([0.7, 0.2]) and np.isnan(mean[1])
     assert share[[0, 2]] == pytest.approx([100 / 3, 100]) and np.isnan(share[1])
 

@@ -11,7 +11,7 @@ import pytest
 from pose_topo.commands.train import TopoOptions, TrainOptions
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.study.arms import Arm
-from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography, TopoLoss, from_dict, to_dict
+from pose_topo.study.config import TOPO_LOSSES, Data, Recipe, RunConfig, Topography, TopoLoss, from_dict, to_dict
 from pose_topo.study.protocols import DEMO, PAPER, PROTOCOLS, STANDARD, SYNTHETIC, as_protocol, deviations
 
 
@@ -106,9 +106,33 @@ def test_the_flip_test_shifts_by_a_column_except_with_the_studys_cells():
 
 
 def test_weights_that_are_given_are_taken():
-    assert TrainOptions(protocol="demo", weights="r18.pth").recipe().pretrained
+    assert TrainOptions(protocol="demo", weights="r18.pth").recipe().start == "imagenet"
     with pytest.raises(UsageError, match="not with --no-pretrained"):
         TrainOptions(weights="r18.pth", pretrained=False).recipe()
+
+
+def test_the_start_is_one_setting_with_three_options():
+    def chosen(**options):
+        config = TrainOptions(protocol="demo", arch="resnet18", **options).config()
+        return config.recipe.start, config.weights
+
+    assert chosen() == ("none", None)
+    assert chosen(start="imagenet") == chosen(pretrained=True) == ("imagenet", None)
+    assert chosen(start="released") == ("released", None)
+    assert chosen(start="runs/a") == ("network", "runs/a")
+    assert chosen(weights="r18.pth", start="imagenet") == ("imagenet", "r18.pth")
+    assert TrainOptions(pretrained=False).config().recipe.start == "none"
+    for others in ({"pretrained": True}, {"weights": "r18.pth"}, {"start": "imagenet", "pretrained": False}):
+        with pytest.raises(UsageError, match="not with --pretrained"):
+            chosen(**{"start": "none", "pretrained": None, **others})
+    with pytest.raises(UsageError, match="the file of the network"):
+        TrainOptions(protocol="photographs").config()
+
+
+def test_settings_of_an_earlier_version_said_pretrained():
+    for pretrained, start in ((True, "imagenet"), (False, "none")):
+        values = {key: value for key, value in to_dict(DEMO).items() if key != "start"} | {"pretrained": pretrained}
+        assert from_dict(Recipe, values) == replace(DEMO, start=start)
 
 
 @pytest.mark.parametrize(

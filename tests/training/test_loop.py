@@ -122,9 +122,7 @@ def test_the_spatial_loss_falls_and_the_control_only_measures_it(config, dataset
 
 
 def test_the_paper_recipe_trains_and_reports_its_best(small_data, tmp_path):
-    recipe = replace(
-        PAPER, input_size=32, batch_size=4, epochs=2, pretrained=False, single_person=False, min_labelled=1
-    )
+    recipe = replace(PAPER, input_size=32, batch_size=4, epochs=2, start="none", single_person=False, min_labelled=1)
     paper = RunConfig("resnet18", recipe, Data.at(small_data), Topography(2, 3), threads=1, device="cpu")
     data = prepare(paper.data, recipe, seed=0, workers=1, progress=False)
     history = fit(paper, data, tmp_path / "run")

@@ -148,7 +148,7 @@ def test_overwrite_deletes_the_old_run_only_when_nothing_else_can_fail(
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     if wrong == "weights":
         (tmp_path / "list.txt").write_text("no weights")
-        config = replace(config, recipe=replace(RECIPE, pretrained=True), weights=str(tmp_path / "list.txt"))
+        config = replace(config, recipe=replace(RECIPE, start="imagenet"), weights=str(tmp_path / "list.txt"))
     else:
         monkeypatch.setattr("pose_topo.training.loop.Batches", None)
     with pytest.raises((PoseTopoError, TypeError)):
@@ -209,13 +209,13 @@ def test_other_imagenet_weights_are_another_run(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
     given = tmp_path / "weights.pth"
     given.write_bytes(b"other weights")
-    config = replace(config, recipe=replace(RECIPE, pretrained=True), weights=str(given))
+    config = replace(config, recipe=replace(RECIPE, start="imagenet"), weights=str(given))
     shutil.copytree(whole, tmp_path / "run")
     last = torch.load(whole / "last.pt", weights_only=True)
     last["training"]["sessions"][0]["weights"] = {"file": "r18.pth", "sha256": "0", "source": "--weights"}
     torch.save({**last, "config": runs.plain(config)}, tmp_path / "run" / "last.pt")
     runs.write_config(tmp_path / "run", config)
-    with pytest.raises(PoseTopoError, match="started from other ImageNet weights"):
+    with pytest.raises(PoseTopoError, match="started from other weights"):
         fit(config, dataset, tmp_path / "run")
 
 
@@ -254,7 +254,7 @@ def test_two_trainings_do_not_write_into_one_folder(undisturbed, dataset, tmp_pa
 
 def test_a_continued_run_needs_no_imagenet_weights(undisturbed, dataset, tmp_path):
     config, whole = undisturbed
-    config = replace(config, recipe=replace(RECIPE, pretrained=True), weights=str(tmp_path / "gone.pth"))
+    config = replace(config, recipe=replace(RECIPE, start="imagenet"), weights=str(tmp_path / "gone.pth"))
     shutil.copytree(whole, tmp_path / "run")
     last = torch.load(whole / "last.pt", weights_only=True)
     torch.save({**last, "config": runs.plain(config)}, tmp_path / "run" / "last.pt")

@@ -1,0 +1,96 @@
+"""Read `joints.mat` of Leeds Sports Pose Extended (LSPET; Johnson & Everingham, CVPR 2011) into `People`.
+
+The file holds one person per photograph: `joints` is (14, 3, N), with x, y and a flag for each joint. Person i belongs
+to the photograph `images/im0000i.jpg`, counted from 1. The flag says whether a joint is labelled. Where it is 0, the
+coordinates mean nothing. Coordinates are 0-based. LSPET has no pelvis, thorax, head boxes, centres or scales.
+"""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose_topo.core.errors import PoseTopoError
+from pose_topo.data.matlab import read_array
+from pose_topo.data.people import AnnotationCounts, People
+from pose_topo.study import joints
+
+MAT_NAME = "joints.mat"
+MPII_IDS = (0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9)  # MPII's joint for each of LSPET's
+FARTHEST = 20_000.0  # pixels, as for MPII
+# The box that a network sees: the longer side of the box of the labelled joints is 1 / MARGIN of it, and small people
+# get as many pixels as a person of 150 px.
+MARGIN = 250 / 212.5
+SMALLEST_SCALE = 0.75
+
+
+def load_people(path: str | Path) -> tuple[People, AnnotationCounts]:
+    """Return the usable people of a `joints.mat`, and the counts of all.
+
+    Raises:
+        PoseTopoError: the file is missing, not a MATLAB 5 file, not LSPET's, or holds no usable person.
+    """
+    path = Path(path)
+    values = _read(path)
+    number = values.shape[2]
+    xy, flags = values[:, :2].transpose(2, 0, 1), values[:, 2].T > 0  # (N, 14, 2), (N, 14)
+    reasons: collections.Counter[str] = collections.Counter()
+    finite = np.isfinite(xy).all(-1) & (np.abs(np.nan_to_num(xy)).max(-1) <= FARTHEST)
+    broken = (flags & ~finite).any(1)
+    few = ~broken & (flags.sum(1) < 2)  # a single point has no extent
+    reasons.update({"coordinates not finite or too large": int(broken.sum()), "fewer than 2 joints": int(few.sum())})
+    keep = np.flatnonzero(~broken & ~few)
+    counts = AnnotationCounts(number, number, len(keep), {k: v for k, v in reasons.items() if v})
+    if not len(keep):
+        raise PoseTopoError(f"{path}: no usable person of {number:,} ({counts.left_out})")
+    points, labelled = np.full((number, joints.K, 2), np.nan), np.zeros((number, joints.K), bool)
+    labelled[:, MPII_IDS] = flags
+    points[:, MPII_IDS] = np.where(flags[..., None], xy, np.nan)
+    center, scale = boxes(points[keep])
+    return People(
+        images=tuple(f"im{i + 1:05d}.jpg" for i in range(number)),
+        image=keep,
+        annolist_index=keep,
+        person=np.zeros(len(keep), np.int64),
+        rects_in_image=np.ones(len(keep), np.int64),
+        joints=points[keep],
+        labelled=labelled[keep],
+        visible=labelled[keep],
+        center=center,
+        scale=scale,
+        head_box=np.full((len(keep), 4), np.nan),
+    ), counts
+
+
+def _read(path: Path) -> NDArray[np.float64]:
+    if not path.is_file():
+        raise PoseTopoError(
+            f"annotation file {path} not found: give --data, or fetch it with `pose-topo download lspet`"
+        )
+    try:
+        values = read_array(path, "joints").astype(float)
+    except KeyError:
+        raise PoseTopoError(f"{path}: a MATLAB file without the variable joints, not LSPET's annotation") from None
+    except (ValueError, TypeError, OSError) as error:
+        what = " ".join(str(error).split())[:120]
+        raise PoseTopoError(f"{path}: not readable as a MATLAB 5 file (truncated?): {what}; fetch it again") from None
+    if values.ndim != 3 or values.shape[:2] != (len(MPII_IDS), 3):
+        other = "; this is the layout of LSP, whose flag has another meaning" if values.shape[:2] == (3, 14) else ""
+        raise PoseTopoError(f"{path}: joints has the shape {values.shape}, not (14, 3, N) as LSPET's{other}")
+    return values
+
+
+def boxes(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centre (P, 2) and scale (P,) in MPII's sense from the joints (P, 16, 2), NaN where not labelled.
+
+    The standard recipe moves a centre down by 15 times the scale and enlarges the box by 1.25, which suits MPII's
+    annotation. The centre is moved up here, so that the box lies around the joints.
+    """
+    low, high = np.nanmin(points, axis=1), np.nanmax(points, axis=1)
+    scale = np.maximum(SMALLEST_SCALE, (high - low).max(1) * MARGIN / 250)
+    center = (low + high) / 2
+    center[:, 1] -= 15 * scale
+    return center, scale
