@@ -115,17 +115,18 @@ def _no_gpu(profile: Profile, cuda: str | None) -> Finding:
 
 def check_folders(data: Path, profile: Profile) -> list[Finding]:
     """Write access, disk space, and for the profile "full" the data and the ImageNet weights."""
-    from pose_topo.download.catalog import TARGETS
+    from pose_topo.download.catalog import LSPET_JOINTS, TARGETS
     from pose_topo.download.fetch import Job, plan
     from pose_topo.download.weights import weights_path
 
     cache = cache_folder()
     if profile == "demo":
         return [_write_access([RUNS, cache]), _disk({data: DEMO_BYTES})]
-    steps = plan(TARGETS["mpii"], Job(data))
+    target = "lspet" if (data / LSPET_JOINTS.target).is_file() else "mpii"
+    steps = plan(TARGETS[target], Job(data))
     found = Finding("data", f"{data}: {', '.join(step.remote.target for step in steps)} are there and verified")
     if wrong := [f"{step.remote.target} {step.why}" for step in steps if step.why]:
-        found = Finding("data", f"{data}: {'; '.join(wrong)}; `pose-topo download mpii --data {data}`", "FAIL")
+        found = Finding("data", f"{data}: {'; '.join(wrong)}; `pose-topo download {target} --data {data}`", "FAIL")
     weights = Finding("weights", f"{', '.join(STUDY_ARCHS)} are there and verified")
     if missing := [arch for arch in STUDY_ARCHS if weights_path(arch) is None]:
         fetch = "; ".join(f"pose-topo download weights --arch {arch}" for arch in missing)

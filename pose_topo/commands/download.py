@@ -17,23 +17,28 @@ from pose_topo.download.catalog import LICENCES, TARGETS, WEIGHTS
 def download(
     target: Annotated[
         str,
-        typer.Argument(help="mpii, images, annotations, split, weights, reference, gdrive or synthetic."),
+        typer.Argument(help="mpii, images, annotations, split, lspet, weights, reference, gdrive or synthetic."),
     ],
-    data: Annotated[Path, typer.Option(help="Folder to fill.")] = Path("mpii"),
+    data: Annotated[
+        Path | None, typer.Option(help="Folder to fill [default: lspet for the target lspet, mpii for others].")
+    ] = None,
     people: Annotated[int, typer.Option(help="synthetic: number of annotated people.")] = 2000,
     seed: Annotated[int, typer.Option(help="synthetic: seed of the renderer.")] = 0,
     arch: Annotated[str | None, typer.Option(help=f"weights: {', '.join(WEIGHTS)} or all [default: resnet50].")] = None,
     mirror: Annotated[
         str | None, typer.Option(help="Address to try first: of a file, or of a folder of such files.")
     ] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="File or folder on disk to take the data from.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="File, folder or git repository on disk to take the data from.")
+    ] = None,
     cache_dir: Annotated[Path | None, typer.Option(help="weights: folder that keeps them.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be fetched, from where, and its size.")
     ] = False,
     progress: Annotated[bool, typer.Option("--progress/--no-progress", help="Show progress bars.")] = True,
 ) -> None:
-    """Download and verify MPII, its split or ImageNet weights, or render the synthetic data set."""
+    """Download and verify MPII, its split, LSPET or ImageNet weights, or render the synthetic data set."""
+    data = data or Path("lspet" if target == "lspet" else "mpii")
     if target == "synthetic":
         from pose_topo.rendering.folder import render_dataset, synthetic_size
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pose_topo.core.errors import PoseTopoError
 
@@ -86,19 +86,25 @@ def _read(path: str | Path, parse: Callable[[str], Any], kind: str) -> Any:
 
 def sha256_file(path: str | Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
-    return _hash_file(path, hashlib.sha256())
+    with Path(path).open("rb") as stream:
+        return sha256_stream(stream)
+
+
+def sha256_stream(stream: IO[bytes]) -> str:
+    """The SHA-256 of what is left of a stream, in hex."""
+    return _hash(stream, hashlib.sha256())
 
 
 def git_blob_sha1_file(path: str | Path) -> str:
     """The name that git gives to the file's content: the SHA-1 of `blob <size>\\0` and the bytes, in hex."""
     header = f"blob {Path(path).stat().st_size}\0".encode()
-    return _hash_file(path, hashlib.sha1(header, usedforsecurity=False))
-
-
-def _hash_file(path: str | Path, digest: Any) -> str:
     with Path(path).open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+        return _hash(stream, hashlib.sha1(header, usedforsecurity=False))
+
+
+def _hash(stream: IO[bytes], digest: Any) -> str:
+    while block := stream.read(1 << 20):
+        digest.update(block)
     return digest.hexdigest()
 
 

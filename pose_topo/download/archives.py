@@ -1,4 +1,4 @@
-"""Read the downloaded archives: one member of a zip, or the images of a tar.
+"""Read the downloaded archives: one member, or a folder of images, of a tar, a zip or a git repository.
 
 The images are extracted into a folder beside their place, which is renamed when it is complete. So the image folder is
 either absent or complete, whenever an extraction is killed.
@@ -7,22 +7,26 @@ either absent or complete, whenever an extraction is killed.
 from __future__ import annotations
 
 import errno
+import hashlib
 import lzma
 import os
 import shutil
+import stat
 import struct
+import subprocess
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
 from tqdm import tqdm
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import read_json, write_json
+from pose_topo.core.files import read_json, sha256_stream, write_json
 from pose_topo.download.catalog import Checks, stream_mismatch
 
 LARGEST_MEMBER = 1 << 30  # bytes: far above any real member, so a decompression bomb is refused
@@ -48,38 +52,117 @@ def _readable(archive: Path) -> Iterator[None]:
         raise PoseTopoError(f"{archive}: damaged or not the expected archive ({detail})") from None
 
 
+_Member = tuple[tarfile.TarInfo, Callable[[], IO[bytes]]]
+
+
 @contextmanager
-def zip_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
+def _members(archive: Path) -> Iterator[Iterator[_Member]]:
+    """Open a tar or a zip. Yields its members as tarfile describes them, each with a function that opens it.
+
+    Raises:
+        PoseTopoError: the archive is damaged, or has a member that would leave the folder or is too large.
+    """
+    with _readable(archive):
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                yield ((_safe(archive, _as_tar(opened, info)), partial(opened.open, info)) for info in opened.filelist)
+        else:
+            with tarfile.open(archive, "r:*") as tar:
+                yield ((_safe(archive, info), cast(Any, partial(tar.extractfile, info))) for info in tar)
+
+
+def _as_tar(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> tarfile.TarInfo:
+    """The same member in a tar. In a zip made on Unix, a link is a file with a mode and its target as content."""
+    member = tarfile.TarInfo(info.filename)
+    member.size = info.file_size
+    if info.is_dir():
+        member.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(info.external_attr >> 16):
+        member.type = tarfile.SYMTYPE
+        with opened.open(info) as stream:
+            member.linkname = os.fsdecode(stream.read(4096))
+    return member
+
+
+def _safe(archive: Path, member: tarfile.TarInfo) -> tarfile.TarInfo:
+    try:
+        # Names are resolved below the archive itself: below a folder, links that are on the disk would be followed.
+        tarfile.data_filter(member, str(archive))
+    except tarfile.FilterError as error:
+        raise _refusal(archive, member.name, str(error)) from None
+    if member.size > LARGEST_MEMBER:
+        raise _refusal(archive, member.name, f"it has {member.size:,} bytes")
+    return member
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file begins like a tar or ends like a zip."""
+    with suppress(*_DAMAGED):
+        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    return False
+
+
+@contextmanager
+def opened_member(archive: Path, member: str) -> Iterator[tuple[IO[bytes], int]]:
     """Open the member of that path, or else of that file name. Yields its stream and its size in bytes.
 
     Raises:
-        PoseTopoError: the archive is damaged, or has no such member, or it is too large.
+        PoseTopoError: the archive is damaged, or has no such member, or a member that `_members` refuses.
     """
-    with _readable(archive), zipfile.ZipFile(archive) as opened:
+    with _members(archive) as members:
         name = PurePosixPath(member).name
-        found = [info for info in opened.infolist() if PurePosixPath(info.filename).name == name and not info.is_dir()]
+        found = [one for one in members if PurePosixPath(one[0].name).name == name and one[0].isreg()]
         if not found:
             raise PoseTopoError(f"{archive}: holds no {member}")
-        info = next((info for info in found if info.filename == member), found[0])
-        if info.file_size > LARGEST_MEMBER:
-            raise _refusal(archive, info.filename, f"it has {info.file_size:,} bytes")
-        with opened.open(info) as stream:
-            yield stream, info.file_size
+        info, opens = next((one for one in found if one[0].name == member), found[0])
+        with opens() as stream:
+            yield stream, info.size
 
 
-def zip_mismatch(archive: Path, member: str, checks: Checks) -> str | None:
-    """Why the zip does not hold `member` as `checks` describes it, or None if it does.
+def member_mismatch(archive: Path, member: str, checks: Checks) -> str | None:
+    """Why the archive does not hold `member` as `checks` describes it, or None if it does.
 
     Raises:
-        PoseTopoError: as `zip_member`.
+        PoseTopoError: as `opened_member`.
     """
-    with zip_member(archive, member) as (stream, size):
+    with opened_member(archive, member) as (stream, size):
         wrong = stream_mismatch(stream, size, checks)
     return f"holds a {member} that {wrong}" if wrong else None
 
 
 def _refusal(archive: Path, name: str, why: str) -> PoseTopoError:
     return PoseTopoError(f"{archive}: member {name!r} refused, {why}; nothing of the archive is used")
+
+
+# ---- Git repositories
+
+
+def is_git(path: Path) -> bool:
+    """Whether the folder is a bare git repository, or the `.git` of one that is not."""
+    return (path / "HEAD").is_file() and (path / "objects").is_dir()
+
+
+@contextmanager
+def as_archive(source: Path, path: str, place: Path) -> Iterator[Path]:
+    """Yield `source`, or if it is a git repository, a tar of `path` in its newest commit that lies for now at `place`.
+
+    Raises:
+        PoseTopoError: git is not installed, or it cannot read the repository.
+    """
+    if not is_git(source):
+        yield source
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    command = ["git", "-C", str(source), "archive", "--format=tar", f"--output={place.absolute()}", "HEAD", path]
+    if shutil.which("git") is None:
+        raise PoseTopoError(f"{source}: a git repository, and git is not installed; give a checkout of it")
+    try:
+        made = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if made.returncode:
+            raise PoseTopoError(f"{source}: git archive fails ({' '.join(made.stderr.split())[:200]})")
+        yield place
+    finally:
+        place.unlink(missing_ok=True)
 
 
 # ---- The image folder
@@ -95,64 +178,93 @@ def partial_path(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.partial")
 
 
-def extract_images(archive: Path, member_folder: str, folder: Path, count: int | None, progress: bool = True) -> int:
+def extract_images(
+    archive: Path,
+    member_folder: str,
+    folder: Path,
+    count: int | None,
+    listing: str | None = None,
+    progress: bool = True,
+) -> int:
     """Extract the JPEGs of `member_folder` to `folder`, and continue what a killed call left.
 
     Verify `archive` first: a file of an earlier call is only compared by its size. An incomplete `folder` is set aside.
-    Returns the number of images.
+    `count` and `listing` are those of `incomplete`. Returns the number of images.
 
     Raises:
-        PoseTopoError: the archive is damaged, holds no image, or has a member that would leave the folder.
+        PoseTopoError: the archive is damaged, holds no image or too few, or has a member that would leave the folder.
         OSError: the disk cannot take it.
     """
-    partial = partial_path(folder)
-    partial.mkdir(parents=True, exist_ok=True)
+    unfinished = partial_path(folder)
+    unfinished.mkdir(parents=True, exist_ok=True)
     try:
-        sizes = _extract_into(partial, archive, member_folder, count, progress)
+        sizes = _extract_into(unfinished, archive, member_folder, count, progress)
+        for name in _sizes(unfinished).keys() - sizes.keys():
+            (unfinished / name).unlink()
+        if wrong := incomplete(unfinished, count, listing):
+            raise PoseTopoError(f"{archive}: what was extracted {wrong}; not used")
     except PoseTopoError:
-        shutil.rmtree(partial)  # else the files of a bad archive would be kept when a good one is extracted
+        shutil.rmtree(unfinished)  # else the files of a bad archive would be kept when a good one is extracted
         raise
-    for name in _sizes(partial).keys() - sizes.keys():
-        (partial / name).unlink()
     write_json(index_path(folder), sizes)
     set_aside(folder)
-    partial.rename(folder)
+    unfinished.rename(folder)
     return len(sizes)
 
 
+def _images(members: Iterator[_Member], folder: str) -> Iterator[tuple[str, int, Callable[[], IO[bytes]]]]:
+    """The names and sizes of the JPEGs of `folder`, which is at the top of the archive or below one folder."""
+    for info, opens in members:
+        path = PurePosixPath(info.name)
+        inside = path.parent.name == folder and path.parent.parent.parent == PurePosixPath()
+        if info.isreg() and inside and _is_image(path.name):
+            yield path.name, info.size, opens
+
+
 def _extract_into(
-    partial: Path, archive: Path, member_folder: str, count: int | None, progress: bool
+    unfinished: Path, archive: Path, member_folder: str, count: int | None, progress: bool
 ) -> dict[str, int]:
-    held, sizes = _sizes(partial), {}
+    held, sizes = _sizes(unfinished), {}
     hidden = None if progress else True  # None: no bar where stderr is no terminal
     bar = tqdm(desc=f"extract {archive.name}", total=count, unit="file", leave=False, disable=hidden)
-    with _readable(archive), bar, tarfile.open(archive, "r:*") as tar:
-        for member in tar:
-            try:
-                tarfile.data_filter(member, str(partial))
-            except tarfile.FilterError as error:
-                raise _refusal(archive, member.name, str(error)) from None
-            if member.size > LARGEST_MEMBER:
-                raise _refusal(archive, member.name, f"it has {member.size:,} bytes")
-            path = PurePosixPath(member.name)
-            if not (member.isreg() and path.parent == PurePosixPath(member_folder) and _is_image(path.name)):
-                continue
-            sizes[path.name] = member.size
-            if held.get(path.name) != member.size:
-                # mode and time are those of a new file, not of the archive
-                new = member.replace(name=path.name, mode=None, mtime=None, deep=False)  # type: ignore[arg-type]  # None is documented
-                tar.extract(new, partial, filter="data")
+    with bar, _members(archive) as members:
+        for name, size, opens in _images(members, member_folder):
+            sizes[name] = size
+            if held.get(name) != size:
+                with opens() as stream, (unfinished / name).open("wb") as out:
+                    shutil.copyfileobj(stream, out)
             bar.update()
     if not sizes:
         raise PoseTopoError(f"{archive}: holds no image in {member_folder}/")
     return sizes
 
 
-def incomplete(folder: Path, count: int | None) -> str | None:
+def images_mismatch(archive: Path, folder: str, listing: str) -> str | None:
+    """Why the JPEGs of `folder` in the archive are not those of the `listing`, or None if they are.
+
+    Raises:
+        PoseTopoError: as `_members`.
+    """
+    with _members(archive) as members:
+        found = _listing((name, opens) for name, _, opens in _images(members, folder))
+    return None if found == listing else f"holds images whose list has sha256 {found}, not {listing}"
+
+
+def _listing(files: Iterable[tuple[str, Callable[[], IO[bytes]]]]) -> str:
+    """The sha256 of the lines that `sha256sum` prints of the files, sorted by name."""
+    lines = {}
+    for name, opens in files:
+        with opens() as stream:
+            lines[name] = f"{sha256_stream(stream)}  {name}\n"
+    return hashlib.sha256("".join(lines[name] for name in sorted(lines)).encode()).hexdigest()
+
+
+def incomplete(folder: Path, count: int | None, listing: str | None = None) -> str | None:
     """Why the image folder is not complete, or None if it is.
 
     The names and sizes of an extracted folder are compared with its index. A folder that was placed by hand, or whose
-    index is damaged, must hold `count` images that are not empty.
+    index is damaged, must hold `count` images that are not empty. If `listing` is known, the content is compared too:
+    it is the sha256 of the lines `<sha256>  <name>` of all images, sorted by name.
     """
     if not folder.is_dir():
         return "is missing"
@@ -161,17 +273,21 @@ def incomplete(folder: Path, count: int | None) -> str | None:
         wrong = sorted(name for name, size in wanted.items() if sizes.get(name) != size)
         if wrong:
             return f"lacks {len(wrong):,} of {len(wanted):,} images or holds them cut, such as {wrong[0]}"
-        return None
-    found = sum(1 for name, size in sizes.items() if _is_image(name) and size)
-    if count is not None and found < count:
-        return f"holds {found:,} of {count:,} images"
+    else:
+        found = sum(1 for name, size in sizes.items() if _is_image(name) and size)
+        if count is not None and found < count:
+            return f"holds {found:,} of {count:,} images"
+    if listing is not None:
+        digest = _listing((name, partial((folder / name).open, "rb")) for name in sizes if _is_image(name))
+        if digest != listing:
+            return f"holds images whose list has sha256 {digest}, not {listing}"
     return None
 
 
 def extracted_bytes(folder: Path) -> int:
     """How many bytes an interrupted extraction has written."""
-    partial = partial_path(folder)
-    return sum(_sizes(partial).values()) if partial.is_dir() else 0
+    unfinished = partial_path(folder)
+    return sum(_sizes(unfinished).values()) if unfinished.is_dir() else 0
 
 
 def _index(folder: Path) -> dict[str, int] | None:

@@ -73,7 +73,9 @@ def stream_mismatch(stream: IO[bytes], size: int, checks: Checks) -> str | None:
 
 @dataclass(frozen=True)
 class Remote:
-    """One file to download: as it is, a zip with one wanted `member`, or a tar whose images fill a `folder`.
+    """One file to download: as it is, or an archive (zip or tar) with one wanted `member` or a `folder` of images.
+
+    Two entries of one name share the downloaded archive.
 
     Args:
         name: the file's name at its addresses.
@@ -81,10 +83,11 @@ class Remote:
         target: the place below the data folder (for weights: below the weights folder).
         about: its size in bytes, roughly: for plans, and to recognise an answer of an absurd length.
         checks: size and hashes of the downloaded file.
-        member: the wanted member of a zip.
+        member: the wanted member of an archive.
         member_checks: size and hashes of that member.
-        folder: the folder of the images inside a tar.
+        folder: the folder of the images inside an archive.
         count: the number of images in a complete folder.
+        listing: the sha256 of the list of a complete folder, as `sha256sum` prints it of the images sorted by name.
         unpacked: the size in bytes of what is extracted, roughly.
     """
 
@@ -97,6 +100,7 @@ class Remote:
     member_checks: Checks = field(default_factory=Checks)
     folder: str | None = None
     count: int | None = None
+    listing: str | None = None
     unpacked: int = 0
 
     @property
@@ -106,7 +110,7 @@ class Remote:
 
     @property
     def final_checks(self) -> Checks:
-        """What is known of the target's bytes. Of an image folder, only its images' number and sizes are known."""
+        """What is known of the target's bytes, if it is no image folder."""
         return self.member_checks if self.member else self.checks
 
     @property
@@ -117,9 +121,9 @@ class Remote:
 
     def describe(self) -> str:
         """What a person needs to recognise the downloaded file."""
-        if self.checks.hashes() or self.member is None:
-            return self.checks.describe()
-        return f"its member {self.member}: {self.member_checks.describe()}"
+        if self.member and not self.checks.hashes():
+            return f"its member {self.member}: {self.member_checks.describe()}"
+        return f"the list of its images has sha256 {self.listing}" if self.listing else self.checks.describe()
 
 
 _MPI = "https://datasets.d2.mpi-inf.mpg.de/andriluka14cvpr/"
@@ -174,6 +178,31 @@ NEWELL = Remote(
     checks=Checks(size=759_392, sha256="1814e043232b2bae94a4ac4190a46d3273249cdf85993d9dfa98082713bc77f2"),
 )
 
+_LSPET = "lspet_dataset.zip"
+_LSPET_URLS = (  # the authors' archive, whose hash is not known, and a mirror of its content
+    "http://sam.johnson.io/research/lspet_dataset.zip",
+    "https://codeload.github.com/axelcarlier/lsp/zip/8fabf3183516b1be5f9d44bd1c516609637e983e",
+)
+LSPET_IMAGES = Remote(
+    name=_LSPET,
+    urls=_LSPET_URLS,
+    target="images",
+    about=171_000_000,
+    folder="images",
+    count=10_000,
+    listing="3533771070b7e44d26ba0296810607c461d0d7125727a6276082b321457f96af",
+    unpacked=169_509_977,
+)
+LSPET_JOINTS = Remote(
+    name=_LSPET,
+    urls=_LSPET_URLS,
+    target="joints.mat",
+    about=171_000_000,
+    member="joints.mat",
+    member_checks=Checks(size=1_906_792, sha256="cc66465117888d9f43aac78c15c4548e37df5022640a193f2002fd084cba13ef"),
+    unpacked=1_906_792,
+)
+
 # What `pose-topo download NAME` brings, in this order.
 TARGETS: dict[str, tuple[Remote, ...]] = {
     "mpii": (ANNOTATIONS, VALID, DETECTIONS, IMAGES),  # the large one last: a wrong --mirror fails early
@@ -181,9 +210,14 @@ TARGETS: dict[str, tuple[Remote, ...]] = {
     "annotations": (ANNOTATIONS,),
     "split": (VALID, DETECTIONS),
     "reference": (NEWELL,),
+    "lspet": (LSPET_IMAGES, LSPET_JOINTS),  # the images first: an archive with other images is not kept
 }
 # The line that is printed before a target is fetched.
 LICENCES: dict[str, str] = dict.fromkeys(("mpii", "images", "annotations", "split", "gdrive"), _LICENCE)
+LICENCES["lspet"] = (
+    "Leeds Sports Pose Extended: no licence is stated; for research; cite Johnson & Everingham, CVPR 2011; "
+    "its photographs come from Flickr and must not be redistributed."
+)
 
 # The ImageNet weights of each backbone.
 WEIGHTS: dict[str, Remote] = {

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
-from urllib.parse import urlsplit
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, locked
 from pose_topo.core.log import log
 from pose_topo.download.archives import (
+    as_archive,
     extract_images,
     extracted_bytes,
     incomplete,
     index_path,
+    is_archive,
+    is_git,
+    opened_member,
     set_aside,
-    zip_member,
 )
 from pose_topo.download.catalog import DRIVE_FOLDER, LICENCES, TARGETS, Remote, mismatch
-from pose_topo.download.transfer import Partial, Policy, cause, fetch_verified, fetched_mismatch
+from pose_topo.download.transfer import Partial, Policy, cause, fetch_verified, fetched_mismatch, urls_for
 
 Action = Literal["kept", "fetched", "extracted", "copied", "linked", "planned", "absent"]
 
@@ -35,7 +36,7 @@ class Job:
     Args:
         root: the folder to fill.
         mirror: an address that is tried first: a file's URL, or that of a folder of such files.
-        source: a file or a folder on disk, used for whatever it holds.
+        source: a file, a folder or a git repository on disk, used for whatever it holds.
         only_source: take nothing from the network, and look into the subfolders of `source`.
         policy: the patience with the network.
     """
@@ -70,6 +71,7 @@ class Step:
         urls: the addresses to try.
         why: why it is needed. None if the target is there and verified.
         found: what the job's source holds of it.
+        shared: whether an earlier step fetches the same archive.
     """
 
     remote: Remote
@@ -78,11 +80,12 @@ class Step:
     urls: tuple[str, ...]
     why: str | None
     found: Path | None = None
+    shared: bool = False
 
     @property
     def fetches(self) -> bool:
         """Whether the network is needed. An archive of a plausible size counts as there until it is verified."""
-        if self.found is not None:
+        if self.found is not None or self.shared:
             return False
         low, high = self.remote.lengths
         return not (self.remote.is_archive and self.store.is_file() and low <= self.store.stat().st_size <= high)
@@ -93,14 +96,16 @@ class Step:
         if self.found is None:
             return self.remote.is_archive
         if self.remote.folder:
-            return self.found.is_file()
-        return self.remote.member is not None and zipfile.is_zipfile(self.found)
+            return self.found.is_file() or is_git(self.found)
+        return self.remote.member is not None and (is_git(self.found) or is_archive(self.found))
 
     def disk(self) -> int:
         """The bytes that this step still needs on disk, roughly."""
         if self.why is None:
             return 0
         need = max(0, self.remote.about - Partial(self.store).size()) if self.fetches else 0
+        if self.found is not None and is_git(self.found):
+            need = self.remote.unpacked  # of the tar that git writes
         if self.extracts:
             done = extracted_bytes(self.final) if self.remote.folder else 0
             return need + max(0, self.remote.unpacked - done)
@@ -113,17 +118,19 @@ def plan(remotes: Sequence[Remote], job: Job) -> list[Step]:
     Raises:
         UsageError: the mirror is no URL, the source does not exist, or neither has any wanted file.
     """
-    sole = len(remotes) == 1
-    names = ", ".join(remote.name for remote in remotes)
+    names = ", ".join(files := list(dict.fromkeys(remote.name for remote in remotes)))
+    sole = len(files) == 1
     if job.source and not job.source.exists():
         raise UsageError(f"--from {job.source}: no such file or folder")
-    steps = []
+    steps: list[Step] = []
     for remote in remotes:
         final = job.root / remote.target
         store = job.root / "downloads" / remote.name if remote.is_archive else final
-        why = incomplete(final, remote.count) if remote.folder else mismatch(final, remote.final_checks)
+        images = (remote.count, remote.listing)
+        why = incomplete(final, *images) if remote.folder else mismatch(final, remote.final_checks)
         found = find(remote, job.source, sole, job.only_source) if job.source else None
-        steps.append(Step(remote, final, store, urls_for(remote, job.mirror, sole), why, found))
+        shared = any(step.store == store and step.why and step.fetches for step in steps)
+        steps.append(Step(remote, final, store, urls_for(remote, job.mirror, sole), why, found, shared))
     if job.mirror and all(step.urls == step.remote.urls for step in steps):
         raise UsageError(f"--mirror {job.mirror}: is the address of a file, and of none that is wanted ({names})")
     if job.source and not any(step.found for step in steps):
@@ -131,36 +138,16 @@ def plan(remotes: Sequence[Remote], job: Job) -> list[Step]:
     return steps
 
 
-def urls_for(remote: Remote, mirror: str | None, sole: bool) -> tuple[str, ...]:
-    """The URLs to try, in order: the mirror's first.
-
-    A mirror that ends in a file's name serves only that file, or the only one that is fetched (`sole`). Any other
-    mirror is a folder.
-
-    Raises:
-        UsageError: the mirror is not an http(s) URL.
-    """
-    if mirror is None:
-        return remote.urls
-    parts = urlsplit(mirror)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise UsageError(f"--mirror {mirror}: not an http(s) URL")
-    path = PurePosixPath(parts.path)
-    is_file = bool(parts.query) or path.suffix in (".gz", ".tgz", ".tar", ".zip", ".h5", ".mat", ".pt", ".pth")
-    if is_file and not (sole or path.name == remote.name):
-        return remote.urls
-    first = mirror if is_file else f"{mirror.rstrip('/')}/{remote.name}"
-    return (first, *(url for url in remote.urls if url != first))
-
-
 def find(remote: Remote, source: Path, sole: bool, deep: bool = False) -> Path | None:
-    """What `source` (a file or a folder) holds of `remote`: its target, or its archive.
+    """What `source` holds of `remote`: its target, or its archive. A git repository counts as an archive.
 
     The only file that is asked for (`sole`) may have any name. `deep` looks into the subfolders as well.
     """
     names = [remote.target, PurePosixPath(remote.target).name, remote.name]  # the finished target first
     if source.is_file():
         return source if sole or source.name in names else None
+    if is_git(source):
+        return source if remote.is_archive else None
     for folder in [source, *(sorted(path for path in source.rglob("*") if path.is_dir()) if deep else [])]:
         for name in names:
             path = folder / name
@@ -228,14 +215,19 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
         with locked(job.root / ".download.lock", lambda: log.info(waiting)):
             steps = plan(remotes, job)
             # what is on disk first: it is taken even where the network fails
-            results = {step.remote: _obtain(step, job) for step in sorted(steps, key=lambda step: step.fetches)}
+            waiting_last = sorted(steps, key=lambda step: step.fetches or step.shared)
+            results = {step.remote: _obtain(step, job) for step in waiting_last}
+            for store in dict.fromkeys(step.store for step in steps if step.why and step.extracts and not step.found):
+                if store.is_file():
+                    log.info(f"{store}: no longer needed ({human(store.stat().st_size)}); it may be removed")
             return [results[step.remote] for step in steps]
     except OSError as error:
         raise PoseTopoError(f"{error.filename or job.root}: {error.strerror or error}") from None
 
 
 def _keep(step: Step) -> FetchResult:
-    log.info(f"{step.final}: there and {'complete' if step.remote.folder else 'verified'}")
+    counted = step.remote.folder and step.remote.listing is None
+    log.info(f"{step.final}: there and {'complete' if counted else 'verified'}")
     return FetchResult(step.remote.name, step.final, "kept")
 
 
@@ -271,9 +263,11 @@ def _obtain(step: Step, job: Job) -> FetchResult:
     if found is None:
         return _from_network(step, job)
     if step.extracts:
-        if wrong := fetched_mismatch(found, remote):
-            raise PoseTopoError(f"{found}: {wrong}; not used")
-        return _extract(step, found, job)
+        place = final.with_name(f".{final.name}.git.tar")
+        with as_archive(found, remote.folder or remote.member or "", place) as archive:
+            if wrong := fetched_mismatch(archive, remote):
+                raise PoseTopoError(f"{found}: {wrong}; not used")
+            return _extract(step, archive, job)
     action = _take_folder(found, remote, final) if remote.folder else _take_file(found, remote, final)
     log.info(f"{final}: {action} from {found}")
     return FetchResult(remote.name, final, action)
@@ -291,19 +285,17 @@ def _from_network(step: Step, job: Job) -> FetchResult:
         set_aside(store)
         check_disk([step], job.root)  # again: the archive had been counted as there
         fetch_verified(remote, store, step.urls, job.policy)
-    result = _extract(step, store, job)
-    log.info(f"{store}: no longer needed ({human(store.stat().st_size)}); it may be removed")
-    return result
+    return _extract(step, store, job)
 
 
 def _extract(step: Step, archive: Path, job: Job) -> FetchResult:
     remote, final = step.remote, step.final
     if remote.folder is not None:
-        number = extract_images(archive, remote.folder, final, remote.count, job.policy.progress)
+        number = extract_images(archive, remote.folder, final, remote.count, remote.listing, job.policy.progress)
         log.info(f"{final}: {number:,} images extracted")
     elif remote.member is not None:
         with atomic_path(final) as temporary:
-            with zip_member(archive, remote.member) as (stream, _), temporary.open("wb") as out:
+            with opened_member(archive, remote.member) as (stream, _), temporary.open("wb") as out:
                 shutil.copyfileobj(stream, out)
             if wrong := mismatch(temporary, remote.member_checks):
                 raise PoseTopoError(f"{archive}: its {remote.member} {wrong}; not used")
@@ -323,7 +315,7 @@ def _take_file(found: Path, remote: Remote, final: Path) -> Action:
 
 def _take_folder(found: Path, remote: Remote, final: Path) -> Action:
     """Link a complete image folder, or copy it where the disk has no links."""
-    if wrong := incomplete(found, remote.count):
+    if wrong := incomplete(found, remote.count, remote.listing):
         raise PoseTopoError(f"{found}: {wrong}; not used")
     final.parent.mkdir(parents=True, exist_ok=True)
     # Not the folder that an extraction fills: the files in there are taken for those of a verified archive.

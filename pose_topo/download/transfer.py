@@ -11,15 +11,16 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import write_json
 from pose_topo.core.log import log
-from pose_topo.download.archives import set_aside, zip_mismatch
+from pose_topo.download.archives import images_mismatch, member_mismatch, set_aside
 from pose_topo.download.catalog import Remote, mismatch
 
 if TYPE_CHECKING:
@@ -119,9 +120,11 @@ class Partial:
         if self.size() == 0:
             return None
         try:
-            return Version(**json.loads(self.sidecar.read_text(encoding="utf-8")))
+            found = Version(**json.loads(self.sidecar.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
+        texts = isinstance(found.url, str) and all(isinstance(one, str | None) for one in (found.etag, found.modified))
+        return found if texts and isinstance(found.length, int | None) else None
 
     def restart(self, version: Version) -> None:
         """Begin an empty file of `version`. It is emptied first: a kill in between mixes nothing."""
@@ -258,10 +261,34 @@ def fetched_mismatch(path: Path, remote: Remote) -> str | None:
     try:
         wrong = mismatch(path, remote.checks)
         if wrong is None and remote.member is not None:
-            wrong = zip_mismatch(path, remote.member, remote.member_checks)
+            wrong = member_mismatch(path, remote.member, remote.member_checks)
+        if wrong is None and remote.folder is not None and remote.listing is not None:
+            wrong = images_mismatch(path, remote.folder, remote.listing)
         return wrong
     except PoseTopoError as error:  # a damaged archive is like a wrong hash: another URL may have a good one
         return f"is refused: {error}"
+
+
+def urls_for(remote: Remote, mirror: str | None, sole: bool) -> tuple[str, ...]:
+    """The URLs to try, in order: the mirror's first.
+
+    A mirror that ends in a file's name serves only that file, or the only one that is fetched (`sole`). Any other
+    mirror is a folder.
+
+    Raises:
+        UsageError: the mirror is not an http(s) URL.
+    """
+    if mirror is None:
+        return remote.urls
+    parts = urlsplit(mirror)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise UsageError(f"--mirror {mirror}: not an http(s) URL")
+    path = PurePosixPath(parts.path)
+    is_file = bool(parts.query) or path.suffix in (".gz", ".tgz", ".tar", ".zip", ".h5", ".mat", ".pt", ".pth")
+    if is_file and not (sole or path.name == remote.name):
+        return remote.urls
+    first = mirror if is_file else f"{mirror.rstrip('/')}/{remote.name}"
+    return (first, *(url for url in remote.urls if url != first))
 
 
 def fetch_verified(remote: Remote, path: Path, urls: Sequence[str], policy: Policy) -> str:

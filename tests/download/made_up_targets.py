@@ -57,6 +57,15 @@ IMAGES = jpegs(6)
 ARCHIVE = make_tar({f"./images/{name}": content for name, content in IMAGES.items()})
 MAT, VALID, NEWELL = random_bytes(4000, 11), random_bytes(5000, 12), random_bytes(600, 13)
 ZIP = make_zip({"folder/": b"", "folder/release.mat": MAT, "folder/README": b"read me"})
+JOINTS = random_bytes(900, 14)
+PEOPLE = {"joints.mat": JOINTS, **{f"images/{name}": content for name, content in IMAGES.items()}}
+MIRRORED = {"lsp-8fab/README.txt": b"read me", **{f"lsp-8fab/{name}": content for name, content in PEOPLE.items()}}
+
+
+def listing(images: dict[str, bytes]) -> str:
+    """What `sha256sum *.jpg | sha256sum` prints."""
+    lines = [f"{hashlib.sha256(images[name]).hexdigest()}  {name}\n" for name in sorted(images)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def file_remote(server: Server, content: bytes, name: str = "valid.h5", **options: Any) -> Remote:
@@ -82,17 +91,31 @@ def mat_remote(server: Server, archive: bytes, content: bytes) -> Remote:
     return file_remote(server, archive, "annotations.zip", **options, **member)
 
 
+def people_remotes(server: Server, archive: bytes, images: dict[str, bytes]) -> tuple[Remote, Remote]:
+    """Entries of images and of JOINTS, which are in one archive without a known hash. Served at the first address."""
+    server.serve("people.zip", archive)
+    urls = (server.url("people.zip"), server.url("zip/8fab"))
+    shared = {"name": "people.zip", "urls": urls, "about": len(archive)}
+    checks = Checks(size=len(JOINTS), sha256=hashlib.sha256(JOINTS).hexdigest())
+    return (
+        Remote(**shared, target="images", folder="images", count=len(images), listing=listing(images)),
+        Remote(**shared, target="joints.mat", member="joints.mat", member_checks=checks),
+    )
+
+
 def made_up_targets(server: Server) -> dict[str, tuple[Remote, ...]]:
     """The catalogue's targets, served by `server`."""
     images, mat = image_remote(server, ARCHIVE, len(IMAGES)), mat_remote(server, ZIP, MAT)
     valid = file_remote(server, VALID)
     newell = file_remote(server, NEWELL, "newell.h5", target="reference/newell.h5")
+    server.serve("zip/8fab", make_zip(MIRRORED), etag='"mirror"')
     return {
         "mpii": (mat, valid, images),
         "images": (images,),
         "annotations": (mat,),
         "split": (valid,),
         "reference": (newell,),
+        "lspet": people_remotes(server, make_zip(PEOPLE), IMAGES),
     }
 
 

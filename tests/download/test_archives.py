@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import stat
 import tarfile
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_up_targets import contents, git_blob, jpegs, make_tar, make_zip, one_line, write_images
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.download.archives import extract_images, incomplete, index_path, partial_path, zip_mismatch
+from pose_topo.download.archives import extract_images, incomplete, index_path, member_mismatch, partial_path
 from pose_topo.download.catalog import Checks
 
 IMAGES = jpegs(5)
@@ -18,6 +23,7 @@ GOOD = {f"./images/{name}": content for name, content in IMAGES.items()}
 
 def extract(tmp_path: Path, archive: bytes) -> Path:
     path, folder = tmp_path / "archive.tar.gz", tmp_path / "data" / "images"
+    tmp_path.mkdir(exist_ok=True)
     path.write_bytes(archive)
     extract_images(path, "images", folder, len(IMAGES))
     return folder
@@ -41,6 +47,68 @@ def test_an_unsafe_tar_member_is_refused_by_name(tmp_path: Path, evil: tarfile.T
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["archive.tar.gz", "data"]  # nothing is left
 
 
+def zipped(name: str, link: str = "", size: int = 0) -> bytes:
+    """GOOD in a zip, and one more member: a file whose header names `size` bytes, or a link."""
+    buffer = io.BytesIO(make_zip(GOOD))
+    with zipfile.ZipFile(buffer, "a") as opened:
+        info = zipfile.ZipInfo(name)
+        info.create_system, info.external_attr = 3, (stat.S_IFLNK if link else stat.S_IFREG) << 16
+        opened.writestr(info, link)
+        info.file_size = size or info.file_size  # the central directory is written when the zip is closed
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name, options, why", [
+    ("../outside.jpg", {}, "outside the destination"), ("images/../../outside.jpg", {}, "outside the destination"),
+    ("../folder/", {}, "outside the destination"), ("images/soft.jpg", {"link": "/etc/passwd"}, "absolute path"),
+    ("images/up.jpg", {"link": "../../outside"}, "outside the destination"),
+    ("images/bomb.jpg", {"size": 1 << 31}, "it has 2,147,483,648 bytes"),
+])  # fmt: skip
+def test_an_unsafe_zip_member_is_refused_by_name(tmp_path: Path, name: str, options: Any, why: str) -> None:
+    with pytest.raises(PoseTopoError, match=why) as caught:
+        extract(tmp_path, zipped(name, **options))
+    assert f"member {name!r} refused" in one_line(caught.value)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["archive.tar.gz", "data"]
+
+
+def test_only_the_images_of_the_folder_are_extracted_from_a_zip(tmp_path: Path) -> None:
+    folder = extract(tmp_path, zipped("images/inner.jpg", link="000000000.jpg"))
+    assert contents(folder) == IMAGES and not any(path.is_symlink() for path in folder.iterdir())
+    others = dict.fromkeys(["README", "__MACOSX/images/._a.jpg", "a/b/images/a.jpg", "images/deep/a.jpg"], b"x")
+    below = {f"lsp-8fab/images/{name}": content for name, content in IMAGES.items()}
+    folder = extract(tmp_path / "second", make_zip({**others, **below}))
+    assert contents(folder) == IMAGES
+
+
+def test_a_link_on_the_disk_does_not_make_members_unsafe(tmp_path: Path) -> None:
+    """The archive lies beside `images`, which is a link to another place."""
+    (tmp_path / "images").symlink_to("/")
+    assert contents(extract(tmp_path, make_tar(GOOD))) == IMAGES
+
+
+@pytest.mark.parametrize("kept", range(1, len(IMAGES)))
+def test_a_tar_that_ends_between_two_members_is_noticed(tmp_path: Path, kept: int) -> None:
+    """The compressed stream is whole, and tarfile takes the end of its content for the end of the archive."""
+    tar = gzip.decompress(make_tar(GOOD))
+    with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
+        end = opened.getmembers()[kept].offset
+    with pytest.raises(PoseTopoError, match=f"holds {kept} of 5 images") as caught:
+        extract(tmp_path, gzip.compress(tar[:end]))
+    one_line(caught.value)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_a_member_is_found_in_a_tar_by_its_path_or_its_name(tmp_path: Path) -> None:
+    path, wanted = tmp_path / "a.tar.gz", b"right"
+    checks = Checks(size=5, git_blob_sha1=git_blob(wanted))
+    path.write_bytes(make_tar({"lsp-8fab/joints.mat": b"other", "joints.mat": wanted}))
+    assert member_mismatch(path, "joints.mat", checks) is None
+    path.write_bytes(make_tar({"lsp-8fab/joints.mat": wanted}))
+    assert member_mismatch(path, "joints.mat", checks) is None
+    path.write_bytes(make_tar({"joints.mat": b"wrong"}))
+    assert "holds a joints.mat that has git blob" in (member_mismatch(path, "joints.mat", checks) or "")
+
+
 def test_only_the_images_of_the_folder_are_extracted(tmp_path: Path) -> None:
     others = ["README", "/images/absolute.jpg", "images/._a.jpg", "images/deep/a.jpg", "images/notes.txt"]
     inner = member("images/inner.jpg", tarfile.SYMTYPE, "000000000.jpg")
@@ -60,7 +128,7 @@ def test_a_member_larger_than_any_real_one_is_refused(tmp_path: Path) -> None:
     small, large = ((size).to_bytes(4, "little") + len(name).to_bytes(2, "little") for size in (10, 1 << 31))
     (tmp_path / "a.zip").write_bytes(make_zip({name.decode(): b"0123456789"}).replace(small, large))
     with pytest.raises(PoseTopoError, match=r"'release\.mat' refused, it has 2,147,483,648 bytes"):
-        zip_mismatch(tmp_path / "a.zip", "folder/release.mat", Checks())
+        member_mismatch(tmp_path / "a.zip", "folder/release.mat", Checks())
 
 
 @pytest.mark.parametrize("keep", [0, 0.3, 0.95])
@@ -72,7 +140,7 @@ def test_a_cut_archive_is_one_line_and_leaves_nothing(tmp_path: Path, keep: floa
     assert not list((tmp_path / "data").iterdir())
     (tmp_path / "a.zip").write_bytes(zipped[: int(keep * len(zipped))])
     with pytest.raises(PoseTopoError, match="damaged") as caught:
-        zip_mismatch(tmp_path / "a.zip", "release.mat", Checks())
+        member_mismatch(tmp_path / "a.zip", "release.mat", Checks())
     one_line(caught.value)
 
 
@@ -86,7 +154,7 @@ def test_a_flipped_bit_of_a_zip_is_noticed_or_harmless(tmp_path: Path) -> None:
         damaged[position] ^= 0x04
         path.write_bytes(damaged)
         try:
-            zip_mismatch(path, "folder/release.mat", checks)
+            member_mismatch(path, "folder/release.mat", checks)
         except PoseTopoError as error:
             refused += 1
             one_line(error)

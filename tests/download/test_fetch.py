@@ -33,8 +33,8 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.download import catalog, fetch
 from pose_topo.download.archives import index_path
 from pose_topo.download.catalog import LICENCES
-from pose_topo.download.fetch import FetchResult, Job, run, urls_for
-from pose_topo.download.transfer import Policy
+from pose_topo.download.fetch import FetchResult, Job, run
+from pose_topo.download.transfer import Policy, urls_for
 
 pytestmark = pytest.mark.usefixtures("targets")
 
@@ -328,6 +328,9 @@ def test_a_wrong_use_is_a_usage_error(tmp_path: Path, options: Any) -> None:
 def test_every_entry_of_the_catalogue_can_be_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # the real catalogue
     for remote in [*(r for group in catalog.TARGETS.values() for r in group), *catalog.WEIGHTS.values()]:
+        if remote in catalog.TARGETS["lspet"]:  # its authors' server has no https, and its mirror's files have no name
+            assert remote.urls[0].endswith(remote.name) and (remote.listing or remote.member_checks.sha256)
+            continue
         assert all(url.startswith("https://") and url.endswith(remote.name) for url in remote.urls)
         assert remote.checks.hashes() or remote.member_checks.hashes()
     assert [remote.target for remote in catalog.TARGETS["mpii"]] == [

@@ -208,12 +208,15 @@ def test_the_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, mo
     assert_fetched(tmp_path / "valid.h5")
 
 
-@pytest.mark.parametrize("sidecar", ["{", '{"url": 1, "other": 2}', None])
+@pytest.mark.parametrize("sidecar", [
+    "{", "null", "[]", "7", '{"url": 1, "other": 2}', '{"url": 1}', '{"url": "%s", "length": "300000"}',
+    '{"url": "%s", "etag": 1}', '{"url": "%s", "etag": ["v1"]}', '{"url": "%s", "modified": {}}', None,
+])  # fmt: skip
 def test_bytes_without_a_readable_sidecar_are_not_used(server: Server, tmp_path: Path, sidecar: str | None) -> None:
     part = Partial(tmp_path / "valid.h5")
     part.path.write_bytes(WRONG[:1000])
     if sidecar is not None:
-        part.sidecar.write_text(sidecar)
+        part.sidecar.write_text(sidecar.replace("%s", server.url("valid.h5")))
     fetch(server, tmp_path / "valid.h5")
     assert server.seen == [("/valid.h5", None)]
     assert_fetched(tmp_path / "valid.h5")
