@@ -14,7 +14,7 @@ import typer
 from typer import Option
 
 from pose_topo import __version__
-from pose_topo.study.config import MAT_NAME, Data
+from pose_topo.study.config import ANNOTATIONS, Data
 
 app = typer.Typer(
     name="pose-topo",
@@ -81,8 +81,17 @@ def as_command(options: type, positional: dict[str, Any]) -> Callable[[Callable]
 class DataOptions:
     """The options that say where the data are."""
 
-    data: Annotated[Path, Option(help="Data folder, with the annotation file and images/.")] = Path("mpii")
-    mat_path: Annotated[Path | None, Option(help=f"Annotation file [default: DATA/{MAT_NAME}].")] = None
+    data: Annotated[
+        Path | None, Option(help="Data folder [default: the folder of --annotations, or mpii].", show_default=False)
+    ] = None
+    annotations: Annotated[
+        Path | None,
+        Option(
+            "--annotations",
+            "--mat-path",
+            help=f"Annotation file of MPII, LSPET or in COCO's format [default: {' or '.join(ANNOTATIONS)} in DATA].",
+        ),
+    ] = None
     img_dir: Annotated[Path | None, Option(help="Folder of the photographs [default: DATA/images].")] = None
     cache_dir: Annotated[
         Path | None, Option(help="Where crops and weights are kept [default: $POSE_TOPO_CACHE or ~/.cache/pose_topo].")
@@ -90,4 +99,4 @@ class DataOptions:
 
     def where(self) -> Data:
         """The data set at these paths."""
-        return Data.at(self.data, self.mat_path, self.img_dir)
+        return Data.at(self.data, self.annotations, self.img_dir)

@@ -21,7 +21,7 @@ from pose_topo.study.protocols import PROTOCOLS
 class ResultOptions(DataOptions):
     """The options that `evaluate` and `analyze` share."""
 
-    data: Annotated[Path | None, Option(help="Data folder [default: the one the run was trained on].")] = None  # type: ignore[assignment]  # DataOptions has no None
+    data: Annotated[Path | None, Option(help="Data folder [default: the one the run was trained on].")] = None
     out: Annotated[Path | None, Option(help="Folder of the result files [default: out/<run name>].")] = None
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
     precision: Annotated[Precision, Option(help="auto: bf16 where the hardware multiplies it, else fp32.")] = "auto"
@@ -29,11 +29,11 @@ class ResultOptions(DataOptions):
 
     def elsewhere(self) -> Data | None:
         """The data set that replaces the one of the training, if one was given."""
-        if self.data is None:
-            if self.mat_path or self.img_dir:
-                raise UsageError("--mat-path and --img-dir need --data here")
+        if self.data is None and self.annotations is None:
+            if self.img_dir:
+                raise UsageError("--img-dir needs --data or --annotations here")
             return None
-        return Data.at(self.data, self.mat_path, self.img_dir)
+        return self.where()
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class EvaluateOptions(ResultOptions):
             return
         if self.ground_truth is None:
             raise UsageError("--predictions needs --ground-truth FILE")
-        of_runs = {"--data": self.data, "--mat-path": self.mat_path, "--img-dir": self.img_dir,
+        of_runs = {"--data": self.data, "--annotations": self.annotations, "--img-dir": self.img_dir,
                    "--decode": self.decode, "--flip": self.flip}  # fmt: skip
         if given := [name for name, value in of_runs.items() if value is not None]:
             raise UsageError(f"{' and '.join(given)}: of a run, they have no effect on --predictions")

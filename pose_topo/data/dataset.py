@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import atomic_path, cache_folder, sha256_file
 from pose_topo.core.log import log
-from pose_topo.data import lsp, mpii
+from pose_topo.data import coco, lsp, mpii
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.people import AnnotationCounts, CropSettings, CropStore, Dataset, People, Split
 from pose_topo.data.splits import is_official, make_split
@@ -32,6 +32,7 @@ from pose_topo.study.config import Data, Recipe
 READERS: dict[str, Callable[[Path], tuple[People, AnnotationCounts]]] = {
     lsp.MAT_NAME: lsp.load_people,
     ".mat": mpii.load_people,
+    ".json": coco.load_people,
 }
 READERS_VERSION = 1  # raise it whenever a reader gives other people for the same file; cached people are then read anew
 _ARRAYS = tuple(f.name for f in dataclasses.fields(People) if f.name != "images")
@@ -148,7 +149,7 @@ def check_layout(data: Data) -> None:
         )
     if not annotations.is_file():
         raise PoseTopoError(
-            f"annotation file {annotations} not found: give --data or --mat-path, or fetch it with "
+            f"annotation file {annotations} not found: give --data or --annotations, or fetch it with "
             "`pose-topo download annotations`"
         )
     if not folder.is_dir():

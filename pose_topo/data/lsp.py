@@ -68,7 +68,7 @@ def load_people(path: str | Path) -> tuple[People, AnnotationCounts]:
 def _read(path: Path) -> NDArray[np.float64]:
     if not path.is_file():
         raise PoseTopoError(
-            f"annotation file {path} not found: give --data, or fetch it with `pose-topo download lspet`"
+            f"{path} not found: give --data or --annotations, or fetch it with `pose-topo download lspet`"
         )
     try:
         values = read_array(path, "joints").astype(float)

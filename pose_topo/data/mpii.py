@@ -72,7 +72,7 @@ def _annolist(path: Path) -> list[np.void]:
 
     if not path.is_file():
         raise PoseTopoError(
-            f"annotation file {path} not found: give --data or --mat-path, or fetch it with "
+            f"annotation file {path} not found: give --data or --annotations, or fetch it with "
             "`pose-topo download annotations`"
         )
     try:

@@ -27,12 +27,10 @@ from pose_topo.data.crops import Box, network_input, read_photograph, touches, w
 from pose_topo.pictures import drawing
 from pose_topo.stages.checkpoints import Network, load_network
 from pose_topo.study import joints
-from pose_topo.study.config import Recipe
+from pose_topo.study.config import SUFFIXES, Recipe
 
 MIN_CONFIDENCE = 0.3  # joints with a lower confidence are drawn hollow
 OVERLAY = ".overlay"  # before the suffix of overlays, so that they are not taken for photographs
-# the suffixes that a folder is searched for; some builds of OpenCV cannot read all of them
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 
 
 @dataclass(frozen=True)

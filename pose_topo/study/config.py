@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     Arch = TopoLoss = str
 else:  # the choices are the names in two registries, which a type checker cannot read
     Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[tuple(TOPO_LOSSES)]
+# the suffixes by which a folder is searched for photographs; some builds of OpenCV cannot read all of them
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
 DECONV_CHANNELS = 256  # output channels of each deconvolution between the backbone and the head
 
 
@@ -115,20 +117,27 @@ class Data:
     accept_split_mismatch: bool = False  # accept a tompson split that does not have the published sizes
 
     @staticmethod
-    def at(folder: str | Path, mat_path: str | Path | None = None, img_dir: str | Path | None = None) -> Data:
+    def at(
+        folder: str | Path | None = None, mat_path: str | Path | None = None, img_dir: str | Path | None = None
+    ) -> Data:
         """The data set in `folder`, which is recognised by its annotation file (`ANNOTATIONS`).
 
         Args:
-            mat_path: another annotation file.
-            img_dir: another folder of photographs than `images`.
+            folder: Default: the folder of `mat_path`, or "mpii" without one.
+            mat_path: Another annotation file.
+            img_dir: Another folder of photographs than `images`. Without `folder` and without `images`, photographs may
+                lie beside `mat_path`.
         """
-        folder = Path(folder)
+        beside = folder is None and mat_path is not None
+        folder = Path(mat_path).parent if folder is None and mat_path is not None else Path(folder or "mpii")
         there = [folder / name for name in ANNOTATIONS if (folder / name).is_file()]
-        mat_path = mat_path or (there[0] if there else folder / MAT_NAME)
+        images = folder / "images"
+        if beside and not images.is_dir() and folder.is_dir():
+            images = folder if any(file.suffix.lower() in SUFFIXES for file in folder.iterdir()) else images
         return Data(
-            mat_path=str(mat_path),
-            img_dir=str(img_dir or folder / "images"),
-            name=folder.name or "mpii",
+            mat_path=str(mat_path or (there[0] if there else folder / MAT_NAME)),
+            img_dir=str(img_dir or images),
+            name=folder.absolute().name or "mpii",
         )
 
 
