@@ -9,10 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_own_photographs import write_coco
 
 from paper_figures import docs
 from paper_figures.lib import style
 from pose_topo import cli
+from pose_topo.data import coco
+from pose_topo.study.config import MAT_NAME
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -71,6 +74,9 @@ def world(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     photos = sorted((small_data / "images").glob("*.jpg"))
     shutil.copy(photos[0], root / "photo.jpg")
+    (root / "my_people").mkdir()
+    (root / "my_people" / "images").symlink_to(small_data / "images")
+    write_coco(root / "my_people" / "annotations.json", small_data / MAT_NAME, coco.NAMES)
     (root / "holiday").mkdir()
     shutil.copy(photos[1], root / "holiday")
     with pytest.MonkeyPatch.context() as patch:

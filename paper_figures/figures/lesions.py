@@ -35,7 +35,7 @@ def draw(runs: list[Run]) -> Figure:
         letter(axes[0, which], which, arm)
         axes[1, which].set(xlabel="radius (channels)", xticks=radii)
     axes[0, 0].set_ylim(bottom=min(0.0, axes[0, 0].get_ylim()[0]))
-    axes[0, 0].set_ylabel("loss of PCKh@0.5\n(points)")
+    axes[0, 0].set_ylabel(f"loss of {_score(runs)}\n(points)")
     axes[1, 0].set_ylabel("specificity\n(points)")
     ncols = min(3, max(1, len(arms) - 1))  # as many as the width of the figure holds
     figure.legend(handles=_handles(), loc="outside upper center", ncols=ncols, columnspacing=1.4)
@@ -65,6 +65,11 @@ def _entries(run: Run) -> list[dict[str, Any]]:
     return run.value("analysis", "lesions.radii")
 
 
+def _score(runs: Sequence[Run]) -> str:
+    """Return the name of the score: PCK@0.2 stands for PCKh@0.5 where nobody's head size is annotated."""
+    return "PCK@0.2" if runs[0].number("analysis", "lesions.threshold") == 0.2 else "PCKh@0.5"
+
+
 def _radii(group: Sequence[Run]) -> list[float]:
     found = [[entry["radius"] for entry in _entries(run)] for run in group]
     if any(radii != found[0] for radii in found):
@@ -92,9 +97,10 @@ def caption(runs: list[Run]) -> str:
     """Say what is silenced and what it is compared with, and give specificity and p at each radius."""
     found = "; ".join(f"{arm} {_specificity_text(group)}" for arm, group in by_arm(runs).items())
     radii = ", ".join(f"{entry['radius']:g} ({entry['channels']:.0f} channels)" for entry in _entries(runs[0]))
+    people = captions.count(runs, "analysis", "lesions.people")
     return (
         f"Discs of the grid are silenced at {captions.same(runs, 'analysis', 'lesions.centres')} places, with radius "
-        f"{radii}. Top: loss of PCKh@0.5 over {captions.count(runs, 'analysis', 'lesions.people')} held-out people, "
+        f"{radii}. Top: loss of {_score(runs)} over {people} held-out people, "
         "for the joint that owns the disc (most of its channels serve it) and, on average, for the others. Bottom: "
         "specificity, the difference of the two after the mean loss of each joint over all lesions was subtracted. "
         f"Null: the same discs on {captions.same(runs, 'analysis', 'lesions.permuted_grids')} grids with permuted "

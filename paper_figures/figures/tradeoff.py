@@ -46,8 +46,14 @@ class Point:
 
 
 def draw(runs: list[Run]) -> Figure:
-    """Draw three panels and a legend. Each loss has a colour and a marker; a line joins its points by lambda."""
+    """Draw three panels and a legend. Each loss has a colour and a marker; a line joins its points by lambda.
+
+    Raises:
+        NothingToShowError: no run has a topographic layer, or none has a PCKh.
+    """
     mapped = with_grid(runs)
+    if all(run.number(*PCKH) is None for run in mapped):
+        raise NothingToShowError("no run has a PCKh (nobody's head size is annotated)", [run.folder for run in runs])
     figure = style.new_figure(style.TWO_COLUMNS, 5.0, w_pad=0.08, h_pad=0.08)
     axes, drawn = figure.subplots(2, 2).ravel(), []
     for which, (x, y, title, x_label, y_label) in enumerate(PANELS):

@@ -15,7 +15,7 @@ from paper_figures.lib.style import CHANCE, arm_handles, chance_handle, letter, 
 PANELS = (
     ("train_heatmap_loss", "Training heatmap loss", "loss"),
     ("topo_loss", "Topographic loss", "loss, without λ"),
-    ("val_pckh", "Validation PCKh@0.5", "correct joints (%)"),
+    ("val_pckh", "Validation {score}", "correct joints (%)"),
     ("moran_i", "Moran's I", "mean over joints"),
     ("contiguity", "Contiguity of the parcellation", "like neighbours (share)"),
 )
@@ -29,7 +29,7 @@ def draw(runs: list[Run]) -> Figure:
     for which, (column, title, label) in enumerate(PANELS):
         for arm, group in arms.items():
             seeds_curve(axes[which], *_curves(group, column), arm)
-        letter(axes[which], which, title)
+        letter(axes[which], which, title.format(score=captions.validation_score(runs)))
         axes[which].set(xlabel="epoch", ylabel=label)
         axes[which].xaxis.get_major_locator().set_params(integer=True)
         axes[which].margins(x=0.04)
@@ -60,7 +60,8 @@ def _expected(runs: Sequence[Run]) -> float | None:
 
 
 def caption(runs: list[Run]) -> str:
-    """Say what is shown, and give the PCKh after the last epoch."""
+    """Say what is shown, and give the score after the last epoch."""
+    score = captions.validation_score(runs)
     last = ", ".join(
         f"{arm} {captions.spread((float(run.metrics['val_pckh'][-1]) for run in group), 1)}"
         for arm, group in by_arm(runs).items()
@@ -68,9 +69,9 @@ def caption(runs: list[Run]) -> str:
     epochs = sorted({len(run.metrics["epoch"]) for run in runs})
     return (
         f"Training over {' or '.join(map(str, epochs))} epochs: heatmap loss on the training people, spatial loss "
-        "(log scale, without its weight λ), PCKh@0.5 of the held-out people, Moran's I of the |head weight| maps "
+        f"(log scale, without its weight λ), {score} of the held-out people, Moran's I of the |head weight| maps "
         "averaged over joints, and contiguity of the parcellation. "
-        f"PCKh@0.5 after the last epoch, without flip test: {last}. "
+        f"{score} after the last epoch, without flip test: {last}. "
         f"{captions.SEED_NOTE} {captions.about(runs)}"
     )
 

@@ -92,6 +92,12 @@ def per_arm(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
     )
 
 
+def validation_score(runs: Iterable[Run]) -> str:
+    """Return the name of the score that training reports: PCKh@0.5, or PCK@0.2 where nobody's head size is known."""
+    lengths = [run.json.get("evaluation", {}).get("reference_lengths") for run in runs]
+    return "PCK@0.2" if any(length and not length["pckh"]["people"] for length in lengths) else "PCKh@0.5"
+
+
 def same(runs: Iterable[Run], file: str, key: str) -> str:
     """Return a setting of the runs; where they differ, all its values."""
     return " / ".join(dict.fromkeys(str(run.value(file, key)) for run in runs))

@@ -20,6 +20,11 @@ PCKH: dict[str, Column] = {  # key in evaluation.json -> column
     "auc": Column("auc", "AUC", 1),
     "legacy.pckh": Column("legacy", "Legacy", 1),
 }
+PCK: dict[str, Column] = {  # the same where nobody's head size is annotated
+    **{f"pck.groups.{group}": Column(group, group, 1) for group in joints.GROUPS},
+    "pck.mean": Column("mean_pck", "Mean@0.2", 1),
+    "legacy.pckh": PCKH["legacy.pckh"],
+}
 METRICS: dict[str, Column] = {
     "pckh.0.5.mean": Column("pckh", "PCKh@0.5, official", 1),
     "legacy.pckh_labelled": Column("legacy_labelled", "Legacy, labelled joints", 1),
@@ -45,7 +50,8 @@ def build_pckh(runs: list[Run]) -> Table:
     """Return one row per arm, followed by the published results of the backbone."""
     if len({str(run.value("evaluation", "settings")) for run in runs}) > 1:
         raise PoseTopoError("the evaluations have different settings (decoding, flip test, framing or split)")
-    return Table(tuple(PCKH.values()), (*_row_per_arm(runs, PCKH), *published(runs)))
+    columns = PCK if captions.validation_score(runs) == "PCK@0.2" else PCKH
+    return Table(tuple(columns.values()), (*_row_per_arm(runs, columns), *published(runs)))
 
 
 def published(runs: Sequence[Run]) -> list[Row]:
@@ -67,13 +73,21 @@ def published(runs: Sequence[Run]) -> list[Row]:
 def caption_pckh(runs: list[Run]) -> str:
     """Say what the columns are, how the people were scored, and where published rows come from."""
     settings = runs[0].value("evaluation", "settings")
+    people = captions.count(runs, "evaluation", "people")
+    if captions.validation_score(runs) == "PCK@0.2":
+        what = (
+            f"PCK (%) of {people} held-out people, by joint group at 0.2 of the torso, from the left shoulder to the "
+            "right hip. There is no PCKh, because nobody's head size is annotated. Mean pools the labelled joints. "
+        )
+    else:
+        what = (
+            f"PCKh (%) of {people} held-out people with {captions.count(runs, 'evaluation', 'joints')} labelled "
+            "joints, by joint group at 0.5 of the head size (official: 0.6 of the diagonal of the head box). Means "
+            "pool the labelled joints, without pelvis and thorax. Mean@0.11 is what several papers print as @0.1. AUC "
+            "is the area under the mean from 0 to 0.5, in % of the largest possible. "
+        )
     text = (
-        f"PCKh (%) of {captions.count(runs, 'evaluation', 'people')} held-out people with "
-        f"{captions.count(runs, 'evaluation', 'joints')} labelled joints, by joint group "
-        "at 0.5 of the head size (official: 0.6 of the diagonal of the head box). Means pool the labelled joints, "
-        "without pelvis and thorax. Mean@0.11 is what several papers print as @0.1. "
-        "AUC is the area under the mean from 0 to 0.5, in % of the largest possible. Legacy is the metric of the "
-        "original study, which is not PCKh. "
+        f"{what}Legacy is the metric of the original study, which is not PCKh. "
         f"Settings: decoding {settings['decode']}, flip test {'on' if settings['flip_test'] else 'off'}, framing "
         f"{settings['framing']}, split {settings['split']}. ± is the standard deviation over seeds. "
         f"{captions.about(runs)}"

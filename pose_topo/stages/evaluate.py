@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import atomic_path, sha256_file, write_json
 from pose_topo.core.machine import pick_precision
-from pose_topo.data import geometry
+from pose_topo.data import coco, geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crops import photo_sizes
-from pose_topo.data.people import Dataset, Split
+from pose_topo.data.people import Dataset, People, Split
 from pose_topo.models.prediction import predict
 from pose_topo.rendering.folder import is_rendered
+from pose_topo.scoring import oks
 from pose_topo.scoring.legacy import legacy_report
 from pose_topo.scoring.pckh import pck, score
 from pose_topo.scoring.predictions import (
@@ -94,6 +95,7 @@ def evaluate_checkpoint(
         "pck": pck(found, people.joints, people.labelled, people.torso),
         "reference_lengths": people.reference_lengths(),
         "legacy": legacy_report(found, people.joints, people.labelled, unit, sizes),
+        **_oks(Path((data or config.data).mat_path), people, found, confidence),
     }
     write_predictions(
         out / "predictions.h5",
@@ -114,6 +116,18 @@ def evaluate_checkpoint(
                 shutil.copyfile(opened.path.parent / file, temporary)
     write_json(out / "evaluation.json", result)
     return result
+
+
+def _oks(
+    annotations: Path, people: People, found: NDArray[np.float64], confidence: NDArray[np.float64]
+) -> dict[str, Any]:
+    """The entry "oks", for people of a COCO file only."""
+    if annotations.suffix.lower() != ".json":
+        return {}
+    area, all_coco = coco.areas(annotations, people)
+    reason = None if all_coco else "OKS is defined for the 17 joints of COCO, and the annotation file has others"
+    truth = (people.joints, people.labelled, area, people.image)
+    return {"oks": oks.report(found, confidence, *truth, reason=reason)}
 
 
 def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:

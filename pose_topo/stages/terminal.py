@@ -24,7 +24,7 @@ def evaluation(result: dict[str, Any]) -> str:
         f"AUC 0-0.5: {show(result['auc'], 2)}; {result['people']:,} people, {result['joints']:,} labelled joints; "
         f"intervals: {bands['method']}, {bands['resamples']:,} resamples"
     )
-    return "\n".join([*lines, *_pck(result), *_legacy(result["legacy"]), *_published(result)])
+    return "\n".join([*lines, *_pck(result), *_oks(result), *_legacy(result["legacy"]), *_published(result)])
 
 
 def comparison(result: dict[str, Any]) -> str:
@@ -86,9 +86,11 @@ def summary(result: dict[str, Any]) -> str:
         f"mean row norm {show(result['health']['mean_row_norm'])}, effective dimensionality of activations "
         f"{show(result['activations']['effective_dimensionality'], 1)}",
     ]
-    for disc in (result["lesions"] or {"radii": []})["radii"]:
+    lesions = result["lesions"] or {"radii": []}
+    score = "PCK@0.2" if lesions.get("threshold") == 0.2 else "PCKh@0.5"
+    for disc in lesions["radii"]:
         lines.append(
-            f"discs of radius {disc['radius']:g}: {show(disc['damage'], 2)} points of PCKh@0.5 lost (random "
+            f"discs of radius {disc['radius']:g}: {show(disc['damage'], 2)} points of {score} lost (random "
             f"{show(disc['null_damage'], 2)}), specificity {show(disc['specificity'], 2)} "
             f"(random {show(disc['null_mean'], 2)}, p {show(disc['p'])})"
         )
@@ -109,6 +111,16 @@ def _pck(result: dict[str, Any]) -> list[str]:
         elif about["without"]:
             lines.append(f"{title} ({length}): {about['without']:,} people without it are not scored")
     return lines
+
+
+def _oks(result: dict[str, Any]) -> list[str]:
+    """COCO's score, or the reason why there is none; nothing for people of other annotation formats."""
+    if (oks := result.get("oks")) is None:
+        return []
+    if oks["reason"]:
+        return [f"no OKS AP: {oks['reason']}"]
+    values = ", ".join(f"{name} {show(oks[name])}" for name in ("AP", "AP50", "AP75", "AR"))
+    return [f"OKS (12 of COCO's 17 joints): {values}"]
 
 
 def _legacy(legacy: dict[str, Any]) -> list[str]:

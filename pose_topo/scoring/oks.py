@@ -1,0 +1,113 @@
+"""OKS AP: COCO's score of keypoints (cocodataset.org/#keypoints-eval), computed by pycocotools.
+
+The object keypoint similarity of a prediction and a person is the mean of exp(-d^2 / (2 s^2 k^2)) over the labelled
+joints, with the distance d, s^2 = the area of the person, and a constant k per joint. Networks of this project predict
+MPII's joints, of which COCO has 12. The other five of COCO (nose, eyes, ears) count as not labelled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pose_topo.study import joints as J
+
+SHARED = (J.L_SHOULDER, J.R_SHOULDER, J.L_ELBOW, J.R_ELBOW, J.L_WRIST, J.R_WRIST,
+          J.L_HIP, J.R_HIP, J.L_KNEE, J.R_KNEE, J.L_ANKLE, J.R_ANKLE)  # COCO's joints 5 to 16  # fmt: skip
+FACE = 5  # COCO's joints 0 to 4
+SCORES = {"AP": 0, "AP50": 1, "AP75": 2, "AR": 5}  # places in the list that pycocotools returns
+NOTE = (
+    "12 joints that COCO and MPII share; nose, eyes and ears count as not labelled. Each person is predicted in the "
+    "annotated box; the score of a prediction is its mean confidence over the 12 joints"
+)
+
+
+def report(
+    predicted: NDArray,
+    confidence: NDArray,
+    truth: NDArray,
+    labelled: NDArray,
+    area: NDArray,
+    image: NDArray,
+    reason: str | None = None,
+) -> dict[str, Any]:
+    """The entry `oks` of `evaluation.json`: AP, AP50, AP75 and AR, from 0 to 1.
+
+    Args:
+        predicted, truth: (P, 16, 2), in pixels of the photograph, in MPII's order.
+        confidence: (P, 16).
+        labelled: (P, 16), bool.
+        area: (P,), in square pixels. NaN where it is not known; then there is no score.
+        image: (P,), which people share a photograph.
+        reason: Why there is no score, if it is known already.
+    """
+    if reason is None and (lacking := int(np.isnan(area).sum())):
+        reason = f"{lacking:,} of {len(area):,} people have no area in the annotation file"
+    about = {"joints": [J.NAMES[k] for k in SHARED], "note": NOTE, "people": len(area), "reason": reason}
+    if reason is not None:
+        return {**dict.fromkeys(SCORES), **about}
+    shared = list(SHARED)
+    found = average_precision(
+        predicted[:, shared], truth[:, shared], labelled[:, shared], confidence[:, shared].mean(1), area, image
+    )
+    return {**found, **about}
+
+
+def average_precision(
+    predicted: NDArray, truth: NDArray, labelled: NDArray, score: NDArray, area: NDArray, image: NDArray
+) -> dict[str, float | None]:
+    """AP, AP50, AP75 and AR of one prediction per person, from 0 to 1. None if nobody has a labelled joint.
+
+    Args:
+        predicted, truth: (P, 12, 2), the joints `SHARED`.
+        labelled: (P, 12), bool.
+        score: (P,), by which predictions are sorted.
+        area, image: As for `report`.
+    """
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    flags = np.where(labelled, 2.0, 0.0)
+    true = _people(np.where(labelled[..., None], truth, 0.0), flags, area, image)
+    found = _people(predicted, np.ones_like(flags), area, image)
+    for person, value in zip(found, score.tolist(), strict=True):
+        person["score"] = value
+    sides = []
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        for people in (true, found):
+            side: Any = COCO()
+            side.dataset = {
+                "images": [{"id": number} for number in np.unique(image).tolist()],
+                "categories": [{"id": 1}],
+                "annotations": people,
+            }
+            side.createIndex()
+            sides.append(side)
+        run = COCOeval(*sides, iouType="keypoints")
+        run.evaluate()
+        run.accumulate()
+        run.summarize()
+    return {name: float(run.stats[place]) if run.stats[place] >= 0 else None for name, place in SCORES.items()}
+
+
+def _people(points: NDArray, flags: NDArray, area: NDArray, image: NDArray) -> list[dict[str, Any]]:
+    """Return people in COCO's form, from joints (P, 12, 2) and their flags v (P, 12). COCO's face has v 0."""
+    triples = np.zeros((len(points), FACE + len(SHARED), 3))
+    triples[:, FACE:] = np.concatenate([points, flags[..., None]], axis=-1)
+    return [
+        {
+            "id": row + 1,  # pycocotools takes 0 for no match
+            "image_id": int(image[row]),
+            "category_id": 1,
+            "keypoints": triples[row].ravel().tolist(),
+            "num_keypoints": int((flags[row] > 0).sum()),
+            "area": float(area[row]),
+            "bbox": [0.0, 0.0, 0.0, 0.0],  # read only for people without a labelled joint, who do not count
+            "iscrowd": 0,
+        }
+        for row in range(len(points))
+    ]
