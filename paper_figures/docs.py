@@ -21,10 +21,12 @@ from paper_figures.lib.tables import Column, Row, Table, TextTable, as_text, to_
 from paper_figures.tables.topography import build_losses, caption_losses, share_of_best
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json, write_text
+from pose_topo.study import joints
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "docs" / "benchmarks"
-PAGES = ("README.md", "docs/regularizers.md", "docs/benchmarks.md")
+PAGES = ("README.md", "docs/regularizers.md", "docs/benchmarks.md", "pose_topo/released/README.md")
+RELEASED = ROOT / "pose_topo" / "released" / "scores.json"  # tools/release_network.py writes it
 _SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
 
 
@@ -37,6 +39,7 @@ def _pipe(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 MEASURES: tuple[tuple[str, str, Column], ...] = (  # file, key, column
     ("evaluation", "pckh.0.5.mean", Column("pckh", "PCKh@0.5", 1)),
     ("evaluation", "pckh.0.1.mean", Column("pckh_fine", "PCKh@0.1", 1)),
+    ("evaluation", "pck.mean", Column("pck", "PCK@0.2 of the torso", 1)),
     ("analysis", "moran.mean_I", Column("I", "Moran's I of |w|, mean over joints", 3)),
     ("analysis", "moran_measures.normalised.mean_I", Column("I_n", "the same, each channel's gain divided out", 3)),
     ("analysis", "moran.p_mean", Column("p", "p of the mean I (largest of the seeds)", 4, largest=True)),
@@ -68,15 +71,17 @@ def results(profile: str) -> str:
     """Return a table of measures by arm, and a note on the runs."""
     runs = reference(profile)
     share = share_of_best(runs)
+    has_pck = all("pck" in run.json.get("evaluation", {}) for run in runs)  # results of earlier versions have not
+    measures = [one for one in MEASURES if has_pck or one[2].key != "pck"]
     rows = [
         Row(
             arm,
-            {c.key: tuple(run.number(file, key) for run in group) for file, key, c in MEASURES}
+            {c.key: tuple(run.number(file, key) for run in group) for file, key, c in measures}
             | {SHARE.key: tuple(map(share, group))},
         )
         for arm, group in by_arm(runs).items()
     ]
-    columns = [c for *_, c in MEASURES]
+    columns = [c for *_, c in measures]
     place = 1 + next(i for i, c in enumerate(columns) if c.key == "I_n")
     table = Table((*columns[:place], SHARE, *columns[place:]), tuple(rows), transposed=True)
     people = captions.count(runs, "evaluation", "people")
@@ -122,6 +127,51 @@ def figures() -> str:
         given = "--group out/group/group.json --out my_figures" if isinstance(exhibit, GroupTable) else "$R"
         lines.append(f"| {exhibit.about} | `python -m paper_figures {name} {given}` |")
     return "\n".join(lines) + "\n"
+
+
+def released() -> str:
+    """Return the scores of the released network by joint group, with their intervals."""
+    content = read_json(RELEASED)
+    titles = {"lspet": "LSPET", "rendered": "rendered people", "mpii": "MPII"}
+    shown = [name for name in titles if name in content]
+    head = ["joints", *(f"{titles[name]}, {score}" for name in shown for score in ("PCKh@0.5", "PCK@0.2"))]
+
+    def cell(score: dict[str, Any], band: dict[str, Any], group: str | None) -> str:
+        value = score["mean"] if group is None else score["groups"][group]
+        low_high = band["mean"] if group is None else band["groups"][group]
+        return "–" if value is None else f"{value:.1f} [{low_high[0]:.1f}, {low_high[1]:.1f}]"
+
+    rows = []
+    for group in [*joints.GROUPS, None]:
+        cells = [group or "all that are scored"]
+        for name in shown:
+            pckh, pck = content[name]["pckh"], content[name]["pck"]
+            bands = content[name]["intervals"]["0.5"], pck["interval"]
+            cells += [cell(pckh, bands[0], group), cell(pck, bands[1], group)]
+        rows.append(cells)
+    notes = []
+    for name in shown:
+        lengths = content[name]["reference_lengths"]
+        of = " and ".join(f"{about['people']:,} with a {about['length']}" for about in lengths.values())
+        notes.append(f"{titles[name]}: {of}, of {content[name]['people']:,} people")
+    about = content[shown[0]]["intervals"]
+    return (
+        f"{_pipe(head, rows)}\nIn percent; {about['level']:g}% intervals by the {about['method']}. {'; '.join(notes)}. "
+        "PCKh uses the head box on MPII and on rendered people, and the head segment on LSPET.\n"
+    )
+
+
+def training() -> str:
+    """Return how the released network was trained, in one sentence."""
+    about = read_json(RELEASED)["training"]
+    hours = sum(session["wall_seconds"] for session in about["sessions"]) / 3600
+    last = about["sessions"][-1]
+    people = about["people"]
+    return (
+        f"{about['epochs']} epochs on {people['lspet']:,} people of LSPET's training part and {people['rendered']:,} "
+        f"rendered people together, from the backbone and deconvolutions of the study's baseline on LSPET; "
+        f"{hours:.1f} hours on {last['device']} in {last['precision']}, torch {last['torch']}.\n"
+    )
 
 
 # ---- recorded benchmarks
@@ -219,6 +269,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "demo": lambda: results("demo"),
     "synthetic": lambda: results("synthetic"),
     "sweep": sweep,
+    "photographs": lambda: results("photographs"),
+    "released": released,
+    "training": training,
     "verdicts": verdicts,
     "limitations": lambda: load_study().limitations(),
     "steps": steps,

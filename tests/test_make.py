@@ -69,7 +69,9 @@ def commands(text: str, *words: str) -> list[str]:
 
 def test_make_alone_prints_help_with_every_target(make: Make) -> None:
     text = make()
-    targets = "setup download demo quick synthetic all plan figures check test test-slow bench lint clean lock"
+    targets = (
+        "setup download demo quick synthetic photographs all plan figures check test test-slow bench lint clean lock"
+    )
     assert [f"\n  {target} " in text for target in targets.split()].count(False) == 0
     assert not make.out.exists()  # help needs no rules
 
@@ -94,7 +96,7 @@ def test_clean_never_takes_checkpoints_or_what_a_blank_makes_of_a_path(make: Mak
         ("ARMS=topo-x", "ARMS: no arm topo-x: give one such as baseline"),
         ("LOSSES=weight", "LOSSES: weight has no lambdas in study.toml"),
         ("LAMBDAS=much", "could not convert string to float: 'much'"),
-        ("PROTOCOL=mine", "PROTOCOL=mine: give one of standard, paper, synthetic, demo"),
+        ("PROTOCOL=mine", "PROTOCOL=mine: give one of standard, paper, synthetic, photographs, demo"),
         ("STUDY=none", "STUDY=none: give one of all, quick, demo, synthetic"),
         ("RESULTS=mine", "RESULTS=mine: give reference, or nothing"),
     ],
@@ -161,6 +163,15 @@ def test_all_is_the_whole_study(make: Make) -> None:
 def test_quick_is_the_smallest_part(make: Make) -> None:
     arms = ("baseline", "control", "topo")
     assert trained(make("-n", "quick")) == [f"standard/resnet18/{arm}-s{seed}" for arm in arms for seed in range(3)]
+
+
+def test_the_runs_on_photographs_start_from_the_network_of_the_demo(make: Make) -> None:
+    text = make("-n", "all", "STUDY=photographs", "DATA=photos/lspet")
+    arms = ["baseline", "control", "topo-l0.05", "topo", "topoloss-l0.5"]
+    assert trained(text) == ["demo/resnet18/baseline-s0", *(f"photographs/resnet18/{arm}-s0" for arm in arms)]
+    start = f"--start {make.runs}/synthetic-2400/demo/resnet18/baseline-s0"
+    assert len(commands(text, "--data photos/lspet --protocol photographs", start)) == 5
+    assert commands(make("-n", "all", "STUDY=photographs"), "--data lspet ")  # without DATA
 
 
 def test_what_is_given_on_the_command_line_stands(make: Make) -> None:
@@ -260,7 +271,10 @@ def test_given_checkpoints_keep_to_themselves(make: Make) -> None:
 
 def test_the_reference_results_need_no_run(make: Make) -> None:
     text = make("-n", "figures", "RESULTS=reference")
-    assert not commands(text, " evaluate ") and len(commands(text, "-m paper_figures ")) == 3 * (len(DRAWN) + 1)
+    profiles = [path for path in (ROOT / "paper_figures" / "reference").iterdir() if path.is_dir()]
+    of_several_seeds = [path for path in profiles if len(list(path.glob("control-s*"))) > 1]
+    drawn = len(profiles) * len(DRAWN) + len(of_several_seeds)  # table_seeds compares seeds
+    assert not commands(text, " evaluate ") and len(commands(text, "-m paper_figures ")) == drawn
 
 
 def test_the_report_is_of_the_runs_that_are_shown(make: Make) -> None:

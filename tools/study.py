@@ -88,6 +88,7 @@ class Rules:
     def __init__(self, study: Study, finished: bool) -> None:
         self.study, self.finished = study, finished
         self.bin = f"{study.text('VENV')}/bin"
+        self.device = f"--device {study.text('DEVICE', 'auto')}"
         self.ready = [".venv/.ready"] if self.bin == ".venv/bin" else []
         # a lock, because two trainings on one device only slow each other, also under -j
         self.tool = f"flock {study.checkpoints}/.lock {self.bin}/pose-topo"
@@ -126,6 +127,9 @@ class Rules:
             "REPORT": code_of("paper_figures.report.page"),
         }.items():
             yield f"{name} := {' '.join(sorted(files))}"
+        if self.study.start and self.runs and not self.finished:
+            yield "\n# ---- the network from which all runs start\n"
+            yield from self.train_rule(self.study.start, self.study.start_folder, self.study.demo_data)
         for run in self.runs:
             yield f"\n# ---- {run}\n"
             yield from self.run_rules(run, f"{self.study.run_folder}/{run}", f"{self.here}/{run}")
@@ -153,22 +157,13 @@ class Rules:
 
     def run_rules(self, run: Run, folder: str, result: str) -> Iterator[str]:
         """Yield the rules that train, evaluate and analyze a run."""
-        study = self.study
-        device = f"--device {study.text('DEVICE', 'auto')}"
+        study, device = self.study, self.device
         if not self.finished:
-            is_demo = study.recipe == "demo"
-            time = "4 minutes on 2 cores that have bf16 and 8 on others" if is_demo else "the bar says how long"
-            epochs = f"--epochs {study.epochs} " if study.epochs else ""
-            yield from self.rule(
-                f"{folder}/provenance.json",
-                [],
-                f"== train: {run} ({study.data_name}): {time}",
-                f"mkdir -p {study.checkpoints}",
-                f"{self.tool} {' '.join(Arm.parse(run.arm).train_options())} --arch {run.arch} --seed {run.seed} \\",
-                f"    --data {study.data} --protocol {run.protocol} --save-dir {study.run_folder}/{run.group} \\",
-                f"    --run-name {run.name} {device} {epochs}--no-wandb {study.train.replace('$', '$$')}".rstrip(),
-                existing=[f"{study.data}/manifest.json"] if study.data.startswith("data/synthetic-") else [],
-            )
+            options = [f"--epochs {study.epochs}"] if study.epochs else []
+            options += [f"--start {study.start_folder}"] if study.start else []
+            options += [study.train.replace("$", "$$")] if study.train else []
+            existing = [f"{study.start_folder}/provenance.json"] if study.start else []
+            yield from self.train_rule(run, folder, study.data, options, existing)
         yield from self.rule(
             f"{result}/evaluation.json",
             [f"{folder}/provenance.json", "$(EVALUATE)"],
@@ -186,6 +181,24 @@ class Rules:
             [f"{folder}/provenance.json", "$(ANALYZE)", *compared],
             f"== analyze: {run} (the demo: half a minute)",
             f"{self.tool} analyze {folder} --out {result} {device}{more}",
+        )
+
+    def train_rule(
+        self, run: Run, folder: str, data: str, options: Sequence[str] = (), existing: Sequence[str] = ()
+    ) -> Iterator[str]:
+        """Yield the rule that trains a run on the data in the folder `data`."""
+        is_demo = run.recipe == "demo"
+        time = "4 minutes on 2 cores that have bf16 and 8 on others" if is_demo else "the bar says how long"
+        rendered = [f"{data}/manifest.json"] if data.startswith("data/synthetic-") else []
+        yield from self.rule(
+            f"{folder}/provenance.json",
+            [],
+            f"== train: {run} ({Path(data).name}): {time}",
+            f"mkdir -p {self.study.checkpoints}",
+            f"{self.tool} {' '.join(Arm.parse(run.arm).train_options())} --arch {run.arch} --seed {run.seed} \\",
+            f"    --data {data} --protocol {run.protocol} --save-dir {folder.removesuffix(f'/{run.name}')} \\",
+            " ".join([f"    --run-name {run.name} {self.device}", "--no-wandb", *options]),
+            existing=[*rendered, *existing],
         )
 
     def paper_rules(self, folder: str, results: list[str], own: dict[str, set[str]]) -> Generator[str, None, list[str]]:
@@ -251,6 +264,7 @@ def write_rules(path: Path, study: Study, finished: bool) -> None:
 
 BENCHMARKS = ROOT / "docs" / "benchmarks"
 ANNOTATED = 28_883  # people of MPII that are cropped, including those on neither side of Tompson's split
+LSPET_PEOPLE = 10_000
 PAPER_PEOPLE = 11_000  # people who are alone in their photograph and have at least 12 joints, roughly
 VALIDATION = 1 / 3  # the time of a forward pass relative to a training step
 ADAM = 3  # last.pt holds the weights and two moments; best.pt holds the weights once more
@@ -258,18 +272,17 @@ ADAM = 3  # last.pt holds the weights and two moments; best.pt holds the weights
 
 def speeds() -> dict[str, dict[tuple[str, int, int], tuple[float, float]]]:
     """Return, for each machine of docs/benchmarks, (backbone, input, batch) -> images/s and peak memory in GB."""
-    found = {}
+    found: dict[str, dict[tuple[str, int, int], tuple[float, float]]] = defaultdict(dict)
     for path in sorted(BENCHMARKS.glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [row for row in content.get("rows", []) if not row["compiled"]]
-        if rows:
-            found[content["machine"]["device"]] = {
-                (row["arch"], row["input"], row["batch"]): (
-                    row["images_per_s"],
-                    row["peak_memory_mb"].get("cuda", row["peak_memory_mb"]["rss"]) / 1e3,
-                )
-                for row in rows
-            }
+        rates = found[content["machine"]["device"]]
+        for row in (row for row in content.get("rows", []) if not row["compiled"]):
+            memory = row["peak_memory_mb"].get("cuda", row["peak_memory_mb"]["rss"])
+            rates[row["arch"], row["input"], row["batch"]] = (row["images_per_s"], memory / 1e3)
+        if "images_per_s_full" in content:
+            setting = content["setting"]
+            key = setting["arch"], setting["input"], setting["batch"]
+            rates[key] = (content["images_per_s_full"], content["peak_rss_mb"] / 1e3)
     return found
 
 
@@ -283,6 +296,8 @@ def people(data: Path, protocol: str) -> tuple[int, int]:
         total = json.loads(manifest.read_text(encoding="utf-8"))["people"]
     elif rendered := re.fullmatch(r"synthetic-(\d+)", data.name):
         total = int(rendered[1])
+    elif protocol == "photographs":
+        return round(LSPET_PEOPLE * (1 - 2 * share)), round(LSPET_PEOPLE * share)  # a third part is for tuning
     elif protocol == "paper":
         total = PAPER_PEOPLE
     else:
@@ -317,7 +332,7 @@ def parameters(arch: str) -> int:
 def print_plan(study: Study) -> None:
     """Print what the runs of this study cost. It needs the installed packages.
 
-    Times are people x epochs / (images/s), with the speeds that `python -m pose_topo.bench steps` measured; a backbone
+    Times are people x epochs / (images/s), with the speeds in docs/benchmarks; a backbone
     that was not measured has no time.
     """
     runs, data = study.runs(), Path(study.data)

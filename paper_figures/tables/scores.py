@@ -82,7 +82,7 @@ def caption_pckh(runs: list[Run]) -> str:
     else:
         what = (
             f"PCKh (%) of {people} held-out people with {captions.count(runs, 'evaluation', 'joints')} labelled "
-            "joints, by joint group at 0.5 of the head size (official: 0.6 of the diagonal of the head box). Means "
+            f"joints, by joint group at 0.5 of the head size ({head_size(runs)}). Means "
             "pool the labelled joints, without pelvis and thorax. Mean@0.11 is what several papers print as @0.1. AUC "
             "is the area under the mean from 0 to 0.5, in % of the largest possible. "
         )
@@ -113,6 +113,15 @@ def build_metrics(runs: list[Run]) -> Table:
     return Table(tuple(METRICS.values()), tuple(_row_per_arm(runs, METRICS)))
 
 
+def head_size(runs: Sequence[Run]) -> str:
+    """Return what the head size of these runs is, for a caption."""
+    lengths = [run.json["evaluation"].get("reference_lengths") for run in runs]  # earlier results have head boxes
+    if not all(about and about["pckh"]["length"] == "head segment" for about in lengths):
+        return "official: 0.6 of the diagonal of the head box"
+    without = captions.count(runs, "evaluation", "reference_lengths.pckh.without")
+    return f"the head segment, from upper neck to head top; {without} people without it are not scored"
+
+
 def caption_metrics(runs: list[Run]) -> str:
     """Say how the two metrics differ, in principle and in these runs."""
     official = captions.per_arm(runs, "evaluation", "pckh.0.5.mean", 1)
@@ -120,7 +129,7 @@ def caption_metrics(runs: list[Run]) -> str:
     return (
         f"Two metrics (%) of the same predictions for {captions.count(runs, 'evaluation', 'people')} held-out people. "
         f"Official PCKh@0.5 pools {captions.count(runs, 'evaluation', 'joints')} labelled joints, without pelvis and "
-        "thorax; a joint is correct within half a head size (0.6 of the diagonal of the head box). Legacy is the "
+        f"thorax; a joint is correct within half a head size ({head_size(runs)}). Legacy is the "
         "metric of the original study and is not PCKh: its head size is the distance from the right wrist to the left "
         f"shoulder ({captions.spread((run.number('evaluation', 'legacy.head_ratio.median') for run in runs), 2)} times "
         "the official one in the median), joints are compared on a coarse grid of the squeezed image, all 16 "

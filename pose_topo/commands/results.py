@@ -266,11 +266,20 @@ class ShowOptions(DataOptions):
 @as_command(
     PredictOptions,
     {
-        "checkpoint": (Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")], ...),
-        "photos": (Annotated[list[Path], typer.Argument(help="Photographs, or folders of them.")], ...),
+        "paths": (
+            Annotated[
+                list[Path],
+                typer.Argument(
+                    metavar="[RUN] PHOTOS...",
+                    help="Photographs, or folders of them; before them a run folder or a checkpoint "
+                    "[default: the released network].",
+                ),
+            ],
+            ...,
+        ),
     },
 )
-def predict(checkpoint: Path, photos: list[Path], chosen: PredictOptions) -> None:
+def predict(paths: list[Path], chosen: PredictOptions) -> None:
     """Find the joints of people in photographs. Write an overlay of each photograph, and COCO-style JSON.
 
     Photographs are turned by their EXIF orientation. Without --box a photograph is taken as one person.
@@ -278,6 +287,11 @@ def predict(checkpoint: Path, photos: list[Path], chosen: PredictOptions) -> Non
     chosen.check()
     from pose_topo.data.crops import parse_box
     from pose_topo.stages.predict import predict_photographs
+    from pose_topo.study.runs import RELEASED, is_network
+
+    checkpoint, photos = (paths[0], paths[1:]) if is_network(paths[0]) else (RELEASED, paths)
+    if not photos:
+        raise UsageError(f"predict {checkpoint}: give photographs, or folders of them")
 
     values = dataclasses.asdict(chosen)
     boxes = tuple(parse_box(text) for text in values.pop("box") or ())

@@ -107,21 +107,26 @@ class TrainOptions(DataOptions):
         asked: dict[str, Any] = {
             name: getattr(self, name) for name in RECIPE_OPTIONS if getattr(self, name) is not None
         }
-        if self.val_split is not None and asked.setdefault("split", "random") != "random":
-            raise UsageError(f"--val-split is the share of --split random, not of --split {self.split}")
+        base = PROTOCOLS[self.protocol]
+        if self.val_split is not None:
+            hashed = base.split == "hashed" and self.split is None
+            if (rule := asked.setdefault("split", base.split if hashed else "random")) != "random":
+                raise UsageError(f"--val-split is the share of --split random, not of --split {rule}")
         split = asked.setdefault("split", "auto") if self.split_file else asked.get("split")
-        if self.split_file and split in ("random", "paper"):
+        if self.split_file and split in ("random", "paper", "hashed", "tune"):
             raise UsageError(f"--split {split} takes no --split-file: give --split file or --split tompson with it")
         if split == "file" and not self.split_file:
             raise UsageError("--split file needs --split-file: a text file with one held-out image name per line")
         if (start := self._start()) is not None:
             asked["start"] = start
-        base = PROTOCOLS[self.protocol]
         if self.warm_up and (self.schedule or base.schedule) == "one-cycle":
             raise UsageError(f"--warm-up {self.warm_up:g}: the one-cycle schedule has a rise of its own; leave it out")
         if self.input_size is not None:  # the target grows with the heatmap: sigma 3 at 384 where it is 2 at 256
             asked["sigma"] = base.sigma * self.input_size / base.input_size
-        return replace(base, **asked)
+        recipe = replace(base, **asked)
+        if recipe.start == "network" and self.start is None:
+            raise UsageError(f"--protocol {self.protocol} starts from a network: give --start RUN, released or none")
+        return recipe
 
     def _start(self) -> Start | None:
         """What the weights start from, by the three options that say it; None: the protocol's."""

@@ -1,7 +1,7 @@
-"""From an annotation file and a folder of photographs to a data set that is ready for training and scoring.
+"""Build a data set that is ready for training and scoring from an annotation file and a folder of photographs.
 
-`prepare` runs all steps: read the annotations (`READERS`, kept in the cache), leave out the people whose photograph is
-missing or whom the recipe does not admit, split the people, and cut their crops.
+`prepare` runs all steps: read the annotations (`READERS`, kept in the cache), remove the people whose photograph is
+missing and those that the recipe excludes, split the people, and cut their crops.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pose_topo.data.people import AnnotationCounts, CropSettings, CropStore, Dat
 from pose_topo.data.splits import is_official, make_split
 from pose_topo.study.config import Data, Recipe
 
-# The annotation formats: the end of the file's name -> the function that reads it. The first match is taken.
+# The annotation formats: the end of the file's name -> the reader function. The first end that matches is used.
 READERS: dict[str, Callable[[Path], tuple[People, AnnotationCounts]]] = {
     lsp.MAT_NAME: lsp.load_people,
     ".mat": mpii.load_people,
     ".json": coco.load_people,
 }
-READERS_VERSION = 1  # raise it whenever a reader gives other people for the same file; cached people are then read anew
+READERS_VERSION = 1  # increase it when a reader returns other people for the same file: the cache is then ignored
 _ARRAYS = tuple(f.name for f in dataclasses.fields(People) if f.name != "images")
 
 
@@ -50,7 +50,7 @@ def prepare(
     """Return the data set of a recipe, with its split and its crops.
 
     Args:
-        seed: of a random split.
+        seed: seed of a random split.
         cache: folder of parsed annotations and crops (default: the user's cache folder).
         workers: threads that cut crops (default: the processors of this process).
         progress: show a progress bar while crops are cut.
@@ -97,7 +97,9 @@ def select_and_split(data: Data, recipe: Recipe, *, seed: int, cache: Path | Non
 
 
 def select(people: People, recipe: Recipe) -> People:
-    """Return the people whom a recipe admits (`paper`: alone in their photograph, with at least 12 labelled joints).
+    """Return the people whom a recipe admits.
+
+    The recipe `paper` keeps people who are alone in their photograph and have at least 12 labelled joints.
 
     Raises:
         PoseTopoError: nobody is left.
@@ -113,11 +115,17 @@ def select(people: People, recipe: Recipe) -> People:
 def _without_unreadable(split: Split, ok: NDArray[np.bool_], data: Data) -> Split:
     """Return the split without the people whose photographs are unreadable.
 
-    What remains of a published split is not that split any more, so this must have been accepted.
+    A published split from which people were removed is no longer the published split.
+
+    Raises:
+        PoseTopoError: nobody is left on one side, or the split was a published one and `accept_split_mismatch` is not
+            set.
     """
     left = replace(split, train=split.train[ok[split.train]], val=split.val[ok[split.val]])
     if not (len(left.train) and len(left.val)):
-        raise PoseTopoError("no readable photograph is left on one side of the split: fetch the named ones again")
+        raise PoseTopoError(
+            "one side of the split has no readable photograph: download those that are named above again"
+        )
     train, val = len(split.train) - len(left.train), len(split.val) - len(left.val)
     if not (train or val) or split.rule != "tompson" or not is_official(data.mat_path):
         return left
@@ -142,20 +150,15 @@ def check_layout(data: Data) -> None:
         UsageError: no reader for the annotation file.
     """
     folder, annotations = Path(data.img_dir), Path(data.mat_path)
-    if not annotations.parent.is_dir():
-        raise PoseTopoError(
-            f"data folder {annotations.parent} not found: give --data, or fetch MPII with "
-            f"`pose-topo download mpii --data {annotations.parent}`"
-        )
+    place = annotations.parent
+    known = "lspet" if annotations.name == lsp.MAT_NAME or place.name == "lspet" else "mpii"
+    fetch = "" if annotations.suffix == ".json" else f", or fetch it: `pose-topo download {known} --data {place}`"
+    if not place.is_dir():
+        raise PoseTopoError(f"data folder {place} not found: give --data{fetch}")
     if not annotations.is_file():
-        raise PoseTopoError(
-            f"annotation file {annotations} not found: give --data or --annotations, or fetch it with "
-            "`pose-topo download annotations`"
-        )
+        raise PoseTopoError(f"annotation file {annotations} not found: give --data or --annotations{fetch}")
     if not folder.is_dir():
-        raise PoseTopoError(
-            f"image folder {folder} not found: give --img-dir, or fetch it with `pose-topo download images`"
-        )
+        raise PoseTopoError(f"image folder {folder} not found: give --img-dir{fetch}")
     _reader(annotations)
 
 
@@ -169,7 +172,7 @@ def present_people(data: Data, cache: Path | None = None) -> tuple[People, Annot
     folder = Path(data.img_dir)
     people, counts = cached_people(data.mat_path, cache or cache_folder())
     with os.scandir(folder) as entries:
-        on_disk = {entry.name for entry in entries if entry.is_file()}  # a broken link is no file
+        on_disk = {entry.name for entry in entries if entry.is_file()}  # skips broken links
     here = np.array([people.images[i] in on_disk for i in people.image])
     if not here.any():
         raise PoseTopoError(
@@ -182,14 +185,14 @@ def present_people(data: Data, cache: Path | None = None) -> tuple[People, Annot
     return people.take(here), counts.leave_out("photograph missing", int((~here).sum()))
 
 
-# ---- Reading annotations, once per file: MPII's takes half a minute to parse.
+# ---- Annotations are parsed once per file, because MPII's file takes half a minute.
 
 
 def cached_people(path: str | Path, cache: str | Path) -> tuple[People, AnnotationCounts]:
-    """Read an annotation file, through `<cache>/people/<sha256 of the file>/people.npz`.
+    """Read an annotation file, or its parsed copy in `<cache>/people/<sha256 of the file>/people.npz`.
 
     The cache is not beside the annotation file, because the data folder may be read-only. A cached file that is
-    damaged, or was written by another version of the readers, is made again.
+    damaged, or was written by another version of the readers, is written again.
 
     Raises:
         PoseTopoError: the file is missing, unreadable, or holds no annotated person.
@@ -239,14 +242,15 @@ def _load(path: Path) -> tuple[People, AnnotationCounts] | None:
             people = People(images=tuple(about["images"]), **{name: saved[name] for name in _ARRAYS})
         valid = about["version"] == READERS_VERSION and about["sha256"] == people.sha256()
         return (people, AnnotationCounts(**about["census"])) if valid else None
-    except Exception:  # NumPy and JSON answer broken bytes with many kinds of errors
+    except Exception:  # broken bytes raise many kinds of errors in NumPy and JSON
         return None
 
 
-# ---- The hashes by which a run knows its data set.
+# ---- Hashes that identify the data set of a run.
 
 
 def _sha256(store: CropStore, split: Split) -> str:
+    """Return a hash of the annotations, the crops and the split."""
     digest = hashlib.sha256(store.manifest["people_sha256"].encode())
     digest.update(store.manifest["crops_sha256"].encode())
     digest.update(_bytes(split.train) + b"|" + _bytes(split.val))
@@ -258,6 +262,7 @@ def _bytes(index: NDArray[np.int64]) -> bytes:
 
 
 def _split_sha256(people: People, split: Split) -> str:
+    """Return a hash of the photographs and the numbers of the people on each side."""
     names = people.names
     digest = hashlib.sha256()
     for side, index in (("train", split.train), ("val", split.val)):

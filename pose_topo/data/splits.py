@@ -86,7 +86,7 @@ def _resolve(rule: str, mat_path: str, valid: Path, given: bool) -> str:
     """Return the rule, or what `auto` stands for. `given`: whether there is a --split-file."""
     if rule not in RULES:
         raise UsageError(f"--split {rule}: give {', '.join(RULES[:-1])} or {RULES[-1]}")
-    if given and rule in ("random", "paper"):
+    if given and rule in ("random", "paper", "hashed", "tune"):
         raise UsageError(f"--split {rule} takes no --split-file: give --split file or --split tompson with it")
     if rule != "auto":
         return rule

@@ -225,6 +225,5 @@ WEIGHTS: dict[str, Remote] = {
     for arch, b in BACKBONES.items()
 }
 
-# The released network. Its model card lies beside it.
-RELEASED = Path(__file__).resolve().parent.parent / "released" / "model.safetensors"
-RELEASED_CHECKS = Checks()
+# The released network, which comes with pose_topo.
+RELEASED_CHECKS = Checks(size=30_789_664, sha256="c0213d6b8be51bfc904b09da40c1f02e41c0abba848fbee60f8b58bea2b6672e")

@@ -13,7 +13,7 @@ from pathlib import Path
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import cache_folder, user_cache
 from pose_topo.core.log import log
-from pose_topo.download.catalog import RELEASED, RELEASED_CHECKS, WEIGHTS, Remote, mismatch
+from pose_topo.download.catalog import RELEASED_CHECKS, WEIGHTS, Remote, mismatch
 from pose_topo.download.fetch import FetchResult, Job, run
 from pose_topo.download.transfer import Policy
 from pose_topo.study.config import RunConfig
@@ -77,17 +77,6 @@ def fetch_weights(
     return run((remote,), job, dry_run=dry_run)[0]
 
 
-def released_file() -> Path:
-    """The file of the released network, verified.
-
-    Raises:
-        PoseTopoError: it is missing or damaged.
-    """
-    if wrong := mismatch(RELEASED, RELEASED_CHECKS):
-        raise PoseTopoError(f"the released network {RELEASED} {wrong}: install the package again")
-    return RELEASED
-
-
 def start_file(config: RunConfig, cache: Path | None = None) -> Path | None:
     """The file that a run's weights start from, or None if they start at random.
 
@@ -100,14 +89,16 @@ def start_file(config: RunConfig, cache: Path | None = None) -> Path | None:
     start = config.recipe.start
     if start == "none":
         return None
-    if start == "released":
-        return released_file()
-    if not config.weights:
+    if start == "imagenet" and not config.weights:
         return fetch_weights(config.arch, cache).path
-    path = Path(config.weights)
-    if start == "network" and path.is_dir():
-        from pose_topo.study.runs import reported_checkpoint  # imports torch, which no download needs
+    from pose_topo.study.runs import RELEASED, reported_checkpoint  # imports torch, which no download needs
 
+    if start == "released":
+        if wrong := mismatch(RELEASED, RELEASED_CHECKS):
+            raise PoseTopoError(f"the released network {RELEASED} {wrong}: install the package again")
+        return RELEASED
+    path = Path(config.weights or "")
+    if start == "network" and path.is_dir():
         path = reported_checkpoint(path)
     if not path.is_file():
         if start == "network":

@@ -36,10 +36,13 @@ def load_start(model: SimpleBaseline, config: RunConfig, path: Path) -> dict[str
         target: torch.nn.Module = model.backbone
         source = "--weights" if config.weights else backbone(config.arch).weights_url
     else:
-        state = {key: value for key, value in read_network(path).items() if key.startswith(TAKEN)}
+        trained = runs.load_checkpoint(path).model
+        state = {key: value for key, value in trained.items() if key.startswith(TAKEN)}
         own = {key: value for key, value in model.state_dict().items() if not key.startswith(TAKEN)}
         target, state = model, own | state
         source = "--start" if config.recipe.start == "network" else "released"
+    if broken := [key for key, value in state.items() if isinstance(value, Tensor) and not value.isfinite().all()]:
+        raise PoseTopoError(f"{path}: weights are not finite: {broken[0]}")
     try:
         target.load_state_dict(state)
     except RuntimeError as error:
@@ -47,30 +50,14 @@ def load_start(model: SimpleBaseline, config: RunConfig, path: Path) -> dict[str
     return {"file": path.name, "sha256": sha256_file(path), "source": source}
 
 
-def read_network(path: Path) -> dict[str, Tensor]:
-    """Return the weights in a checkpoint of this project, a run's folder, or a safetensors file.
-
-    Raises:
-        PoseTopoError: the file is missing or none of these.
-    """
-    path = runs.reported_checkpoint(path)
-    if path.suffix != ".safetensors":
-        return runs.load_checkpoint(path).model
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise PoseTopoError(f"{path} is not a safetensors file ({' '.join(str(error).split())[:100]})") from None
-
-
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content = runs.read_content(path)
     except PoseTopoError as error:
         raise PoseTopoError(f"{path} is not a state_dict ({error})") from None
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise PoseTopoError(f"{path} is not a state_dict")
     return content
 

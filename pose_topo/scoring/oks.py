@@ -19,7 +19,7 @@ from pose_topo.study import joints as J
 SHARED = (J.L_SHOULDER, J.R_SHOULDER, J.L_ELBOW, J.R_ELBOW, J.L_WRIST, J.R_WRIST,
           J.L_HIP, J.R_HIP, J.L_KNEE, J.R_KNEE, J.L_ANKLE, J.R_ANKLE)  # COCO's joints 5 to 16  # fmt: skip
 FACE = 5  # COCO's joints 0 to 4
-SCORES = {"AP": 0, "AP50": 1, "AP75": 2, "AR": 5}  # places in the list that pycocotools returns
+SCORES = ("AP", "AP50", "AP75", "AR")
 NOTE = (
     "12 joints that COCO and MPII share; nose, eyes and ears count as not labelled. Each person is predicted in the "
     "annotated box; the score of a prediction is its mean confidence over the 12 joints"
@@ -88,10 +88,14 @@ def average_precision(
             side.createIndex()
             sides.append(side)
         run = COCOeval(*sides, iouType="keypoints")
+        # COCO's limit of 20 predictions per photograph is for detectors; here every person has exactly one
+        run.params.maxDets = [max(20, int(np.unique(image, return_counts=True)[1].max()))]
         run.evaluate()
         run.accumulate()
-        run.summarize()
-    return {name: float(run.stats[place]) if run.stats[place] >= 0 else None for name, place in SCORES.items()}
+    # `summarize` would read the entry of 20 predictions, which may not exist
+    precision, recall = run.eval["precision"][:, :, 0, 0, 0], run.eval["recall"][:, 0, 0, 0]  # (T, R), (T,)
+    at = {"AP": precision, "AP50": precision[0], "AP75": precision[5], "AR": recall}  # T: OKS of .5, .55, ..., .95
+    return {name: float(at[name][at[name] > -1].mean()) if (at[name] > -1).any() else None for name in SCORES}
 
 
 def _people(points: NDArray, flags: NDArray, area: NDArray, image: NDArray) -> list[dict[str, Any]]:

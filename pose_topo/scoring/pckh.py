@@ -156,7 +156,9 @@ def pck(
     resamples: int = intervals.RESAMPLES,
     seed: int = intervals.SEED,
 ) -> dict[str, Any]:
-    """PCK@0.2: the percentage of labelled joints that are predicted within 0.2 torso lengths (Yang & Ramanan 2013).
+    """PCK@0.2: the percentage of labelled joints that are predicted within 0.2 torso lengths.
+
+    This is PCK of Yang & Ramanan (2013) with the length of the torso as its unit, as it is used on LSP.
 
     Args:
         predicted, truth, labelled: As for `pckh`.

@@ -106,20 +106,23 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
         if path.suffix == ".mat":
             truth = _field(path, "pos_gt_src", "fiu").astype(float).transpose(2, 0, 1)
             labelled = _field(path, "jnt_missing", "fiub").T == 0
-            box = _field(path, "headboxes_src", "fiu").astype(float).transpose(2, 0, 1).reshape(-1, 4)
+            size = head_size(_field(path, "headboxes_src", "fiu").astype(float).transpose(2, 0, 1).reshape(-1, 4))
         else:
             truth, labelled = _field(path, "joints", "fiu").astype(float), _field(path, "labelled", "fiub").astype(bool)
-            box = _field(path, "head_box", "fiu").astype(float)
+            boxed = "head_size" not in read_fields(path, HEAD)
+            size = _field(path, "head_box" if boxed else "head_size", "fiu").astype(float)
+            size = head_size(size) if boxed else size
     except ValueError as error:
         raise PoseTopoError(f"{path}: not a ground truth file ({error})") from None
     people = len(truth)
-    if (truth.shape, labelled.shape, box.shape) != ((people, J.K, 2), (people, J.K), (people, 4)):
+    if (truth.shape, labelled.shape, size.shape) != ((people, J.K, 2), (people, J.K), (people,)):
         raise PoseTopoError(
-            f"{path}: not a ground truth file (joints {truth.shape}, labelled {labelled.shape}, head boxes {box.shape})"
+            f"{path}: not a ground truth file (joints {truth.shape}, labelled {labelled.shape}, head boxes of "
+            f"{len(size)} people)"
         )
     if not np.isfinite(truth[labelled]).all():
         raise PoseTopoError(f"{path}: some labelled joints are not finite")
-    return GroundTruth(truth - 1.0, labelled, head_size(box))
+    return GroundTruth(truth - 1.0, labelled, size)
 
 
 def read_record(path: str | Path) -> Record:

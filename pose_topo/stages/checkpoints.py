@@ -255,12 +255,12 @@ class Network:
         return {"checkpoint_sha256": self.sha256, "settings": {**settings, "precision": self.precision}}
 
 
-def load_network(checkpoint: str | Path, device: str = "auto", precision: str = "auto") -> Network:
+def load_network(checkpoint: str | Path = runs.RELEASED, device: str = "auto", precision: str = "auto") -> Network:
     """Load a trained network, ready for `predict`.
 
     Args:
         checkpoint: The folder of a run, or a checkpoint file of this project, of the original study, of Microsoft or of
-            mmpose (docs/elsewhere.md).
+            mmpose (docs/elsewhere.md). Default: the network that comes with pose_topo (pose_topo/released/README.md).
         device: "auto", "cpu", "cuda" or "cuda:N".
         precision: "auto" (bf16 if the hardware supports it), "fp32" or "bf16".
 

@@ -58,6 +58,8 @@ def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: in
     errors = [normalised_errors(record.found, a.joints, a.labelled, a.head_size) for record in (a, b)]
     correct = [hits(error, threshold) for threshold in THRESHOLDS for error in errors]
     counted = ~np.isnan(errors[0])  # labelled joints of people who have a head size
+    if not counted.any():
+        raise PoseTopoError("nobody in these results has a head size, which PCKh needs: they cannot be compared")
     drawn = intervals.bootstrap(correct, counted, resamples, seed)
     differences = {
         str(threshold): _difference(

@@ -251,7 +251,7 @@ def _files(path: Path) -> list[Path]:
             )
         return inside
     if not path.exists():
-        raise PoseTopoError(f"{path}: no such photograph or folder")
+        raise PoseTopoError(f"{path}: no such photograph, folder or run")
     return [path]
 
 

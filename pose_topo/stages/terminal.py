@@ -21,7 +21,7 @@ def evaluation(result: dict[str, Any]) -> str:
         note = _band(band) if band else scores.get("note", "")
         lines.append(_line(f"@{threshold}", _values(scores), note))
     lines.append(
-        f"AUC 0-0.5: {show(result['auc'], 2)}; {result['people']:,} people, {result['joints']:,} labelled joints; "
+        f"AUC 0-0.5: {show(result['auc'], 2)}; {result['people']:,} people, {result['joints']:,} scored joints; "
         f"intervals: {bands['method']}, {bands['resamples']:,} resamples"
     )
     return "\n".join([*lines, *_pck(result), *_oks(result), *_legacy(result["legacy"]), *_published(result)])

@@ -86,11 +86,14 @@ class Study:
         demo = main["study"]["demo"]
         self.demo_data = f"data/synthetic-{self.text('DEMO_PEOPLE', demo['people'])}"
         rendered = self.demo_data if own is demo else f"data/synthetic-{own.get('people')}"
-        self.data = rendered if "people" in own else self.text("DATA").rstrip("/")
+        self.data = rendered if "people" in own else self.text("DATA", own.get("data", "mpii")).rstrip("/")
         self.data_name = Path(self.data).name
         # the results of given checkpoints are kept apart from those of one's own
         self.checkpoints = self.text("CHECKPOINTS") or self.text("RUNS")
         self.run_folder = f"{self.checkpoints}/{self.data_name}"
+        # the run of the demo from whose network all runs start, if this part of the study says so
+        self.start = Run(*own["start"].split("/")) if "start" in own else None
+        self.start_folder = f"{self.checkpoints}/{Path(self.demo_data).name}/{self.start}"
         self.out = self.text("OUT") + ("/given" if self.text("CHECKPOINTS") else "")
         # other settings get other folders
         self.epochs, self.train = self.text("EPOCHS"), self.text("TRAIN")
@@ -98,7 +101,7 @@ class Study:
         self.changed += self.train.replace(" ", "").replace("=", "").replace("/", "_")
         self.recipe = self.protocol + self.changed
         self.backbones = self.words("ARCHS", own.get("backbones", main["backbones"]))
-        self.arms = self.words("ARMS", main["arms"])
+        self.arms = self.words("ARMS", own.get("arms", main["arms"]))
         self.lesion_arms = self.words("LESION_ARMS", [*self.arms, *main["lesion_arms"]])
 
     def text(self, name: str, default: object = "") -> str:

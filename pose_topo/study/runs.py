@@ -21,6 +21,7 @@ from pose_topo.study.config import RunConfig, from_dict, to_dict
 
 FORMAT = 1  # the version of the checkpoints
 FILES = ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json")
+RELEASED = Path(__file__).resolve().parent.parent / "released" / "model.safetensors"  # its card lies beside it
 _KEYS = {"config", "epoch", "model", "split_sha256"}
 WANDB_ID = "wandb_id"  # the file that keeps the run's id at Weights & Biases
 COLUMNS = (
@@ -95,7 +96,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_content(path: str | Path) -> Any:
-    """Read a file that torch.save wrote, on the CPU. Code inside a pickle is never run.
+    """Read a file that torch.save or `save_safetensors` wrote, on the CPU. Code inside a pickle is never run.
 
     Raises:
         PoseTopoError: the file is missing or broken, or contains more than tensors and plain values.
@@ -103,6 +104,8 @@ def read_content(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise PoseTopoError(f"checkpoint {path} not found")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the kind of pickle; problems are raised as errors below
@@ -111,6 +114,42 @@ def read_content(path: str | Path) -> Any:
         with path.open("rb") as stream:
             start = stream.read(2)
         raise PoseTopoError(f"{path} is not a checkpoint ({_why_unread(start, error)})") from None
+
+
+def save_safetensors(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint's weights in half precision, with its settings as metadata, for other people to use."""
+    from safetensors.torch import save_file
+
+    about = {key: getattr(checkpoint, key) for key in ("epoch", "split_sha256")} | {"config": plain(checkpoint.config)}
+    weights = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()  # the format knows no other layout
+        for key, value in checkpoint.model.items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, {"pose_topo": json.dumps({"format": FORMAT, **about}, sort_keys=True)})
+
+
+def _read_safetensors(path: Path) -> Any:
+    """The content of a safetensors file: as of a checkpoint of this project if it is one, else its tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dictionary
+            about = json.loads((file.metadata() or {}).get("pose_topo", "null"))
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise PoseTopoError(f"{path} is not a safetensors file ({' '.join(str(error).split())[:100]})") from None
+    if not isinstance(about, dict):
+        return weights
+    model = {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}
+    return {**about, "model": model}
+
+
+def is_network(path: Path) -> bool:
+    """Whether a path names a network, by its name and the files in it: a run, a checkpoint, or "released"."""
+    if path.is_dir():
+        return (path / "config.json").is_file() or (path / "last.pt").is_file()
+    return path.suffix in (".pt", ".pth", ".tar", ".bin", ".safetensors") or str(path) == "released"
 
 
 def _why_unread(start: bytes, error: Exception) -> str:
@@ -142,7 +181,9 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
     """
     if not is_ours(content) or content["format"] != FORMAT or not set(content) >= _KEYS:
         raise PoseTopoError(f"{path} is not a checkpoint of pose_topo (format {FORMAT})")
-    if not (isinstance(content["model"], dict) and isinstance(content["epoch"], int)):
+    weights = content["model"]
+    named = isinstance(weights, dict) and all(isinstance(key, str) for key in weights)
+    if not (named and isinstance(content["epoch"], int)):
         raise PoseTopoError(f"{path} is not a checkpoint: its weights or its epoch are of the wrong type")
     try:
         config = from_dict(RunConfig, content["config"])
@@ -157,7 +198,8 @@ def reported_checkpoint(run: str | Path) -> Path:
     """The checkpoint whose numbers are reported: `best.pt` if the recipe says so, else `last.pt`.
 
     Args:
-        run: the folder of a run; the path of a file is returned unchanged.
+        run: the folder of a run, or "released", the network that comes with pose_topo; the path of a file is returned
+            unchanged.
 
     Raises:
         PoseTopoError: there is no such run.
@@ -165,6 +207,8 @@ def reported_checkpoint(run: str | Path) -> Path:
     run = Path(run)
     if run.is_file():
         return run
+    if str(run) == "released" and not run.exists():
+        return RELEASED
     if not (run / "config.json").is_file():
         raise PoseTopoError(f"{run} is neither a checkpoint nor a run folder")
     config: RunConfig = from_dict(RunConfig, read_json(run / "config.json"))

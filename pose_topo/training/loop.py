@@ -78,7 +78,7 @@ def train(
         The history: one row per epoch, as in metrics.csv.
 
     Raises:
-        PoseTopoError: the folder holds another run, the ImageNet weights are missing, a loss is not finite, the disk is
+        PoseTopoError: the folder holds another run, the starting weights are missing, a loss is not finite, the disk is
             full, or the GPU's memory is too small.
         UsageError: the device does not exist, or `sync_batch_norm` is set without CUDA.
         Interrupted: the process received SIGTERM or SIGINT. The state after the last step is saved.
@@ -150,7 +150,7 @@ def _train(
 def _begin(
     config: RunConfig, run: Path, device: torch.device, context: RunContext, saved: runs.Checkpoint | None
 ) -> tuple[State, dict[str, str] | None]:
-    """The state from which the training starts or continues, and the source of its ImageNet weights."""
+    """The state from which the training starts or continues, and the source of its starting weights."""
     if saved is None:
         if config.recipe.start != "none" and context.start is None:
             raise PoseTopoError(f"the recipe starts from {config.recipe.start}: give its file in RunContext(start=...)")

@@ -201,9 +201,13 @@ def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: i
             raise PoseTopoError(f"{last} was trained on other data ({before.mat_path}): {anew}")
         log.warning(f"{now.mat_path}: annotations or crops have changed since {last}: the result is not bit-identical")
     initial = saved["sessions"][0]["weights"] if saved["sessions"] else None
-    given = Path(config.weights) if config.weights else None
-    if initial and given and given.is_file() and sha256_file(given) != initial["sha256"]:
-        raise PoseTopoError(f"{last} started from other weights than {given}: {anew}")
+    given = runs.RELEASED if config.recipe.start == "released" else Path(config.weights) if config.weights else None
+    if initial and given:
+        file = runs.reported_checkpoint(given) if given.is_dir() else given
+        if not file.is_file():
+            log.warning(f"{given} is not there any more: going on with the weights of {last}")
+        elif sha256_file(file) != initial["sha256"]:
+            raise PoseTopoError(f"{last} started from other weights than {given}: {anew}")
     if saved["processes"] != processes:
         raise PoseTopoError(
             f"{last} was trained by {saved['processes']} processes, not {processes}: take as many; or {anew}"

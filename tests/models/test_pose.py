@@ -7,17 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import sha256_file
-from pose_topo.download.fetch import FetchResult
-from pose_topo.download.weights import start_file
+from pose_topo.core.errors import UsageError
 from pose_topo.models.pose import SimpleBaseline, TopographicConv2d, TopoModel, build_model, trained_order
 from pose_topo.models.regularizers import LOSSES, spatial_loss, weight_similarity
-from pose_topo.models.start import load_start
 from pose_topo.study.backbones import BACKBONES
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.lattice import Lattice
-from pose_topo.study.protocols import DEMO, PAPER, STANDARD
+from pose_topo.study.protocols import DEMO
 
 
 @pytest.mark.parametrize("arch", BACKBONES)
@@ -135,62 +131,6 @@ def test_a_grid_that_a_loss_cannot_use_is_refused_when_the_network_is_built():
         TopoModel("resnet18", Lattice(1, 1))
     with pytest.raises(UsageError, match="equally far"):
         TopoModel("resnet18", Lattice(1, 2), loss="spatial-correlation")
-
-
-def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):
-    import torchvision
-
-    torch.manual_seed(1)
-    resnet = torchvision.models.resnet18()
-    torch.save(resnet.state_dict(), tmp_path / "weights.pth")
-    config = RunConfig("resnet18", STANDARD, Data.at("mpii"), weights=str(tmp_path / "weights.pth"))
-    model = build_model(config).eval()
-    head = model.head.weight.clone()
-    source = load_start(model, config, start_file(config))
-    x = torch.randn(1, 3, 64, 64)
-    with torch.inference_mode():
-        r = resnet.eval()
-        expected = r.layer4(r.layer3(r.layer2(r.layer1(r.maxpool(r.relu(r.bn1(r.conv1(x))))))))
-        assert torch.equal(model.backbone(x), expected)
-    assert torch.equal(model.head.weight, head)
-    assert source == {
-        "file": "weights.pth", "sha256": sha256_file(tmp_path / "weights.pth"), "source": "--weights"
-    }  # fmt: skip
-
-
-def test_weights_of_the_cache_name_where_they_are_published(tmp_path, monkeypatch):
-    import torchvision
-
-    path = tmp_path / "resnet18-f37072fd.pth"
-    torch.save(torchvision.models.resnet18().state_dict(), path)
-    monkeypatch.setattr(
-        "pose_topo.download.weights.fetch_weights", lambda *_, **__: FetchResult("resnet18", path, "kept")
-    )
-    config = RunConfig("resnet18", STANDARD, Data.at("mpii"))
-    found = load_start(build_model(config), config, start_file(config))
-    assert found["source"].startswith("https://") and found["source"].endswith(path.name)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"not a file of torch", "not a state_dict"), (None, "no such file")],
-)
-def test_wrong_weights_are_one_line(tmp_path, content, message):
-    path = tmp_path / "weights.pth"
-    if content is not None:
-        path.write_bytes(content)
-    config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(path))
-    with pytest.raises(PoseTopoError, match=message):
-        load_start(build_model(config), config, start_file(config))
-
-
-def test_weights_of_another_resnet_are_refused(tmp_path):
-    import torchvision
-
-    torch.save(torchvision.models.resnet34().state_dict(), tmp_path / "r34.pth")
-    config = RunConfig("resnet18", PAPER, Data.at("mpii"), weights=str(tmp_path / "r34.pth"))
-    with pytest.raises(PoseTopoError, match="does not fit resnet18"):
-        load_start(build_model(config), config, start_file(config))
 
 
 def permuted(loss: str, **given) -> RunConfig:

@@ -108,3 +108,10 @@ def test_without_areas_there_is_no_score():
 def test_nothing_is_printed(capsys):
     two_people((0.9, 0.4), (0, 1))
     assert capsys.readouterr() == ("", "")
+
+
+def test_every_person_of_a_crowded_photograph_counts():
+    truth, labelled = people(25)
+    confidence = np.linspace(0.1, 1, 400).reshape(25, 16)
+    found = oks.report(truth, confidence, truth, labelled, np.full(25, 900.0), np.zeros(25, int))
+    assert (found["AP"], found["AR"]) == pytest.approx((1, 1))

@@ -125,8 +125,19 @@ def test_the_start_is_one_setting_with_three_options():
     for others in ({"pretrained": True}, {"weights": "r18.pth"}, {"start": "imagenet", "pretrained": False}):
         with pytest.raises(UsageError, match="not with --pretrained"):
             chosen(**{"start": "none", "pretrained": None, **others})
-    with pytest.raises(UsageError, match="the file of the network"):
+    with pytest.raises(UsageError, match="photographs starts from a network: give --start RUN"):
         TrainOptions(protocol="photographs").config()
+
+
+def test_the_hashed_split_is_not_replaced_by_another_in_silence(tmp_path):
+    for options in ({"val_split": 0.2}, {"val_split": 0.2, "split": "tune"}):
+        with pytest.raises(UsageError, match="the share of --split random, not of --split"):
+            TrainOptions(protocol="photographs", start="none", **options).recipe()
+    for rule in ("hashed", "tune"):
+        with pytest.raises(UsageError, match="takes no --split-file"):
+            TrainOptions(split=rule, split_file=tmp_path / "val.txt").recipe()
+    asked = TrainOptions(protocol="photographs", start="none", split="random", val_split=0.2).recipe()
+    assert (asked.split, asked.val_split) == ("random", 0.2)
 
 
 def test_settings_of_an_earlier_version_said_pretrained():

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import read_json, write_json
+from pose_topo.core.files import read_json, sha256_file, write_json
 from pose_topo.data.dataset import prepare
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
@@ -26,6 +26,7 @@ from pose_topo.training import epoch as steps
 from pose_topo.training import epoch as validation
 from pose_topo.training.loop import RunContext, train
 from pose_topo.training.processes import Interrupted, Interruption
+from pose_topo.training.state import find_checkpoint
 
 RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
 TIMING = ("images_per_s", "seconds")
@@ -217,6 +218,32 @@ def test_other_imagenet_weights_are_another_run(undisturbed, dataset, tmp_path):
     runs.write_config(tmp_path / "run", config)
     with pytest.raises(PoseTopoError, match="started from other weights"):
         fit(config, dataset, tmp_path / "run")
+
+
+def test_another_network_to_start_from_is_another_run(undisturbed, dataset, tmp_path, monkeypatch, said):
+    """Also where the start is given by the folder of its run, or is the released network."""
+    config, whole = undisturbed
+    other = tmp_path / "other"
+    shutil.copytree(whole, other)
+    digest = sha256_file(other / "last.pt")
+
+    def started_from(start, weights, sha256):
+        config_now = replace(config, recipe=replace(RECIPE, start=start), weights=weights)
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        shutil.copytree(whole, tmp_path / "run")
+        last = torch.load(whole / "last.pt", weights_only=True)
+        last["training"]["sessions"][0]["weights"] = {"file": "last.pt", "sha256": sha256, "source": "--start"}
+        torch.save({**last, "config": runs.plain(config_now)}, tmp_path / "run" / "last.pt")
+        runs.write_config(tmp_path / "run", config_now)
+        return find_checkpoint(tmp_path / "run", config_now, dataset, 1)
+
+    assert started_from("network", str(other), digest) is not None
+    for start, weights in (("network", str(other)), ("network", str(other / "last.pt")), ("released", None)):
+        monkeypatch.setattr(runs, "RELEASED", other / "last.pt")
+        with pytest.raises(PoseTopoError, match="started from other weights"):
+            started_from(start, weights, "0" * 64)
+    assert started_from("network", str(tmp_path / "gone"), digest) is not None
+    assert any("is not there any more" in line for line in said)
 
 
 def test_a_run_of_an_earlier_version_is_continued(undisturbed, dataset, tmp_path, monkeypatch):
