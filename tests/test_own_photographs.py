@@ -90,8 +90,8 @@ def test_results_of_people_without_heads_go_through_every_figure(mine, tmp_path,
     for checkpoint, out, more in ((trained, results[0], []), (tmp_path / "topo", results[1], ["--lesions"])):
         assert run("evaluate", checkpoint, "--out", out, QUIET) == 0
         assert run("analyze", checkpoint, "--out", out, "--permutations", 19, *more, QUIET) == 0
-    assert run("compare", *results, "--out", tmp_path / "a") == 0
-    capsys.readouterr()
+    assert run("compare", *results, "--out", tmp_path / "a") == 1
+    assert "nobody in these results has a head size" in capsys.readouterr().err
     assert command.main(["--list"]) == 0
     names = [name for name in capsys.readouterr().out.split() if name != "table_seeds"]
     assert {"table_pckh", "table_metrics", "overlays", "tradeoff"} <= set(names)
