@@ -20,7 +20,7 @@ from pose_topo.topography.moran import unit_columns
 
 Array = NDArray[np.float64]
 
-BINS: Array = np.linspace(-1.0, 1.0, 41)
+BINS: Array = np.linspace(-1.0, 1.0, 41, dtype=np.float64)
 ALPHAS: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
