@@ -109,8 +109,8 @@ class TrainOptions(DataOptions):
         }
         base = PROTOCOLS[self.protocol]
         if self.val_split is not None:
-            hashed = base.split == "hashed" and self.split is None
-            if (rule := asked.setdefault("split", base.split if hashed else "random")) != "random":
+            rule = asked.setdefault("split", "hashed" if base.split == "hashed" else "random")
+            if rule != "random":
                 raise UsageError(f"--val-split is the share of --split random, not of --split {rule}")
         split = asked.setdefault("split", "auto") if self.split_file else asked.get("split")
         if self.split_file and split in ("random", "paper", "hashed", "tune"):

@@ -219,8 +219,8 @@ def _person(one: _Annotation) -> tuple[NDArray[np.float64], NDArray[np.float64],
         raise _LeftOut("a crowd")
     if not flags.any():
         raise _LeftOut("no labelled joint")
-    if not (np.abs(np.concatenate([points[flags > 0].ravel(), box if has_box else []])) <= lsp.FARTHEST).all():
-        raise _LeftOut(f"coordinates not finite or beyond {lsp.FARTHEST:,.0f} px")
+    if not (np.abs(np.concatenate([points[flags > 0].ravel(), box if has_box else []])) <= mpii.FARTHEST).all():
+        raise _LeftOut(f"coordinates not finite or beyond {mpii.FARTHEST:,.0f} px")
     size = box[2:] if has_box else np.ptp(points[flags > 0], axis=0)
     if size.max() < mpii.SMALLEST or size.min() < 0:
         raise _LeftOut("no usable size")

@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.matlab import read_array
+from pose_topo.data.mpii import FARTHEST
 from pose_topo.data.people import AnnotationCounts, People
 from pose_topo.study import joints
 
 MAT_NAME = "joints.mat"
 MPII_IDS = (0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 8, 9)  # MPII's joint for each of LSPET's
-FARTHEST = 20_000.0  # pixels, as for MPII
-# The box that a network sees: the longer side of the box of the labelled joints is 1 / MARGIN of it, and small people
-# get as many pixels as a person of 150 px.
+# The side of the square that a network sees is MARGIN times the longer side of the box around the labelled joints, but
+# not below that of SMALLEST_SCALE (188 px).
 MARGIN = 250 / 212.5
 SMALLEST_SCALE = 0.75
 
