@@ -49,7 +49,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup download demo quick synthetic photographs all plan figures check test test-slow bench lint clean lock FORCE
+.PHONY: help setup download demo quick synthetic photographs all plan figures site check test test-slow bench lint clean lock FORCE
 
 include docker/container.mk
 ifneq ($(DOCKER),1)
@@ -64,7 +64,7 @@ READY := $(if $(filter .venv,$(VENV)),.venv/.ready)
 
 # ---- the rules of the study: made again where study.toml, the settings or the existing runs have changed
 GOALS := $(or $(MAKECMDGOALS),help)
-ALONE := help setup lock demo quick synthetic photographs test test-slow lint clean image shell archive# these need no rules
+ALONE := help setup lock demo quick synthetic photographs site test test-slow lint clean image shell archive# these need no rules
 RULES := $(OUT)/study-$(if $(RESULTS),$(RESULTS),$(STUDY)).mk
 quoted = '$(subst ','\'',$1)'
 STUDY_SETTINGS = $(foreach v,$(SETTINGS),$(if $(filter undefined,$(origin $v)),,$(call quoted,$v=$($v))))
@@ -72,9 +72,7 @@ STUDY_SETTINGS = $(foreach v,$(SETTINGS),$(if $(filter undefined,$(origin $v)),,
 ifneq ($(filter figures check,$(GOALS)),)
 FINISHED := $(if $(filter-out figures check plan download bench $(ALONE),$(GOALS)),,--finished)
 endif
-ifneq ($(filter figures,$(GOALS)),)
-MAKEFLAGS += -j$(shell nproc)
-endif
+MAKEFLAGS += $(if $(filter figures,$(GOALS)),-j$(shell nproc))
 $(RULES): FORCE
 	@$(firstword $(wildcard $(BIN)/python) $(PYTHON)) tools/study.py $@ $(FINISHED) $(STUDY_SETTINGS)
 
@@ -122,6 +120,8 @@ plan: $(READY) ## how many runs `make all` trains, and their hours, disk and mem
 
 figures: $(HERE)/report.html ## figures, tables and report of the runs that exist, without training (RESULTS=reference: of ours)
 	@echo "== done: $<"
+site: $(READY) ## the committed reference results on one page, one row per data set, without training
+	@$(MAKE) --no-print-directory RESULTS=reference figures
 
 check: $(HERE)/claims.json ## judge the claims by the runs that exist; fails if one is contradicted
 	@$(BIN)/python -m paper_figures.claims.check $(JUDGED)

@@ -69,10 +69,8 @@ def commands(text: str, *words: str) -> list[str]:
 
 def test_make_alone_prints_help_with_every_target(make: Make) -> None:
     text = make()
-    targets = (
-        "setup download demo quick synthetic photographs all plan figures check test test-slow bench lint clean lock"
-    )
-    assert [f"\n  {target} " in text for target in targets.split()].count(False) == 0
+    targets = "setup download demo quick synthetic photographs all plan figures site check test test-slow bench lint clean"
+    assert [f"\n  {target} " in text for target in [*targets.split(), "lock"]].count(False) == 0
     assert not make.out.exists()  # help needs no rules
 
 
@@ -275,6 +273,7 @@ def test_the_reference_results_need_no_run(make: Make) -> None:
     of_several_seeds = [path for path in profiles if len(list(path.glob("control-s*"))) > 1]
     drawn = len(profiles) * len(DRAWN) + len(of_several_seeds)  # table_seeds compares seeds
     assert not commands(text, " evaluate ") and len(commands(text, "-m paper_figures ")) == drawn
+    assert len(commands(make("-n", "site"), "-m paper_figures ")) == drawn
 
 
 def test_the_report_is_of_the_runs_that_are_shown(make: Make) -> None:
