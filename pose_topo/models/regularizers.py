@@ -112,14 +112,16 @@ def spatial_correlation(activations: Tensor, lattice: Lattice) -> Tensor:
 def topographic(activations: Tensor, lattice: Lattice) -> Tensor:
     """Mean over inputs and pairs of channels of (cos(a_i, a_j) - 1 / (d_ij + 1))^2.
 
-    a_i is the map of channel i for one input and d the distance on the grid in cells (Poli, Dupoux & Riad,
-    arXiv 2211.13152). For activations (B, C), a_i is the vector of B responses. The loss is invariant to the scale of
-    every map. An offset that all channels share moves all cosines towards 1. It does not depend on the neighbourhood (4
-    or 8).
+    a_i is the map of channel i for one input (Poli, Dupoux & Riad, arXiv 2211.13152). As in their code, the
+    channels lie in the unit square: d is the distance on the grid divided by the length of its longer side, so
+    neighbours of a 16 x 16 grid are 1/15 apart. For activations (B, C), a_i is the vector of B responses. The loss
+    is invariant to the scale of every map. An offset that all channels share moves all cosines towards 1. It does
+    not depend on the neighbourhood (4 or 8).
     """
     maps = _responses(activations, lattice)  # (inputs, cells, C)
     cosines = _cosines(maps.transpose(1, 2) @ maps)  # (inputs, C, C)
-    missed = (cosines - grid.on(grid.closeness, lattice, maps)) * grid.on(grid.pairs, lattice, maps)
+    wanted = grid.on(grid.closeness_in_the_unit_square, lattice, maps)
+    missed = (cosines - wanted) * grid.on(grid.pairs, lattice, maps)
     return missed.square().sum() / (len(maps) * lattice.channels * (lattice.channels - 1))
 
 

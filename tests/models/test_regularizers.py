@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pose_topo.core.errors import UsageError
-from pose_topo.models import regularizers
+from pose_topo.models import grid_matrices, regularizers
 from pose_topo.models.regularizers import LOSSES, check, spatial_loss
 from pose_topo.study.lattice import Lattice
 
@@ -99,8 +99,22 @@ def spatial_correlation(maps: np.ndarray, lattice: Lattice) -> float:
     return (1 - float(r)) / 2
 
 
+def in_the_unit_square(lattice: Lattice) -> dict[tuple[int, int], float]:
+    """1 / (d + 1) of every two channels; the longer side of the grid runs from 0 to 1, as in its authors' code."""
+    cells = max(lattice.height, lattice.width)
+    along = np.linspace(0, 1, cells)
+    period = np.array([lattice.height, lattice.width]) * (along[1] - along[0])  # once round the torus
+    places = np.array([(y, x) for y in along[: lattice.height] for x in along[: lattice.width]])
+    found = {}
+    for a, b in all_pairs(lattice):
+        apart = np.abs(places[a] - places[b])
+        found[a, b] = 1 / (1 + float(np.hypot(*(np.minimum(apart, period - apart) if lattice.torus else apart))))
+    return found
+
+
 def topographic(maps: np.ndarray, lattice: Lattice) -> float:
-    missed = [cosine(one[a], one[b]) - closeness(a, b, lattice) for one in maps for a, b in all_pairs(lattice)]
+    wanted = in_the_unit_square(lattice)
+    missed = [cosine(one[a], one[b]) - wanted[a, b] for one in maps for a, b in all_pairs(lattice)]
     return float(np.mean(np.square(missed)))
 
 
@@ -183,11 +197,12 @@ def test_spatial_correlation_by_hand():
 def test_topographic_by_hand():
     # maps of two cells (1, 0), (1, 1), (0, 2): cosines 01: 1/sqrt 2, 02: 0, 12: 1/sqrt 2
     maps = torch.tensor([[[[1.0, 0]], [[1, 1]], [[0, 2]]]], dtype=DOUBLE)
-    expected = (2 * (math.sqrt(0.5) - 1 / 2) ** 2 + (1 / 3) ** 2) / 3
+    # channels at 0, 1/2 and 1: 1 / (d + 1) is 2/3, 1/2, 2/3
+    expected = (2 * (math.sqrt(0.5) - 2 / 3) ** 2 + (1 / 2) ** 2) / 3
     assert regularizers.topographic(maps, ROW).item() == pytest.approx(expected, abs=1e-12)
     # inputs are averaged after the square: a second input of three equal maps, all cosines 1
     both = torch.cat([maps, torch.ones_like(maps)])
-    second = (2 * (1 / 2) ** 2 + (2 / 3) ** 2) / 3
+    second = (2 * (1 / 3) ** 2 + (1 / 2) ** 2) / 3
     assert regularizers.topographic(both, ROW).item() == pytest.approx((expected + second) / 2, abs=1e-12)
 
 
@@ -225,6 +240,13 @@ def test_the_gain_of_a_single_channel_does_not_matter(name):
     assert function(name)(scaled, lattice).item() == pytest.approx(function(name)(given, lattice).item(), abs=1e-12)
 
 
+def test_the_closeness_of_topographic_on_the_grid_of_the_study():
+    """Channels in the unit square: from .41 (opposite corners) to .94 (neighbours), whatever the size of the grid."""
+    wanted = grid_matrices.closeness_in_the_unit_square(Lattice(16, 16))
+    assert wanted[0, 255] == pytest.approx(1 / (1 + math.sqrt(2)), abs=1e-15)
+    assert wanted[0, 1] == wanted[0, 16] == pytest.approx(15 / 16, abs=1e-15)
+
+
 def test_an_offset_that_all_channels_share_in_an_input():
     lattice = Lattice(3, 4)
     given = noise(6, 12, 3, 2)
@@ -233,7 +255,7 @@ def test_an_offset_that_all_channels_share_in_an_input():
     alike = regularizers.topographic
     assert similar(given + offset, lattice).item() == pytest.approx(similar(given, lattice).item(), rel=1e-12)
     # all cosines go to 1, whatever the distance
-    far = [(1 - closeness(a, b, lattice)) ** 2 for a, b in all_pairs(lattice)]
+    far = [(1 - wanted) ** 2 for wanted in in_the_unit_square(lattice).values()]
     assert alike(given + offset, lattice).item() == pytest.approx(float(np.mean(far)), abs=0.05)
     # all correlations go to 1 as well, and what is left of their differences changes
     assert abs(correlated(given + offset, lattice).item() - correlated(given, lattice).item()) > 1e-3
@@ -311,8 +333,8 @@ def test_the_cosine_of_a_dead_channel_counts_as_zero():
     weight = torch.tensor([[1.0, 0], [0, 0], [1, 0]], dtype=DOUBLE)
     assert regularizers.neighbour_cosine(weight, ROW).item() == pytest.approx(0.5, abs=1e-12)
     maps = torch.tensor([[[[1.0, 0]], [[0, 0]], [[1, 0]]]], dtype=DOUBLE)
-    # cosines 0, 1, 0 against 1/2, 1/3, 1/2
-    assert regularizers.topographic(maps, ROW).item() == pytest.approx((1 / 4 + 4 / 9 + 1 / 4) / 3, abs=1e-12)
+    # cosines 0, 1, 0 against 2/3, 1/2, 2/3
+    assert regularizers.topographic(maps, ROW).item() == pytest.approx((4 / 9 + 1 / 4 + 4 / 9) / 3, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
