@@ -1,13 +1,15 @@
-"""The smoothing matrix against torch's own interpolation, which it replaces."""
+"""The smoothing matrix against torch's own interpolation, which it replaces, and against the package of TopoLoss."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from topoloss import LaplacianPyramid, TopoLoss
 from torch.nn.functional import interpolate
 
 from pose_topo.models.grid_matrices import down_and_up, smoothing_matrix
+from pose_topo.models.regularizers import spatial_loss
 from pose_topo.study.lattice import Lattice
 
 
@@ -38,6 +40,23 @@ def test_on_a_torus_it_is_the_middle_of_an_endless_sheet(height, width):
     enlarged = interpolate(shrunk, size=(5 * height, 5 * width), mode="bilinear")
     middle = enlarged[:, :, 2 * height : 3 * height, 2 * width : 3 * width]
     torch.testing.assert_close(smoothed(maps, Lattice(height, width, torus=True), 3.0), middle, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("layer", [torch.nn.Linear(11, 64), torch.nn.Conv2d(5, 128, 3), torch.nn.Conv2d(7, 12, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_topoloss_is_that_of_its_authors_package(layer, dtype):
+    """Value and gradient, on the package's grid: the squarest, of 8 x 8, 8 x 16 and 3 x 4 channels."""
+    torch.manual_seed(0)
+    layer = layer.to(dtype)
+    layer.reset_parameters()
+    lattice = Lattice.squarest(len(layer.weight))
+    model = torch.nn.Sequential(layer)
+    theirs = TopoLoss([LaplacianPyramid.from_layer(model, layer, factor_h=3.0, factor_w=3.0)]).compute(model)
+    ours = spatial_loss("topoloss", lattice, layer.weight)
+    gradients = [torch.autograd.grad(loss, layer.weight)[0] for loss in (ours, theirs)]
+    limit = 1e-6 if dtype == torch.float32 else 1e-15
+    assert abs(ours.item() - theirs.item()) < limit
+    assert (gradients[0] - gradients[1]).abs().max() < limit * gradients[1].abs().max()
 
 
 def test_a_row_of_four_by_hand():
