@@ -12,16 +12,19 @@ the tensor does not match the lattice, and UsageError if the grid is too small f
 The cosine of a zero vector with any other vector is defined as 0, and so is the correlation of a constant channel with
 any other channel. Such a channel gets no gradient from its pairs, so values and gradients stay finite. Tensors in half
 precision are converted to fp32 first.
+
+`TopographicLoss` applies a loss to a layer of any network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pose_topo.core.errors import UsageError
 from pose_topo.models import grid_matrices as grid
@@ -234,3 +237,136 @@ def _cosines(products: Tensor) -> Tensor:
     """Cosines (..., C, C) from scalar products (..., C, C)."""
     lengths = _inverse_lengths(products.diagonal(dim1=-2, dim2=-1))
     return products * lengths[..., :, None] * lengths[..., None, :]
+
+
+# ---- A layer of any network
+
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+class TopographicLoss:
+    """A spatial loss on a layer of any network, to be added to the loss of its task.
+
+    It is used like the package `topoloss`. A loss on weights can be computed at any time. A loss on activations keeps a
+    copy of the layer's output in the last forward pass, as the layer returned it (before a ReLU that follows). `close`
+    stops that, as does leaving a `with` block.
+
+    Args:
+        model: The network. It is not changed, but a loss on activations registers a forward hook on the layer.
+        layer: The name of a linear or convolutional layer, for example "layer4.1.conv2", or the layer itself.
+        lattice: The grid of the layer's C outputs or channels: a `Lattice`, or (height, width) for queen neighbours on
+            a bounded grid. Default: the most nearly square grid, as in `topoloss`.
+        loss: The name of one of the six losses (docs/regularizers.md).
+        scale: A factor of the value, lambda.
+
+    Raises:
+        UsageError: There is no such layer, the grid does not have its number of channels or is too small for the loss,
+            there is no such loss, or the layer has groups, whose channels read different inputs (losses on weights).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: str | nn.Module,
+        lattice: Lattice | tuple[int, int] | None = None,
+        loss: str = "topoloss",
+        scale: float = 1.0,
+    ) -> None:
+        self.name, self.layer = find_layer(model, layer)
+        self.lattice = grid_for(self.name, self.layer, lattice or Lattice.squarest(channels_of(self.layer)))
+        self.loss, self.scale = loss, scale
+        check(loss, self.lattice)
+        self._output: Tensor | None = None
+        self._hook = None
+        if find_loss(loss).reads == "activations":
+            self._hook = self.layer.register_forward_hook(self._keep)
+        else:
+            incoming_weights(self.layer, self.name)
+
+    def _keep(self, _layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
+        self._output = output.clone()  # an in-place ReLU that follows would change it
+
+    def compute(self) -> Tensor:
+        """The loss times `scale`, a scalar. A loss on activations is that of the last forward pass.
+
+        Raises:
+            UsageError: The loss reads activations, and there was no forward pass since it was made, or it is closed.
+        """
+        if find_loss(self.loss).reads == "weights":
+            return self.scale * spatial_loss(self.loss, self.lattice, incoming_weights(self.layer, self.name))
+        if self._output is None:
+            state = "is closed" if self._hook is None else "reads the output of a forward pass: call the model first"
+            raise UsageError(f"{self.loss} on {self.name} {state}")
+        output = self._output
+        linear = isinstance(self.layer, nn.Linear)
+        responses = output.flatten(0, -2) if linear else output.flatten(2).unsqueeze(-1)  # (B, C) or (B, C, N, 1)
+        return self.scale * spatial_loss(self.loss, self.lattice, output, responses)  # reads no weights
+
+    __call__ = compute
+
+    def close(self) -> None:
+        """Remove the hook, and drop the kept output. A loss on weights stays as it is."""
+        if self._hook is not None:
+            self._hook.remove()
+        self._hook = self._output = None
+
+    def __enter__(self) -> TopographicLoss:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
+    """The name and the module of a linear or convolutional layer, from either of the two.
+
+    Raises:
+        UsageError: The model has no such layer; the message names similar ones.
+    """
+    every = dict(model.named_modules())
+    known = [name for name, module in every.items() if isinstance(module, _WEIGHTED)]
+    name = layer if isinstance(layer, str) else next((name for name, module in every.items() if module is layer), None)
+    if name in known:
+        return name, every[name]
+    similar = ", ".join(get_close_matches(name, known, 4, 0.5) if isinstance(name, str) else []) or ", ".join(
+        known[-4:]
+    )
+    if name is None:
+        raise UsageError(f"the given {type(layer).__name__} is no layer of this model: give a name, such as {similar}")
+    why = f"is a {type(every[name]).__name__}" if name in every else "does not exist"
+    raise UsageError(f"layer {name!r} {why}: give a linear or convolutional layer, such as {similar}")
+
+
+def channels_of(layer: nn.Module) -> int:
+    """The number of channels that a linear or convolutional layer puts out."""
+    return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)  # type: ignore[arg-type]
+
+
+def grid_for(name: str, layer: nn.Module, lattice: Lattice | tuple[int, int]) -> Lattice:
+    """The lattice, checked against the number of channels of the layer.
+
+    Raises:
+        UsageError: The numbers differ.
+    """
+    grid = lattice if isinstance(lattice, Lattice) else Lattice(*lattice)
+    if grid.channels != (channels := channels_of(layer)):
+        near = Lattice.squarest(channels)
+        raise UsageError(
+            f"layer {name!r} has {channels} channels, a {grid.height} x {grid.width} grid has {grid.channels}: give a "
+            f"grid of {channels}, such as {near.height} x {near.width}"
+        )
+    return grid
+
+
+def incoming_weights(layer: nn.Module, name: str) -> Tensor:
+    """The incoming weight vector of each channel, (C, D).
+
+    Raises:
+        UsageError: The layer has groups: its channels read different inputs, so their vectors cannot be compared.
+    """
+    if (groups := getattr(layer, "groups", 1)) != 1:
+        raise UsageError(
+            f"layer {name!r} has {groups} groups: its channels read different inputs and are not comparable"
+        )
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return (weight.transpose(0, 1) if "Transpose" in type(layer).__name__ else weight).flatten(1)
