@@ -13,8 +13,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # for editors and type checkers
     from pose_topo.models.pose import SimpleBaseline, TopographicConv2d, TopoModel
-    from pose_topo.models.regularizers import spatial_loss
+    from pose_topo.models.regularizers import TopographicLoss, spatial_loss
     from pose_topo.scoring.pckh import pckh
+    from pose_topo.stages.audit import audit
     from pose_topo.stages.checkpoints import load_network
     from pose_topo.stages.predict import predict
     from pose_topo.study.lattice import Lattice
@@ -25,10 +26,12 @@ _MODULES = {
     "TopoModel": "models.pose",
     "TopographicConv2d": "models.pose",
     "Lattice": "study.lattice",
+    "TopographicLoss": "models.regularizers",
     "spatial_loss": "models.regularizers",
     "morans_i": "topography.moran",
     "moran_test": "topography.moran",
     "pckh": "scoring.pckh",
+    "audit": "stages.audit",
     "load_network": "stages.checkpoints",
     "predict": "stages.predict",
 }
@@ -38,6 +41,8 @@ __all__ = [
     "SimpleBaseline",
     "TopoModel",
     "TopographicConv2d",
+    "TopographicLoss",
+    "audit",
     "load_network",
     "moran_test",
     "morans_i",

@@ -19,7 +19,7 @@ from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.protocols import DEMO
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "python.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def test_the_import_alone_loads_nothing_heavy() -> None:
@@ -58,12 +58,17 @@ def world(small_data: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_examples_of_the_page_run(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.mark.parametrize(
+    ("page", "names"), [("python.md", pose_topo.__all__), ("audit.md", ["TopographicLoss", "audit"])]
+)
+def test_the_examples_of_the_page_run(
+    page: str, names: list[str], world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
     text = "\n".join(blocks)
-    assert [name for name in pose_topo.__all__ if f"pose_topo.{name}(" not in text] == []
+    assert [name for name in names if f"pose_topo.{name}(" not in text] == []
     monkeypatch.chdir(world)
-    exec(compile(text, str(PAGE), "exec"), {})
+    exec(compile(text, page, "exec"), {})
 
 
 def test_predict_takes_a_file_and_the_same_pixels_alike(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:

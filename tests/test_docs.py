@@ -1,4 +1,4 @@
-"""All commands in the README and the docs run, except those of blocks that need `mpii`, `gpu` or `docker`."""
+"""All commands in the README and the docs run, except those of blocks that need `mpii`, `gpu`, `docker`, `network`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pose_topo.study.config import MAT_NAME
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(\S+)(?: needs=(\S+))?\n(.*?)^ *```", re.M | re.S)
-NEEDS = {"mpii", "gpu", "docker"}
+NEEDS = {"mpii", "gpu", "docker", "network"}
 ASSIGNMENT = re.compile(r"^\w+=")
 
 

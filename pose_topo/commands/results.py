@@ -1,4 +1,4 @@
-"""The commands `evaluate`, `compare` and `analyze`, which write result files, and `predict` and `show`: pictures."""
+"""The commands `evaluate`, `compare`, `analyze` and `audit`: result files; `predict` and `show`: pictures."""
 
 from __future__ import annotations
 
@@ -189,6 +189,51 @@ def _shared(chosen: ResultOptions) -> dict[str, Any]:
         "cache": chosen.cache_dir,
         "progress": chosen.progress,
     }
+
+
+# ---- any layer of any network
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """The options of `audit`."""
+
+    model: Annotated[
+        str | None, Option(help="torchvision:NAME or FILE.py:FUNCTION [default: the checkpoint is of this project].")
+    ] = None
+    layer: Annotated[str | None, Option(help="The layer, e.g. layer4.1.conv2 [default: the topographic layer].")] = None
+    grid: Annotated[
+        tuple[int, int] | None, Option(help="Height and width of its grid [default: the topographic layer's].")
+    ] = None
+    readout: Annotated[str | None, Option(help="The layer that reads its channels, e.g. fc.")] = None
+    readout_names: Annotated[Path | None, Option(help="A text file with the name of each output, one a line.")] = None
+    images: Annotated[Path | None, Option(help="A folder of photographs: also measure responses.")] = None
+    responses: Annotated[str | None, Option(help="Module whose output is the response [default: LAYER].")] = None
+    size: Annotated[int | None, Option(min=8, help="Side of an input in pixels [default: 224].")] = None
+    most: Annotated[int, Option(min=2, help="The largest number of photographs.")] = 1000
+    permutations: Annotated[int, Option(min=99, help="Permutations for every p value.")] = 9999
+    out: Annotated[Path, Option(help="Folder of audit.json and audit.html.")] = Path("out/audit")
+    device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+
+
+@app.command("audit")
+@as_command(
+    AuditOptions,
+    {"checkpoint": (Annotated[Path | None, typer.Argument(help="A run, a checkpoint or a state dict.")], None)},
+)
+def audit(checkpoint: Path | None, chosen: AuditOptions) -> None:
+    """Measure the topography of a layer of any network. Write audit.json and audit.html."""
+    from pose_topo.stages import terminal
+    from pose_topo.stages.audit import audit_named
+
+    options, names = vars(chosen).copy(), chosen.readout_names
+    if names is not None:
+        if not names.is_file():
+            raise UsageError(f"--readout-names {names}: there is no such file")
+        options["readout_names"] = names.read_text("utf-8").splitlines()
+    result = audit_named(checkpoint, **options)
+    log.info(f"written: {chosen.out / 'audit.json'} and audit.html")
+    typer.echo(terminal.audit(result))
 
 
 # ---- pictures of people and their joints

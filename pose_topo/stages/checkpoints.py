@@ -6,13 +6,17 @@ says in every result file which network was measured. `load_network` loads a net
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -23,7 +27,7 @@ from pose_topo.core.machine import pick_device, pick_precision
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset
-from pose_topo.models.foreign import ConvertedCheckpoint, convert, is_ordinary, listed
+from pose_topo.models.foreign import ConvertedCheckpoint, convert, is_ordinary, listed, unwrap
 from pose_topo.models.pose import SimpleBaseline, build_model
 from pose_topo.models.prediction import check_finite, heatmaps
 from pose_topo.scoring.decoding import decode
@@ -117,6 +121,59 @@ def fill(
     if broken := [named(key) for key, value in state.items() if not value.float().isfinite().all()]:
         raise PoseTopoError(f"{path}: weights are not finite: {listed(broken)}")
     model.load_state_dict(state)
+
+
+def build_named(name: str) -> torch.nn.Module:
+    """The network that `torchvision:NAME` or `FILE.py:FUNCTION` names, without trained weights unless the function
+    loads some. The function takes no arguments.
+
+    Raises:
+        UsageError: The name has another form, torchvision has no such model, there is no such file or function, or the
+            function fails or returns no network.
+    """
+    source, _, what = name.rpartition(":")
+    if source == "torchvision":
+        known = torchvision.models.list_models()
+        if what not in known:
+            similar = ", ".join(get_close_matches(what, known, 4, 0.5)) or "resnet18"
+            raise UsageError(f"--model {name}: torchvision has no such model; similar names: {similar}")
+        return torchvision.models.get_model(what, weights=None)
+    if not source.endswith(".py"):
+        raise UsageError(f"--model {name}: give torchvision:NAME, or FILE.py:FUNCTION")
+    if not Path(source).is_file():
+        raise UsageError(f"--model {name}: there is no file {source}")
+    sys.path.insert(0, str(Path(source).resolve().parent))  # the file may import its neighbours
+    try:
+        spec = spec_from_file_location(f"audited_{Path(source).stem}", source)
+        assert spec is not None and spec.loader is not None  # a file with the suffix .py has a loader
+        module = sys.modules[spec.name] = module_from_spec(spec)  # registered: dataclasses look it up
+        spec.loader.exec_module(module)
+        model = getattr(module, what)()
+    except Exception as error:  # the code is the user's
+        raise UsageError(f"--model {name}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not isinstance(model, torch.nn.Module):
+        raise UsageError(f"--model {name}: {what}() returned {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Load a state dict (.pt, .pth, .safetensors) that must fit the network exactly. Code in a pickle is never run.
+
+    The state dict may lie under "state_dict" or "model", and its keys may begin with "module.".
+
+    Raises:
+        PoseTopoError: The file cannot be read or holds no state dict, or it does not fit.
+    """
+    content = runs.read_content(path)
+    if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
+        content = content["model"]
+    try:
+        state = unwrap(content)
+    except PoseTopoError as error:
+        raise PoseTopoError(f"{path}: {error}") from None
+    fill(model, state, path)
 
 
 def _fits(value: Any, expected: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""The text that the terminal shows for evaluations, comparisons and analyses."""
+"""The text that the terminal shows for evaluations, comparisons, analyses and audits."""
 
 from __future__ import annotations
 
@@ -57,6 +57,36 @@ def comparison(result: dict[str, Any]) -> str:
         other = [f"{key} {first.get(key)} / {second.get(key)}" for key in first if first.get(key) != second.get(key)]
         lines.append(f"note: the settings differ: {', '.join(other)}")
     return "\n".join(lines)
+
+
+def audit(result: dict[str, Any]) -> str:
+    """The answer of an audit, its main numbers, and what it did not measure."""
+    weights, grid = result["weights"], result["grid"]
+    led, cosine = weights["directions"], weights["cosine"]
+    lines = [
+        f"{result['layer']['name']} of {result['model']}, {result['layer']['channels']} channels on a "
+        f"{grid['height']} x {grid['width']} grid ({result['neighbour_weights']})",
+        result["answer"]["text"],
+        f"Moran's I of {len(led['I'])} leading directions: mean {show(led['mean_I'])}, p {show(led['p_mean'], 4)}, "
+        f"E[I] {show(result['expected_I'], 4)}; best rearrangement of these channels {show(led['best_I'])}",
+        f"of the norms: {show(weights['norms']['mean_I'])}, p {show(weights['norms']['p_mean'], 4)}",
+        f"cosine of neighbours {show(cosine['neighbours'])}, of all pairs {show(cosine['all_pairs'])}, "
+        f"p {show(cosine['p'], 4)}; participation ratio {show(weights['participation_ratio'], 1)}",
+    ]
+    if readout := result["readout"]:
+        main = readout["moran"]["strength"]
+        lines.append(
+            f"readout {readout['layer']}: I of |w| {show(main['mean_I'])}, p {show(main['p_mean'], 4)}; "
+            f"{readout['significant']} of {len(readout['names'])} outputs with q < .05"
+        )
+    if seen := result["responses"]:
+        pairs = seen["correlation"]
+        lines.append(
+            f"responses to {seen['images']:,} images: correlation of neighbours {show(pairs['neighbours'])}, of all "
+            f"pairs {show(pairs['all_pairs'])}; I of single images {show(seen['standardised']['mean_I'])} (channels "
+            "standardised)"
+        )
+    return "\n".join([*lines, *(f"not measured: {why}" for why in result["not_measured"].values())])
 
 
 def summary(result: dict[str, Any]) -> str:

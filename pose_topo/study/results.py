@@ -10,7 +10,7 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json
 
 # The version of each kind of result file (docs/results.md). It is raised when a field goes or changes its meaning.
-SCHEMAS = {"evaluation": 2, "analysis": 2, "group": 1, "comparison": 1, "claims": 1}
+SCHEMAS = {"evaluation": 2, "analysis": 2, "group": 1, "comparison": 1, "claims": 1, "audit": 1}
 FILES = {"evaluation": "evaluation.json", "analysis": "analysis.json"}
 IDENTITY = ("arm", "seed", "arch", "protocol")
 

@@ -293,3 +293,151 @@ def _share(part: float | None, whole: float | None, name: str) -> dict[str, Any]
     if whole <= 0:
         return {name: None, "reason": "no arrangement has an I above 0"}
     return {name: part / whole, "reason": None}
+
+
+# ---- Any layer of any network, for the audit
+
+_DIRECTIONS = 8  # leading directions of the weights
+_MANY_MAPS = 64  # the tests of more maps have at most _MAX_EXPENSIVE permutations
+_SHOWN = 20  # outputs of a readout that are listed by their I
+_MAX_STEPS = 60_000  # of the search for the best arrangement: minutes for 2,048 channels
+
+
+def weight_measures(weights: Array, lattice: Lattice, permutations: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The measures of incoming weights (C, D), and the maps (h, w) behind them. Zero rows are left out of the grid."""
+    norms = np.linalg.norm(weights, axis=1)
+    live = np.flatnonzero(norms > 0)
+    near = moran.weights(moran.primary(lattice))[np.ix_(live, live)]
+    unit = weights[live] / norms[live, None]
+    directions, shares = weight_statistics.leading_directions(unit, _DIRECTIONS)
+    led = moran.moran_test(directions, near, permutations)
+    gains = moran.moran_test(norms[None, live], near, permutations)
+    best = rearrange(directions, near, min(_MAX_STEPS, 120 * len(live)))
+    others = list(moran.weight_sets(lattice).values())[1:]
+    numbers = {
+        "dead_channels": lattice.channels - len(live),
+        "directions": {
+            **_columns(led, "the weights of too few channels differ, or the grid has no neighbours"),
+            "share": shares.tolist(),
+            "best_I": best.best if best else None,
+            "I_over_best": led.mean_i / best.best if best and led.mean_i is not None and best.best > 0 else None,
+            "sensitivity": {
+                title: inference.mean_of_defined(moran.morans_i(directions, other[np.ix_(live, live)]))
+                for title, other in others
+            },
+        },
+        "norms": _columns(gains, "all norms are equal, or the grid has no neighbours"),
+        "cosine": weight_statistics.cosine_test(unit, near, permutations),
+        "participation_ratio": weight_statistics.participation_ratio(weights),
+        "mean_row_norm": weight_statistics.mean_row_norm(weights),
+        "reason": None if len(live) else "all weights are zero",
+    }
+    maps = {
+        "directions": [_on_grid(each, live, lattice) for each in directions],
+        "norms": _on_grid(norms, None, lattice),
+    }
+    return numbers, maps
+
+
+def readout_measures(
+    strength: Array, names: list[str], seen: Array | None, lattice: Lattice, permutations: int
+) -> dict[str, Any]:
+    """Moran's I of how strongly each output reads the channels, also without gain, and the contiguity of territories.
+
+    Args:
+        strength: (K, C).
+        seen: (N, C), the responses to N images; None without images.
+    """
+    grid = moran.primary(lattice)
+    used = permutations if len(names) <= _MANY_MAPS else min(permutations, _MAX_EXPENSIVE)
+    measures = weight_statistics.channel_maps(strength, np.zeros((0, lattice.channels)) if seen is None else seen)
+    tables = {}
+    for key, measure in measures.items():
+        if key == "activity" and seen is None:
+            continue
+        near = moran.weights(grid)[np.ix_(measure.live, measure.live)]
+        test = moran.moran_test(measure.maps, near, used)
+        tables[key] = {
+            "measure": measure.name.replace("joints", "outputs"),
+            **_columns(test, "no I where an output reads all channels alike"),
+        }
+    label = parcellation.labels(strength)
+    null = parcellation.contiguity_null(label, grid, used)
+    main = tables["strength"]
+    ranked = sorted(zip(names, main["I"], strict=True), key=lambda pair: -np.nan_to_num(pair[1], nan=-9))[:_SHOWN]
+    return {
+        "names": names,
+        "permutations": used,
+        "moran": tables,
+        "ranked": ranked,
+        "significant": sum(q < 0.05 for q in main["q"]),
+        "territories": len(np.unique(label[label >= 0])),
+        "contiguity": parcellation.contiguity(label, grid),
+        "contiguity_null": null.mean if null else None,
+        "contiguity_p": null.p if null else None,
+        "reason": None if null else "no two neighbouring channels are read",
+    }
+
+
+def response_measures(seen: Array, lattice: Lattice, permutations: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The measures of responses (N, C), and the curves and maps behind them.
+
+    `single_images` is Moran's I of the C responses to each image. `standardised` is the same after each channel's mean
+    over images is subtracted and its deviation divided out, which leaves what an image changes.
+    """
+    few, grid = min(permutations, _MAX_EXPENSIVE), moran.primary(lattice)
+    matrix = correlation.pearson(seen)
+    decay = correlation.over_distance(matrix, lattice, few)
+    near, every = correlation.pair_means(matrix, lattice)
+    varies = np.flatnonzero(~np.isnan(np.diagonal(matrix)))
+    scores = (seen[:, varies] - seen[:, varies].mean(0)) / np.maximum(seen[:, varies].std(0), 1e-300)
+    weights = moran.weights(grid)
+    pictures = {
+        "single_images": moran.moran_test(seen, weights, few),
+        "standardised": moran.moran_test(scores, weights[np.ix_(varies, varies)], few),
+        "mean_response": moran.moran_test(seen.mean(0)[None], weights, permutations),
+    }
+    numbers = {
+        "images": len(seen),
+        "permutations": few,
+        "dead_channels": lattice.channels - len(varies),
+        "effective_dimensionality": weight_statistics.effective_dimensionality(seen),
+        "reason": None if len(varies) else "no channel varies over the images",
+        **{key: _columns(test, "no I where all channels respond alike") for key, test in pictures.items()},
+        "correlation": {"neighbours": near, "all_pairs": every,
+                        "reason": None if near is not None else "no two neighbouring channels vary"},
+        "correlation_distance": {
+            "spearman": decay.spearman, "mantel_p": decay.mantel_p,
+            "smoothness": decay.smoothness, "smoothness_p": decay.smoothness_p,
+            "reason": None if decay.smoothness is not None and decay.spearman is not None else "too few channels vary",
+        },
+    }  # fmt: skip
+    curves = {
+        "distance": decay.bins.tolist(),
+        "correlation": decay.correlation.tolist(),
+        "correlation_low": decay.low.tolist(),
+        "correlation_high": decay.high.tolist(),
+        "mean_response": _on_grid(seen.mean(0), None, lattice),
+    }
+    return numbers, curves
+
+
+def _columns(test: moran.MoranTest, reason: str) -> dict[str, Any]:
+    """The columns of a test; `reason` is kept if a number is missing."""
+    columns = {"I": test.I, "z": test.z, "p": test.p, "q": test.q, "p_max": test.p_max}
+    low, high = test.null_band
+    return {
+        **{key: values.tolist() for key, values in columns.items()},
+        "mean_I": test.mean_i,
+        "p_mean": test.p_mean,
+        "null_low": low,
+        "null_high": high,
+        "reason": reason if test.mean_i is None or np.isnan(test.z).any() else None,
+    }
+
+
+def _on_grid(values: Array, live: NDArray[np.int64] | None, lattice: Lattice) -> list[list[float]]:
+    """Values of the live channels as (h, w), with six digits; NaN for the other channels."""
+    whole = np.full(lattice.channels, np.nan)
+    whole[slice(None) if live is None else live] = values
+    return [[float(f"{value:.6g}") for value in row] for row in whole.reshape(lattice.height, lattice.width)]

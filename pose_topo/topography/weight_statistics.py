@@ -11,11 +11,13 @@ that does not exist (no pairs, only zero rows, a weight that is not finite) is N
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pose_topo.study.lattice import Lattice
+from pose_topo.topography import inference
 
 Array = NDArray[np.float64]
 
@@ -149,6 +151,56 @@ def summary(weights: Array, lattice: Lattice) -> dict[str, float | None]:
         "cosine_excess": cosine_excess(weights, lattice),
         "participation_ratio": participation_ratio(weights),
         "weight_similarity": weight_similarity(weights, lattice),
+    }
+
+
+# ---- The directions of the rows: tests for the weights of any layer
+
+
+def leading_directions(unit: Array, most: int) -> tuple[Array, Array]:
+    """The leading directions in which rows of length 1 differ: loadings (k, C), and shares of the variance (k,).
+
+    They are the left singular vectors of the centred rows (C, D), of length 1. The largest loading of each is positive.
+    """
+    if len(unit) < 2:
+        return np.zeros((0, len(unit))), np.zeros(0)
+    centred = unit - unit.mean(axis=0)
+    values, vectors = np.linalg.eigh(centred @ centred.T)
+    values, loadings = values[::-1][:most], vectors[:, ::-1].T[:most]
+    kept = values > 1e-9  # equal rows differ by rounding only
+    largest = loadings[np.arange(len(loadings)), np.abs(loadings).argmax(axis=1)]
+    total = max(float((centred**2).sum()), 1e-9)
+    return (loadings * np.sign(largest)[:, None])[kept], values[kept] / total
+
+
+def cosine_test(unit: Array, near: Array, permutations: int, seed: int = 0) -> dict[str, Any]:
+    """The mean cosine of neighbouring rows of length 1, that of all pairs, and its one-sided p on permuted grids.
+
+    Args:
+        unit: (C, D).
+        near: (C, C), 1 between neighbours and 0 elsewhere.
+        permutations: The number of permutations. They are those of `moran_test` with the same seed.
+    """
+    first, second = np.nonzero(np.triu(near))
+    if not len(first):
+        return {"neighbours": None, "all_pairs": None, "excess": None, "p": None, "reason": "no neighbouring channels"}
+    table = unit @ unit.T
+    observed, every = table[first, second], table[np.triu_indices(len(table), 1)]
+    null = [
+        table[orders[:, first], orders[:, second]].mean(axis=1)
+        for orders in inference.permutation_blocks(len(unit), permutations, seed, 128)
+    ]
+    p = inference.p_values(observed.mean(keepdims=True), np.concatenate(null)[:, None])
+    bins = np.linspace(-1, 1, 81)
+    # the cosine of equal rows may exceed 1 by rounding
+    shares = [np.histogram(values.clip(-1, 1), bins)[0] / len(values) for values in (observed, every)]
+    return {
+        "neighbours": float(observed.mean()),
+        "all_pairs": float(every.mean()),
+        "excess": float(observed.mean() - every.mean()),
+        "p": float(p[0]),
+        "histogram": {"neighbours": shares[0].tolist(), "all_pairs": shares[1].tolist()},
+        "reason": None,
     }
 
 
