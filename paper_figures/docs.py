@@ -15,11 +15,11 @@ from typing import Any
 from paper_figures.claims.check import Results, judge, load_reference
 from paper_figures.claims.model import REFERENCE, load_study
 from paper_figures.lib import captions
-from paper_figures.lib.command import GroupTable, exhibits, guarded
+from paper_figures.lib.command import GroupTable, exhibits
 from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.lib.tables import Column, Row, Table, TextTable, as_text, to_markdown
 from paper_figures.tables.topography import build_losses, caption_losses, share_of_best
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import read_json, write_text
 from pose_topo.study import joints
 

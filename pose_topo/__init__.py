@@ -6,10 +6,17 @@ example for each.
 
 from __future__ import annotations
 
+import getpass
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+try:
+    getpass.getuser()
+except (KeyError, OSError):  # the system has no name for this user id; torch's compiler would fail when it is imported
+    os.environ["USER"] = f"user-{os.getuid()}"
 
 if TYPE_CHECKING:  # for editors and type checkers
     from pose_topo.models.pose import SimpleBaseline, TopographicConv2d, TopoModel

@@ -12,10 +12,10 @@ from typing import Any
 from paper_figures.claims.checks import CheckResult, Values, Verdict
 from paper_figures.claims.model import CLAIMS, REFERENCE, Claim, Profile, Study, load_study
 from paper_figures.lib import captions
-from paper_figures.lib.command import add_results, guarded
+from paper_figures.lib.command import add_results
 from paper_figures.lib.provenance_table import Cost, training_cost
 from paper_figures.lib.results import Run, check_comparable, load
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import write_json, write_text
 from pose_topo.download.catalog import NEWELL
 from pose_topo.study.results import SCHEMAS, read_document

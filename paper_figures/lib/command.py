@@ -10,7 +10,6 @@ import argparse
 import importlib
 import pkgutil
 import sys
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 from paper_figures.lib import captions, tables
 from paper_figures.lib.arms import REFERENCE
 from paper_figures.lib.results import FILES, WITHIN, Run, check_comparable, load, main_arms
-from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import INTERRUPTED, PoseTopoError, UsageError, guarded
 from pose_topo.core.files import write_text
-from pose_topo.core.log import show_messages
 from pose_topo.study.results import read_document
 
 if TYPE_CHECKING:  # claims and report do not need matplotlib, which takes a second to import
@@ -195,21 +193,9 @@ def selected(names: Sequence[str]) -> list[Exhibit]:
     return [exhibits()[name] for name in names]
 
 
-def guarded(name: str, action: Callable[[], int]) -> int:
-    """Run `action` and return its exit code. An error that the user can correct is printed as one line."""
-    show_messages()
-    try:
-        return action()
-    except PoseTopoError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"{name}: cannot write the output ({error})", file=sys.stderr)
-        return 1
-
-
 def add_results(options: argparse.ArgumentParser) -> None:
-    """Add the option `--results` to a parser. The parser must have `fromfile_prefix_chars="@"`."""
+    """Add `--results` and `--debug` to a parser. The parser must have `fromfile_prefix_chars="@"`."""
+    options.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options.add_argument(
         "--results",
         type=Path,
@@ -273,13 +259,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             _ = inputs.runs  # report results that cannot be read once, not for each figure
         if given.group is None and any(isinstance(exhibit, GroupTable) for exhibit in chosen):
             raise UsageError("--group: give the group.json that `pose-topo analyze --group` wrote")
-        return max(one(exhibit) for exhibit in chosen)
-
-    def one(exhibit: Exhibit) -> int:
-        try:
-            return exhibit.write(inputs, given.out, if_there=given.if_there or not given.names)
-        except Exception:  # a bug in one script must not cost the other figures
-            traceback.print_exc()
-            return 1
+        if_there = given.if_there or not given.names
+        codes = [0]
+        for exhibit in chosen:
+            codes.append(exhibit.write(inputs, given.out, if_there=if_there))
+            if codes[-1] == INTERRUPTED:
+                break
+        return max(codes)
 
     return guarded("paper_figures", draw)

@@ -16,11 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from paper_figures.claims.check import summary
-from paper_figures.lib.command import CAPTION, add_results, exhibits, guarded
+from paper_figures.lib.command import CAPTION, add_results, exhibits
 from paper_figures.lib.provenance_table import ProvenanceTable, load_provenance
 from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.lib.tables import TextTable, read_table
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import write_text
 from pose_topo.study.results import read_document
 

@@ -32,8 +32,8 @@ from pose_topo.bench.costs import (
     trainer,
     utilisation,
 )
-from pose_topo.core.errors import PoseTopoError, one_line
-from pose_topo.core.log import log, show_messages
+from pose_topo.core.errors import PoseTopoError, guarded
+from pose_topo.core.log import log
 from pose_topo.core.machine import (
     forget_peak_memory,
     peak_memory,
@@ -129,7 +129,6 @@ def measure_parts(arguments: Sequence[str]) -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--compiled", action="store_true", help="also measure torch.compile (a minute more)")
     options = parser.parse_args(arguments)
-    show_messages()
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = PROTOCOLS[options.protocol]
@@ -140,10 +139,6 @@ def measure_parts(arguments: Sequence[str]) -> None:
     work = Path(tempfile.mkdtemp(prefix="pose_topo_bench"))
     try:
         result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled)
-    except PoseTopoError as error:
-        line, code = one_line(error)
-        print(line, file=sys.stderr)
-        sys.exit(code)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print(json.dumps(result, indent=2, sort_keys=True))
@@ -216,11 +211,10 @@ def _short(value: Any) -> str:
 
 def main() -> None:
     """Run the command that is asked for."""
-    first, *rest = sys.argv[1:] or [""]
-    if first == "steps":
-        measure_steps(rest)
-    else:
-        measure_parts(sys.argv[1:])
+    given = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    measure = (lambda: measure_steps(given[1:])) if given[:1] == ["steps"] else lambda: measure_parts(given)
+    if code := guarded("pose-topo: error", measure):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

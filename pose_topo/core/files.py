@@ -16,12 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # type: ignore[import-not-found]  # installed only where Python has no tomllib
+
+MOST_BYTES = 100_000_000  # of a JSON or TOML file; the largest that pose_topo writes has 5 MB
 
 
 @contextmanager
@@ -61,9 +63,17 @@ def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        PoseTopoError: the file is missing or not JSON.
+        PoseTopoError: the file is missing or not JSON. NaN and infinity, which JSON does not have, are refused.
     """
-    return _read(path, json.loads, "JSON")
+
+    def parse(text: str) -> Any:
+        return json.loads(text, parse_constant=_refuse)
+
+    return _read(path, parse, "JSON")
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it contains {constant}")
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -76,12 +86,15 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def _read(path: str | Path, parse: Callable[[str], Any], kind: str) -> Any:
+    path = Path(path)
     try:
-        return parse(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise PoseTopoError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
-        raise PoseTopoError(f"{path}: not readable as {kind} ({error})") from None
+        if not path.is_file():  # a pipe would be waited for, and a device read without end
+            raise PoseTopoError(f"{path}: {'not a regular file' if path.exists() else 'no such file'}")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise PoseTopoError(f"{path}: {size / 1e6:,.0f} MB, more than any file of pose_topo")
+        return parse(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise PoseTopoError(f"{path}: not readable as {kind} ({in_short(error)})") from None
 
 
 def sha256_file(path: str | Path) -> str:
@@ -138,11 +151,22 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
 
 
 def cache_folder(cache: Path | None = None) -> Path:
-    """`cache`, or $POSE_TOPO_CACHE, or `pose_topo` in the user's cache folder."""
+    """`cache`, or $POSE_TOPO_CACHE, or `pose_topo` in the user's cache folder.
+
+    Raises:
+        PoseTopoError: none of them is given, and the user has no home folder.
+    """
     named = cache or os.environ.get("POSE_TOPO_CACHE")
     return Path(named).expanduser() if named else user_cache() / "pose_topo"
 
 
 def user_cache() -> Path:
-    """$XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    """$XDG_CACHE_HOME, or ~/.cache.
+
+    Raises:
+        PoseTopoError: the user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        raise PoseTopoError("no home folder for crops and weights: give --cache-dir, or set POSE_TOPO_CACHE") from None

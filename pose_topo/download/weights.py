@@ -46,7 +46,10 @@ def weights_path(arch: str, cache: Path | None = None) -> Path | None:
         UsageError: the backbone is unknown.
     """
     remote = weights_remote(arch)
-    for folder in (cache_folder(cache) / "weights", hub_checkpoints()):
+    places = [cache_folder(cache) / "weights"]
+    with suppress(PoseTopoError):  # a user without a home folder has none of torch.hub's
+        places.append(hub_checkpoints())
+    for folder in places:
         with suppress(PoseTopoError):  # a file that cannot be read, in somebody else's cache, counts as absent
             if mismatch(folder / remote.target, remote.checks) is None:
                 return folder / remote.target

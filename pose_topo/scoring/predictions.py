@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.files import atomic_path
 from pose_topo.data.matlab import read_array
 from pose_topo.data.people import head_size
 from pose_topo.study import joints as J
 
-MOST_VALUES = 100_000_000  # in one array; MPII has 1.3 million
+MOST_VALUES = 20_000_000  # in one array; MPII has 1.3 million, and COCO 8
 EXCHANGED = 0.2  # the share of joints that (y, x) must place better than (x, y); chance differs by a few hundredths
 TRUTH = ("joints", "labelled")
 HEAD = ("head_size", "head_box")  # one of them; the ground truth of other systems may have no boxes
 WHO = ("annolist_index", "person")  # the annotation entry, and the person in it
+KINDS = {**dict.fromkeys(WHO, "iu"), "labelled": "fiub", "image": "SO"}  # NumPy's kinds of the fields; others are "fiu"
 
 
 @dataclass(frozen=True)
@@ -54,14 +55,20 @@ def write_predictions(path: Path, predicted: NDArray[np.float64], **arrays: Any)
     """Write predictions (P, 16, 2), given 0-based, and other arrays that describe the people, as HDF5.
 
     Strings are stored as fixed-length bytes.
+
+    Raises:
+        PoseTopoError: The disk is full or cannot be written.
     """
     import h5py
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
-        file["preds"] = predicted + 1.0
-        for name, values in sorted(arrays.items()):
-            array = np.asarray(values)
-            file[name] = np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+    try:
+        with atomic_path(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+            file["preds"] = predicted + 1.0
+            for name, values in sorted(arrays.items()):
+                array = np.asarray(values)
+                file[name] = np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+    except (OSError, RuntimeError) as error:  # h5py raises RuntimeError if the file cannot be closed
+        raise PoseTopoError(f"cannot write {path} ({in_short(error)})") from None
 
 
 def read_predictions(path: str | Path) -> NDArray[np.float64]:
@@ -135,21 +142,36 @@ def read_record(path: str | Path) -> Record:
     fields = read_fields(path, (*TRUTH, *HEAD, *WHO))
     if any(name not in fields for name in TRUTH) or not any(name in fields for name in HEAD):
         raise PoseTopoError(f"{path}: holds predictions alone; `pose-topo evaluate --predictions {path}` scores them")
-    size = fields["head_size"] if "head_size" in fields else head_size(fields["head_box"])
+    number, boxed = len(found), "head_size" not in fields
+    shapes = {"joints": (number, J.K, 2), "labelled": (number, J.K), "head_size": (number,), "head_box": (number, 4)}
+    for name, array in fields.items():
+        if array.shape != (shape := shapes.get(name, (number,))):
+            raise PoseTopoError(f"{path}: {name} has shape {array.shape}, not {shape} as preds has {number:,} people")
+    labelled = fields["labelled"].astype(bool)
+    joints = fields["joints"].astype(np.float64) - 1.0
+    if not np.isfinite(joints[labelled]).all():
+        raise PoseTopoError(f"{path}: some labelled joints are not finite")
+    size = head_size(fields["head_box"].astype(np.float64)) if boxed else fields["head_size"].astype(np.float64)
     who = np.stack([fields[name] for name in WHO], axis=1) if all(name in fields for name in WHO) else None
-    if any(len(array) != len(found) for array in (fields["joints"], fields["labelled"], size)):
-        raise PoseTopoError(f"{path}: its predictions and its true joints are not of the same people")
-    return Record(found, fields["joints"] - 1.0, fields["labelled"].astype(bool), size, who)
+    return Record(found, joints, labelled, size, who)
 
 
 def read_fields(path: str | Path, names: tuple[str, ...]) -> dict[str, NDArray]:
-    """The arrays among `names` that an HDF5 file contains. None of them if it is another kind of file."""
+    """The arrays among `names` that an HDF5 file contains. None of them if it is another kind of file.
+
+    Raises:
+        PoseTopoError: One of them is broken, too large, or of another kind than its name says.
+    """
     import h5py
 
     if not h5py.is_hdf5(path):
         return {}
-    with h5py.File(path, "r") as file:
-        return {name: np.asarray(file[name]) for name in names if name in file}
+    try:
+        with h5py.File(path, "r") as file:
+            there = [name for name in names if name in file]
+    except (OSError, RuntimeError) as error:
+        raise PoseTopoError(f"{path}: not readable as HDF5 ({in_short(error)})") from None
+    return {name: _field(Path(path), name, KINDS.get(name, "fiu")) for name in there}
 
 
 def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None:
@@ -209,9 +231,7 @@ def _field(path: Path, name: str, kinds: str) -> NDArray[Any]:
     except TypeError:
         raise PoseTopoError(f"{path}: {name} holds no real numbers") from None
     except Exception as error:  # broken bytes fail in many ways inside h5py
-        raise PoseTopoError(
-            f"{path}: not readable as HDF5 or MATLAB 5 ({' '.join(str(error).split())[:100]})"
-        ) from None
+        raise PoseTopoError(f"{path}: not readable as HDF5 or MATLAB 5 ({in_short(error)})") from None
 
 
 def _numbers(path: Path, name: str, kinds: str, field: Any) -> Any:
