@@ -253,6 +253,9 @@ class PredictOptions:
         Literal["auto", "png", "jpg", "none"], Option(help="auto: JPEG for a JPEG, else PNG; of the photograph's size.")
     ] = "auto"
     batch_size: Annotated[int, Option(min=1, help="Photographs in memory at a time.")] = 16
+    max_pixels: Annotated[int, Option(min=1, help="Skip larger photographs; a pixel takes 12 bytes of memory.")] = (
+        100_000_000
+    )
     device: Annotated[str, Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
     precision: Annotated[Precision, Option(help="auto: bf16 where the hardware multiplies it, else fp32.")] = "auto"
     progress: Annotated[

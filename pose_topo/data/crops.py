@@ -24,6 +24,8 @@ from pose_topo.study.config import Recipe
 CROPS_VERSION = 1
 
 Box = tuple[float, float, float, float]  # x, y of the top left corner, width, height; pixels
+MOST_PIXELS = 100_000_000  # of a photograph; one of this size takes 1.2 GB of memory
+MOST_BYTES_PER_PIXEL = 8  # of an uncompressed picture: four channels of 16 bits
 FARTHEST = 100_000  # pixels; no photograph that OpenCV decodes is larger
 # From this many photograph pixels per input pixel on, `network_input` averages areas of the photograph first, whatever
 # the recipe says. A telephone's 12 megapixels are shrunk 20 times, far more than the photographs of MPII.
@@ -47,25 +49,31 @@ def photo_size(path: Path) -> tuple[int, int] | None:
 
     The size is that of the stored pixels: the annotations of a data set do not use the EXIF orientation.
     """
+    if not path.is_file():  # a pipe would be waited for, and a device read without end
+        return None
     try:
         with Image.open(path) as picture:
             return picture.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # Pillow answers broken bytes with many kinds of errors
         return None
 
 
-def read_photograph(path: Path, *, upright: bool = False) -> NDArray[np.uint8] | None:
-    """Decode a photograph to BGR (H, W, 3). Return None if it is missing, broken or cut off.
+def read_photograph(path: Path, *, upright: bool = False, most_pixels: int = MOST_PIXELS) -> NDArray[np.uint8] | None:
+    """Decode a photograph to BGR (H, W, 3). Return None if it is missing, broken, cut off or too large.
 
     Args:
         upright: turn the photograph as its EXIF orientation says, as viewers do. By default it is taken as stored,
             because the annotations of a data set do not use the EXIF orientation.
+        most_pixels: do not decode a larger one. A small file may hold a picture that no memory can.
     """
+    size = photo_size(path)
+    if size is None or size[0] * size[1] > most_pixels:
+        return None
     try:
+        if path.stat().st_size > MOST_BYTES_PER_PIXEL * most_pixels:
+            return None
         data = path.read_bytes()
     except OSError:
-        return None
-    if not data:
         return None
     if data.startswith(b"\xff\xd8") and not _whole_jpeg(data):
         return None  # OpenCV would fill the missing part with grey, without an error

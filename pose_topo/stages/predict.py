@@ -7,6 +7,7 @@ The command writes an overlay per photograph, and keypoints.json in the form of 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from cv2.utils import logging
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.files import write_json
 from pose_topo.core.log import log
 from pose_topo.data import geometry
-from pose_topo.data.crops import Box, network_input, read_photograph, touches, whole
+from pose_topo.data.crops import MOST_PIXELS, Box, network_input, photo_size, read_photograph, touches, whole
 from pose_topo.pictures import drawing
 from pose_topo.stages.checkpoints import Network, load_network
 from pose_topo.study import joints
@@ -96,19 +98,21 @@ def predict_photographs(
     min_confidence: float = MIN_CONFIDENCE,
     overlay: str = "auto",
     batch_size: int = 16,
+    max_pixels: int = MOST_PIXELS,
     device: str = "auto",
     precision: str = "auto",
     progress: bool | None = None,
 ) -> tuple[int, int]:
     """Write an overlay of each photograph, and keypoints.json.
 
-    A photograph is skipped with a warning if it is unreadable or if a box lies outside it.
+    A photograph is skipped with a warning if it is unreadable or too large, or if a box lies outside it.
 
     Args:
         boxes: The boxes of the people in every photograph. Without boxes, one person is expected anywhere in it.
         min_confidence: Joints with a lower confidence are drawn hollow. The JSON contains all joints.
         overlay: "png", "jpg", "none", or "auto": JPEG for a JPEG, otherwise PNG.
-        batch_size: The number of photographs in memory at a time.
+        batch_size: The number of photographs in memory at a time, or fewer that have `max_pixels` together.
+        max_pixels: Skip a photograph that has more.
         progress: Whether to show a progress bar. None: only in a terminal.
 
     Returns:
@@ -123,9 +127,11 @@ def predict_photographs(
 
     def read(file: PhotoFile) -> Photo | PoseTopoError:
         try:
-            return _read(file.path, boxes, network.recipe)
+            return _read(file.path, boxes, network.recipe, max_pixels)
         except PoseTopoError as error:
             return error
+        except Exception as error:  # one photograph must not cost the others, whatever is wrong with it
+            return PoseTopoError(f"{file.path}: not readable as a photograph ({in_short(error)})")
 
     def write_overlay(file: PhotoFile, photo: Photo, people: list[Person]) -> str | None:
         kind = overlay
@@ -139,9 +145,9 @@ def predict_photographs(
 
     # None is tqdm's own word for a bar that is shown only if stderr is a terminal
     bar = tqdm(total=len(files), desc="predict", unit="photo", disable=None if progress is None else not progress)
-    with bar, ThreadPoolExecutor() as pool, _silent_opencv():
-        for start in range(0, len(files), batch_size):
-            chunk, good = files[start : start + batch_size], []
+    with bar, ThreadPoolExecutor() as pool, _own_messages():
+        for chunk in _chunks(files, batch_size, max_pixels):
+            good = []
             for file, photo in zip(chunk, pool.map(read, chunk), strict=True):
                 if isinstance(photo, PoseTopoError):
                     skipped.append(readable(str(photo)))
@@ -160,10 +166,27 @@ def predict_photographs(
     return len(content.images), len(skipped)
 
 
-def _read(path: Path, boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
-    picture = read_photograph(path, upright=True)
+def _chunks(files: list[PhotoFile], most: int, max_pixels: int) -> Iterator[list[PhotoFile]]:
+    """Yield the photographs in lists that memory can hold: `most` of them, or fewer that have `max_pixels` together."""
+    chunk, pixels = [], 0
+    for file in files:
+        width, height = photo_size(file.path) or (0, 0)
+        if chunk and (len(chunk) == most or pixels + width * height > max_pixels):
+            yield chunk
+            chunk, pixels = [], 0
+        chunk.append(file)
+        pixels += width * height
+    yield chunk
+
+
+def _read(path: Path, boxes: tuple[Box, ...], recipe: Recipe, max_pixels: int = MOST_PIXELS) -> Photo:
+    picture = read_photograph(path, upright=True, most_pixels=max_pixels)
     if picture is None:
-        raise PoseTopoError(f"{path}: not readable as a photograph")
+        width, height = photo_size(path) or (0, 0)
+        if width * height > max_pixels:
+            raise PoseTopoError(f"{path}: {width:,} x {height:,} pixels, more than --max-pixels {max_pixels:,}")
+        what = "not readable as a photograph" if path.is_file() else "not a regular file"
+        raise PoseTopoError(f"{path}: {what}")
     return _prepare(str(path), picture, boxes, recipe)
 
 
@@ -203,14 +226,21 @@ def draw_overlay(picture: NDArray[np.uint8], people: list[Person], min_confidenc
 
 
 @contextmanager
-def _silent_opencv() -> Iterator[None]:
-    """Silence OpenCV's own messages about broken files: a warning of ours names them."""
-    before = logging.getLogLevel()
+def _own_messages() -> Iterator[None]:
+    """Silence what OpenCV and Pillow say about broken and large files: a warning of ours names them.
+
+    Pillow's own limit of pixels is lifted, because `max_pixels` replaces it.
+    """
+    level, limit = logging.getLogLevel(), Image.MAX_IMAGE_PIXELS
     logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    Image.MAX_IMAGE_PIXELS = None
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
     finally:
-        logging.setLogLevel(before)
+        logging.setLogLevel(level)
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 # ---- The photographs that the command line names
@@ -232,13 +262,14 @@ def find_photographs(paths: list[Path]) -> list[PhotoFile]:
     taken: set[str] = set()
     files = {}
     for file in (file for path in paths for file in _files(path)):
-        if file.resolve() not in files:
+        real = os.path.realpath(file)  # Path.resolve fails at a link to itself
+        if real not in files:
             name, number = file.stem, 1
             while name.casefold() in taken:  # some file systems do not distinguish upper and lower case
                 number += 1
                 name = f"{file.stem}-{number}"
             taken.add(name.casefold())
-            files[file.resolve()] = PhotoFile(file, name)
+            files[real] = PhotoFile(file, name)
     return list(files.values())
 
 
@@ -250,7 +281,7 @@ def _files(path: Path) -> list[Path]:
                 f"{path}: no photograph in this folder ({', '.join(SUFFIXES)}; subfolders are not searched)"
             )
         return inside
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is skipped later
         raise PoseTopoError(f"{path}: no such photograph, folder or run")
     return [path]
 

@@ -3,7 +3,9 @@
 import io
 import json
 import os
+import struct
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from pose_topo.core.files import read_json
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model
 from pose_topo.pictures.drawing import SIDES
+from pose_topo.stages import predict as stage
 from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.stages.predict import (
@@ -154,6 +157,62 @@ def test_unusable_photographs_are_skipped_named_and_counted(network, photo, tmp_
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["keypoints.json", "photo.overlay.png"]
     # OpenCV and its readers print nothing of their own (a command that ran before may have switched the console on)
     assert all(line.startswith("warning: skipped ") for line in capfd.readouterr().err.splitlines())
+
+
+def bomb(path: Path, width: int, height: int) -> None:
+    """A small PNG file of a huge black picture. Its rows are compressed one by one, so that no memory is needed."""
+    packer = zlib.compressobj()
+    rows = b"".join(packer.compress(bytes(1 + width)) for _ in range(height)) + packer.flush()
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    parts = [
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_what_is_no_photograph_costs_only_itself(network, photo, tmp_path, said: list[str]):
+    """A picture that no memory holds, a pipe, an endless device, and links that lead nowhere."""
+    bomb(tmp_path / "bomb.png", 20_000, 20_000)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "device.jpg").symlink_to("/dev/zero")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    assert predict_photographs(network, [tmp_path, tmp_path / "loop.jpg"], tmp_path / "out", device="cpu") == (1, 4)
+    assert [line.removeprefix(f"warning: skipped {tmp_path}/") for line in said] == [
+        "bomb.png: 20,000 x 20,000 pixels, more than --max-pixels 100,000,000",
+        *(f"{name}.jpg: not a regular file" for name in ("device", "loop", "pipe")),
+    ]
+
+
+def test_the_limit_of_pixels_can_be_set_and_bounds_those_in_memory(network, photo, tmp_path, monkeypatch):
+    other = photo.with_name("other.png")
+    other.write_bytes(photo.read_bytes())
+    with pytest.raises(PoseTopoError, match="120 x 80 pixels, more than --max-pixels 9,599"):
+        predict(network, [photo], tmp_path / "out", max_pixels=9_599)
+    together = []
+    monkeypatch.setattr(
+        stage, "_predict_people", lambda photos, *_: together.append(len(photos)) or iter([[]] * len(photos))
+    )
+    for most, expected in ((9_600, [1, 1]), (19_200, [2])):
+        together.clear()
+        predict(network, [photo, other], tmp_path / "out", max_pixels=most, overlay="none")
+        assert together == expected
+
+
+def test_a_photograph_that_fails_in_an_unknown_way_costs_only_itself(network, photo, tmp_path, monkeypatch, said):
+    (tmp_path / "bad.png").write_bytes(photo.read_bytes())
+    whole = stage.network_input
+
+    def failing(picture, box, recipe):
+        if len(said) == 0:
+            said.append("")
+            raise MemoryError
+        return whole(picture, box, recipe)
+
+    monkeypatch.setattr(stage, "network_input", failing)
+    assert predict_photographs(
+        network, [photo, tmp_path / "bad.png"], tmp_path / "out", device="cpu", batch_size=1
+    ) == (1, 1)
+    assert said[1] == f"warning: skipped {photo}: not readable as a photograph (MemoryError)"
 
 
 def test_no_usable_photograph_is_an_error_with_the_reason(network, photo, tmp_path):
