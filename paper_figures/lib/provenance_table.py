@@ -12,6 +12,7 @@ from typing import Any
 from paper_figures.lib.results import Run, by_arm
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
+from pose_topo.study.results import SESSION, Whole, misfit
 
 ENVIRONMENT = {  # key in provenance.json -> title for readers
     "commit": "commit",
@@ -37,13 +38,9 @@ def read_sessions(path: Path) -> list[dict[str, Any]]:
         PoseTopoError: the file is not readable, or a session lacks time, memory or device.
     """
     content = read_json(path)
-    try:
-        found = content["sessions"]
-        if all({"wall_seconds", "peak_memory", "device"} <= set(session) for session in found):
-            return found
-    except (TypeError, KeyError):
-        pass
-    raise PoseTopoError(f"{path}: not the provenance of a finished run")
+    if wrong := misfit(content, Whole({"sessions": [SESSION]})) or ("no session" if not content["sessions"] else None):
+        raise PoseTopoError(f"{path}: not the provenance of a finished run ({wrong})")
+    return content["sessions"]
 
 
 # ---- the table of the report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paper_figures.lib.arms import arm_order, chosen
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.log import log
-from pose_topo.study import results
+from pose_topo.study import joints, results
 from pose_topo.study.arms import arm_consistency
 from pose_topo.study.protocols import PROTOCOLS
 from pose_topo.study.results import IDENTITY, check_one_study, read_documents
@@ -31,6 +31,23 @@ WITHIN = {  # optional parts of a file, as an error message names them
     "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
     "grid": "an analysis.json of a network with a topographic layer",
 }
+
+# The arrays that figures read: the kinds of their numbers, as NumPy names them, and their axes (docs/results.md). Axes
+# of the same name have the same length.
+_BY_DISTANCE = ("correlation_by_distance", "band_low", "band_high", "tuning_by_distance", "tuning_band_low",
+                "tuning_band_high")  # fmt: skip
+MAPS = {
+    "labels": "iu h w",
+    "strength": "f K h w",
+    "neighbour_map": "f h w",
+    "correlation_bins": "f b",
+    "correlation_neighbours": "f b-1",
+    "correlation_all": "f b-1",
+    "distance_bins": "fiu d",
+    **dict.fromkeys(_BY_DISTANCE, "f d"),
+}
+EXAMPLES = {"crops": "u n S S 3", "predicted": "f n K 2", "true": "f n K 2", "labelled": "b n K", "confidence": "f n K"}
+MOST_BYTES = 500_000_000  # of the arrays of one file
 
 
 @dataclass(frozen=True)
@@ -97,21 +114,25 @@ class Run:
 
     @cached_property
     def maps(self) -> Arrays:
-        return Arrays(self.folder / FILES["maps"])
+        grid = self.json.get("analysis", {}).get("grid", {})
+        sides = {"h": grid["height"], "w": grid["width"]} if {"height", "width"} <= set(grid) else {}
+        return Arrays(self.folder / FILES["maps"], MAPS, sides)
 
     @cached_property
     def examples(self) -> Arrays:
-        return Arrays(self.folder / FILES["examples"])
+        return Arrays(self.folder / FILES["examples"], EXAMPLES, {})
 
     @cached_property
     def metrics(self) -> dict[str, NDArray[np.float64]]:
         """The columns of metrics.csv, one value per epoch; NaN where a field is empty."""
         path = self.folder / FILES["metrics"]
         try:
+            if path.stat().st_size > MOST_BYTES // 10:
+                raise ValueError("longer than any training")
             with path.open(encoding="utf-8", newline="") as stream:
                 rows = list(csv.DictReader(stream))
             columns = {key: np.array([float(row[key] or "nan") for row in rows]) for key in (rows[0] if rows else ())}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, csv.Error, OSError) as error:
             raise PoseTopoError(f"{path}: not a table of numbers ({error})") from None
         if lacking := [name for name in ("epoch", "val_pckh") if name not in columns]:
             raise PoseTopoError(f"{path} has no column {' and no column '.join(lacking)}")
@@ -121,17 +142,42 @@ class Run:
 class Arrays:
     """The arrays of an .npz file by name.
 
+    Args:
+        path: the file.
+        layout: the arrays that are read, as in `MAPS`.
+        sizes: lengths that are known from elsewhere.
+
     Raises:
-        PoseTopoError: the file is damaged, or holds no array of that name.
+        PoseTopoError: the file is damaged, or an array has another shape or kind of number than its layout.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, layout: Mapping[str, str], sizes: Mapping[str, int]) -> None:
         self.path = path
         try:
+            with zipfile.ZipFile(path) as packed:
+                size = sum(entry.file_size for entry in packed.infolist())
+            if size > MOST_BYTES:
+                raise ValueError(f"{size / 1e6:,.0f} MB unpacked, more than any results")
             with np.load(path, allow_pickle=False) as content:
-                self._arrays = {key: content[key] for key in content.files}
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            raise PoseTopoError(f"{path}: not readable ({error})") from None
+                self._arrays = {key: content[key] for key in content.files if key in layout}
+        except Exception as error:  # broken bytes fail in many ways inside NumPy and zipfile
+            raise PoseTopoError(f"{path}: not readable ({in_short(error)})") from None
+        known = {"K": joints.K, **sizes}
+        for name, words in layout.items():
+            if name in self._arrays:
+                self._check(name, words.split(), known)
+
+    def _check(self, name: str, wanted: Sequence[str], known: dict[str, int]) -> None:
+        """Check an array. The lengths that it is the first to have are added to `known`."""
+        array, (kinds, *axes) = self._arrays[name], wanted
+        fits = array.ndim == len(axes) and array.dtype.kind in kinds
+        for axis, length in zip(axes, array.shape if fits else (), strict=False):
+            length += axis.endswith("-1")
+            expected = int(axis) if axis.isdigit() else known.setdefault(axis.removesuffix("-1"), length)
+            fits = fits and length == expected
+        if not fits:
+            shape = " x ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
+            raise PoseTopoError(f"{self.path}: {name} holds {array.dtype} of shape {array.shape}, not {shape}")
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._arrays:

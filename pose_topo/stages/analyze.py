@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import atomic_path, read_json, sha256_file, write_json
+from pose_topo.core.files import atomic_path, sha256_file, write_json
 from pose_topo.core.machine import autocast, pick_precision, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People
@@ -27,7 +27,7 @@ from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.lattice import Lattice
-from pose_topo.study.results import SCHEMAS
+from pose_topo.study.results import SCHEMAS, read_document
 from pose_topo.topography import measures, weight_statistics
 
 Array = NDArray[np.float64]
@@ -236,7 +236,7 @@ def best_of(source: Path, lattice: Lattice) -> dict[str, Any]:
     """
     file = source / "analysis.json" if source.is_dir() else source
     if file.is_file() and file.suffix == ".json":
-        result = read_json(file)
+        result = read_document(file, "analysis")
         try:
             grid = result["grid"]["height"], result["grid"]["width"]
             best = {"arm": result["arm"], "seed": result["seed"], "best_I": result["controls"]["rearranged"]["mean_I"]}

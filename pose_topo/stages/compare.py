@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import read_json, sha256_file, write_json
+from pose_topo.core.files import sha256_file, write_json
 from pose_topo.scoring import intervals
 from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
 from pose_topo.stages.terminal import show
 from pose_topo.study import joints
-from pose_topo.study.results import SCHEMAS, Documents, check_one_study, read_documents
+from pose_topo.study.results import SCHEMAS, Documents, check_one_study, read_document, read_documents
 
 Array = NDArray[np.float64]
 
@@ -146,7 +146,7 @@ def _predictions(folder: Path) -> Path:
 def _identity(folder: Path) -> dict[str, Any]:
     """The entries that identify the results of a folder, without its path."""
     path = folder / "evaluation.json"
-    said = read_json(path) if path.is_file() else {}
+    said = read_document(path, "evaluation") if path.is_file() else {}
     return {
         "name": folder.resolve().name,
         **{key: said.get(key) for key in IDENTITY},

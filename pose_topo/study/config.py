@@ -51,6 +51,7 @@ else:  # the choices are the names in two registries, which a type checker canno
     Arch, TopoLoss = Literal[tuple(BACKBONES)], Literal[tuple(TOPO_LOSSES)]
 # the suffixes by which a folder is searched for photographs; some builds of OpenCV cannot read all of them
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif", ".avif")
+LARGEST_INPUT, MOST, MOST_CHANNELS = 4096, 1_000_000, 4096  # a settings file with more is broken: no memory holds it
 DECONV_CHANNELS = 256  # output channels of each deconvolution between the backbone and the head
 
 
@@ -218,12 +219,21 @@ def _check_ranges(config: RunConfig) -> None:
     recipe, stride = config.recipe, backbone(config.arch).stride
     size, epochs, warm_up, factor = recipe.input_size, recipe.epochs, recipe.warm_up, recipe.topo_lr_mult
     checks = [
-        ("--input-size", size, size >= stride and size % stride == 0, f"a multiple of {stride}"),
+        (
+            "--input-size",
+            size,
+            stride <= size <= LARGEST_INPUT and size % stride == 0,
+            f"a multiple of {stride}, at most {LARGEST_INPUT:,}",
+        ),
         ("--start", recipe.start, recipe.start != "network" or config.weights, "the file of the network"),
-        ("--threads", config.threads, config.threads is None or config.threads >= 1, "at least 1"),
+        ("--threads", config.threads, config.threads is None or 1 <= config.threads <= MOST, f"1 to {MOST:,}"),
         ("--seed", config.seed, 0 <= config.seed < 1 << 63, "one from 0 to 2^63 - 1"),
-        ("--epochs", epochs, epochs >= 1, "at least 1"),
-        ("--batch-size", recipe.batch_size, recipe.batch_size >= 2, "at least 2, which BatchNorm needs"),
+        ("--epochs", epochs, 1 <= epochs <= MOST, f"1 to {MOST:,}"),
+        ("--batch-size", recipe.batch_size, 2 <= recipe.batch_size <= MOST, f"2, which BatchNorm needs, to {MOST:,}"),
+        ("sigma", recipe.sigma, 0 < recipe.sigma <= size, f"a width of at most {size} cells"),
+        ("weight_decay", recipe.weight_decay, 0 <= recipe.weight_decay < math.inf, "0 or more"),
+        ("patience", recipe.patience, recipe.patience is None or recipe.patience >= 1, "at least 1, or none"),
+        ("min_labelled", recipe.min_labelled, 0 <= recipe.min_labelled <= 16, "0 to 16"),
         ("--lr", recipe.lr, 0 < recipe.lr < math.inf, "a positive learning rate"),
         ("--topo-lr-mult", factor, 0 < factor < math.inf, "a positive factor"),
         ("--val-split", recipe.val_split, 0 < recipe.val_split < 1, "a share between 0 and 1"),
@@ -240,8 +250,11 @@ def _check_ranges(config: RunConfig) -> None:
 
 
 def _check_grid(topography: Topography) -> None:
-    if topography.lattice().channels < 2:
-        raise UsageError("--topo-grid 1 1: a single channel has no neighbours; give at least two")
+    channels, grid = topography.lattice().channels, f"--topo-grid {topography.height} {topography.width}"
+    if channels < 2:
+        raise UsageError(f"{grid}: a single channel has no neighbours; give at least two")
+    if channels > MOST_CHANNELS:
+        raise UsageError(f"{grid}: {channels:,} channels; give at most {MOST_CHANNELS:,}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -309,5 +322,7 @@ def _field(name: str, hint: Any, value: Any) -> Any:
         if kind is tuple and isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
             return tuple(value)
         if type(value) is (str if kind is Literal else kind) or (kind is float and type(value) is int):
+            if type(value) is int and abs(value) >= 1 << 63:
+                break
             return value
     raise PoseTopoError(f"{name} is {value!r:.60}, not of the type {getattr(hint, '__name__', hint)}")

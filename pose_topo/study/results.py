@@ -14,6 +14,108 @@ SCHEMAS = {"evaluation": 2, "analysis": 2, "group": 1, "comparison": 1, "claims"
 FILES = {"evaluation": "evaluation.json", "analysis": "analysis.json"}
 IDENTITY = ("arm", "seed", "arch", "protocol")
 
+# ---- the layouts of the files (see `misfit`), as docs/results.md describes them
+
+
+class Whole(dict[Any, Any]):
+    """A layout of an object whose keys must all be there, because code reads them without asking."""
+
+
+LARGEST, LONGEST = 1e15, 10_000  # of numbers, and of texts in characters
+NOTHING, ANYTHING = type(None), object()
+COUNT, NUMBER, TEXT = range(10**12), (float, NOTHING), (str, NOTHING)
+KINDS = {dict: "an object", list: "a list", NOTHING: "null"}
+MAYBE = (bool, NOTHING)
+BAND = ([float], NOTHING)
+SCORES = {
+    "mean": NUMBER, "groups": {...: NUMBER}, "joints": {...: NUMBER}, "note": str, "threshold": float,
+    "interval": {"mean": BAND, "groups": {...: BAND}},
+}  # fmt: skip
+NUMBERS = {"reason": TEXT, "unit": str, "weights": str, ...: NUMBER}
+MORAN = {
+    **NUMBERS, "measure": str, "permutations": COUNT, "channels": COUNT, "expected": float,
+    "per_joint": {...: {...: NUMBER}},
+}  # fmt: skip
+RUN = {
+    "arm": TEXT, "seed": (range(1 << 63), NOTHING), "arch": TEXT, "protocol": TEXT, "as_protocol": MAYBE,
+    "deviations": [str], "checkpoint_sha256": TEXT, "data_sha256": TEXT,
+}  # fmt: skip
+EVALUATION = {
+    **RUN,
+    "data": TEXT,
+    "rendered": MAYBE,
+    "people": COUNT,
+    "joints": COUNT,
+    "settings": (Whole({"decode": str, "flip_test": bool, "framing": str, "input_size": range(1, 1 << 20), "split": str,
+                        "split_mismatch": TEXT, "precision": str}), NOTHING),
+    "pckh": {...: SCORES},
+    "auc": NUMBER,
+    "curve": (Whole({"thresholds": [float], "mean": [NUMBER]}), NOTHING),
+    "intervals": {"method": str, "level": float, "resamples": COUNT, "seed": COUNT, ...: SCORES["interval"]},
+    "pck": SCORES,
+    "reference_lengths": Whole({key: Whole({"length": str, "people": COUNT, "without": COUNT})
+                                for key in ("pckh", "pck")}),
+    "oks": {**NUMBERS, "joints": [str], "note": str},
+    "legacy": {**NUMBERS, "head_ratio": {...: NUMBER}},
+}  # fmt: skip
+ANALYSIS = {
+    **RUN,
+    "model": str,
+    "grid": {"height": range(1, 4097), "width": range(1, 4097), "neighbours": range(4, 9), "torus": bool},
+    "images": COUNT,
+    "images_sha256": TEXT,
+    "topo_lr_mult": NUMBER,
+    "lambda": NUMBER,
+    "topo_loss": TEXT,
+    "permuted": MAYBE,
+    "moran": MORAN,
+    "moran_measures": {...: MORAN},
+    "moran_sensitivity": {...: {...: MORAN}},
+    "parcellation": {**NUMBERS, "units": {...: COUNT}, "region_sizes": {...: [COUNT]}, "join_count_z": {...: NUMBER}},
+    "neighbour_correlation": NUMBERS,
+    "correlation_distance": NUMBERS,
+    "tuning_distance": NUMBERS,
+    "coactivation": {"chance": NUMBER, "alphas": [float], "distance": [NUMBER], "pairs": [COUNT], "reason": TEXT},
+    "activations": NUMBERS,
+    "wiring": {**NUMBERS, "per_joint": {...: {...: NUMBER}}},
+    "health": {...: NUMBER},
+    "controls": {"rearranged": NUMBERS},
+    "lesions": (Whole({
+        "people": COUNT, "threshold": float, "centres": COUNT, "permuted_grids": COUNT, "smallest_p": float,
+        "radii": [Whole({"radius": float, "channels": float, "reason": TEXT} | dict.fromkeys(
+            ("damage", "null_damage", "null_damage_sd", "specificity", "null_mean", "null_sd", "p", "own", "other",
+             "null_own", "null_other"), NUMBER))],
+    }), NOTHING),
+}  # fmt: skip
+DIFFERENCE = Whole({
+    "n": COUNT, "mean": NUMBER, "sd": NUMBER, "low": NUMBER, "high": NUMBER, "p": NUMBER, "smallest_p": NUMBER,
+    "seeds": [COUNT], "differences": [float],
+})  # fmt: skip
+GROUP = Whole({
+    "arch": str, "protocol": str, "as_protocol": bool, "interval": str, "test": str,
+    "comparisons": {...: Whole({"seeds": [COUNT], "I_over_best": NUMBER, "metrics": {...: DIFFERENCE}})},
+})  # fmt: skip
+SESSION = Whole({"wall_seconds": float, "peak_memory": {...: COUNT}, "device": TEXT})
+CLAIMS = Whole({
+    "level": float,
+    "profiles": [Whole({"id": str, "about": str, "command": str, "disk": TEXT, "here": str, "here_is_reference": bool,
+                        "reference": str})],
+    "claims": [Whole({
+        "id": str, "profile": str, "kind": str, "statement": str, "verdict": str,
+        "cost": (Whole({"arms": COUNT, "minutes": float, "memory": COUNT, "gpu_memory": (COUNT, NOTHING),
+                        "hardware": str}), NOTHING),
+        "checks": [Whole({
+            "verdict": str, "statistic": str, "here": {...: NUMBER}, "reference": {...: NUMBER}, "reason": TEXT,
+            "wanted": (Whole({"low": NUMBER, "high": NUMBER, "strict": bool, "text": str}), NOTHING),
+        })],
+    })],
+    "not_supported": [str],
+    "never_run": [str],
+})  # fmt: skip
+LAYOUTS: dict[str, Any] = {"evaluation": EVALUATION, "analysis": ANALYSIS, "group": GROUP, "claims": CLAIMS}
+SAME_LENGTH = {"evaluation": ["curve.thresholds", "curve.mean"],
+               "analysis": ["coactivation.alphas", "coactivation.distance", "coactivation.pairs"]}  # fmt: skip
+
 Documents = dict[str, dict[str, Any]]  # "evaluation" and "analysis", those that exist
 
 
@@ -31,15 +133,63 @@ def read_documents(folder: Path) -> Documents:
 
 
 def read_document(path: Path, kind: str) -> dict[str, Any]:
-    """Return the content of a JSON file of ours.
+    """Return the content of a JSON file of ours. Its parts have the types that docs/results.md describes.
 
     Raises:
-        PoseTopoError: the file is not readable, or is of another kind or schema.
+        PoseTopoError: the file is not readable, is of another kind or schema, or a part of it has another type.
     """
     content = read_json(path)
     if not isinstance(content, dict) or (content.get("kind"), content.get("schema")) != (kind, SCHEMAS[kind]):
         raise PoseTopoError(f"{path} is not a schema {SCHEMAS[kind]} {kind} file: make it again")
+    wrong = misfit(content, LAYOUTS[kind])
+    names = [name.split(".") for name in SAME_LENGTH.get(kind, ())]
+    lists = [part[last] for first, last in names if isinstance(part := content.get(first), dict) and last in part]
+    if not wrong and len({len(one) for one in lists}) > 1:
+        wrong = f"{' and '.join(SAME_LENGTH[kind])} have different lengths"
+    if wrong:
+        raise PoseTopoError(f"{path}: {wrong}: make it again")
     return content
+
+
+def misfit(value: Any, wanted: Any, where: str = "the content") -> str | None:
+    """Say where and how a value from JSON differs from its layout; None if it has it.
+
+    A layout is a type, a range of whole numbers, a list with the layout of its items, a dictionary of layouts by key
+    (`...` stands for all keys that are not named), or a tuple of layouts of which one must fit. Keys may be missing,
+    except in a `Whole`; keys that the layout does not have are allowed. A `float` is a finite number.
+    """
+    if isinstance(wanted, tuple):
+        found = [misfit(value, layout, where) for layout in wanted]
+        return None if None in found else found[0]
+    if isinstance(wanted, list):
+        items = enumerate(value) if isinstance(value, list) else None
+        wrong = (misfit(item, wanted[0], f"{where}[{place}]") for place, item in items or ())
+        return next(filter(None, wrong), None) if items else _is_no(where, value, "a list")
+    if isinstance(wanted, dict):
+        if not isinstance(value, dict):
+            return _is_no(where, value, "an object")
+        below = "" if where == "the content" else f"{where}."
+        if missing := [key for key in wanted if key is not ... and key not in value and isinstance(wanted, Whole)]:
+            return f"{below}{missing[0]} is missing"
+        inside = ((key, inner, wanted.get(key, wanted.get(..., ANYTHING))) for key, inner in value.items())
+        found = (misfit(inner, layout, f"{below}{key}") for key, inner, layout in inside if layout is not ANYTHING)
+        return next(filter(None, found), None)
+    if wanted is float:
+        fits = type(value) in (int, float) and abs(value) <= LARGEST  # not NaN, either
+    elif isinstance(wanted, range):
+        fits = type(value) is int and value in wanted
+    else:
+        fits = type(value) is wanted and (wanted is not str or len(value) <= LONGEST)
+    if fits:
+        return None
+    if isinstance(wanted, range):
+        return _is_no(where, value, f"a whole number from {wanted[0]} to {wanted[-1]}")
+    names = {float: "a number", str: f"text of at most {LONGEST:,} characters", bool: "true or false", NOTHING: "null"}
+    return _is_no(where, value, names.get(wanted) or KINDS.get(wanted) or f"a {wanted.__name__}")
+
+
+def _is_no(where: str, value: Any, wanted: str) -> str:
+    return f"{where:.120} is {KINDS.get(type(value)) or repr(value)[:40]}, not {wanted}"
 
 
 def check_one_study(runs: Sequence[Documents], further: Mapping[str, Iterable[Any]] | None = None) -> None:

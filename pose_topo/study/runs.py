@@ -18,10 +18,17 @@ import torch
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import atomic_path, locked, read_json, write_json, write_text
 from pose_topo.study.config import RunConfig, from_dict, to_dict
+from pose_topo.study.results import ANYTHING, COUNT, NOTHING, Whole, misfit
 
 FORMAT = 1  # the version of the checkpoints
 FILES = ("config.json", "last.pt", "best.pt", "metrics.csv", "provenance.json")
 RELEASED = Path(__file__).resolve().parent.parent / "released" / "model.safetensors"  # its card lies beside it
+# what a training needs to go on (see results.misfit)
+TRAINING = Whole({
+    "optimizer": dict, "history": [dict], "best": ANYTHING, "waited": COUNT, "best_epoch": COUNT, "step": COUNT,
+    "sessions": [dict], "processes": COUNT, "generator": torch.Tensor, "cuda_generator": ANYTHING,
+    "begun": (Whole({"sums": dict, "seconds": float}), NOTHING),
+})  # fmt: skip
 _KEYS = {"config", "epoch", "model", "split_sha256"}
 WANDB_ID = "wandb_id"  # the file that keeps the run's id at Weights & Biases
 COLUMNS = (
@@ -189,9 +196,10 @@ def parse_checkpoint(path: Path, content: Any) -> Checkpoint:
         config = from_dict(RunConfig, content["config"])
     except PoseTopoError as error:
         raise PoseTopoError(f"{path} is not a checkpoint: its settings are broken ({error})") from None
-    return Checkpoint(
-        path, config, content["epoch"], content["model"], content["split_sha256"], content.get("training")
-    )
+    training = content.get("training")
+    if training is not None and (wrong := misfit(training, TRAINING, "training")):
+        raise PoseTopoError(f"{path} is not a checkpoint: {wrong}")
+    return Checkpoint(path, config, content["epoch"], content["model"], content["split_sha256"], training)
 
 
 def reported_checkpoint(run: str | Path) -> Path:
@@ -211,8 +219,7 @@ def reported_checkpoint(run: str | Path) -> Path:
         return RELEASED
     if not (run / "config.json").is_file():
         raise PoseTopoError(f"{run} is neither a checkpoint nor a run folder")
-    config: RunConfig = from_dict(RunConfig, read_json(run / "config.json"))
-    return run / ("best.pt" if config.recipe.report == "best" else "last.pt")
+    return run / ("best.pt" if read_config(run).recipe.report == "best" else "last.pt")
 
 
 def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
@@ -227,6 +234,19 @@ def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
         cells = (row.get(key, "") for key in COLUMNS)
         writer.writerow([format(cell, ".9g") if isinstance(cell, float) else cell for cell in cells])
     write_text(path, text.getvalue())
+
+
+def read_config(run: Path) -> RunConfig:
+    """Read config.json of a run's folder.
+
+    Raises:
+        PoseTopoError: it is missing, or a setting is not one that a run can have. The message names the file.
+    """
+    path = run / "config.json"
+    try:
+        return from_dict(RunConfig, read_json(path))
+    except PoseTopoError as error:
+        raise PoseTopoError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def write_config(run: Path, config: RunConfig) -> None:
@@ -291,10 +311,9 @@ def check_run(run: Path, config: RunConfig, *, resume: bool = True, overwrite: b
         PoseTopoError: the folder holds a run of another identity, or any run if `resume` is False. With `overwrite`
             everything is allowed.
     """
-    existing = run / "config.json"
-    if overwrite or not existing.is_file():
+    if overwrite or not (run / "config.json").is_file():
         return
-    before: RunConfig = from_dict(RunConfig, read_json(existing))  # a setting that is missing there has its default
+    before = read_config(run)  # a setting that is missing there has its default
     changed = differences(identity(before), identity(config))
     if changed or not resume:
         why = " with other settings (" + "; ".join(changed[:6]) + ")" if changed else ""

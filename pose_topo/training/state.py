@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.files import sha256_file
 from pose_topo.core.log import log
 from pose_topo.core.machine import seed_everything
@@ -216,17 +216,25 @@ def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: i
 
 
 def restore(state: State, checkpoint: runs.Checkpoint) -> None:
-    """Set the state to what `save` wrote, in place."""
+    """Set the state to what `save` wrote, in place.
+
+    Raises:
+        PoseTopoError: the checkpoint does not hold the state of this network and its optimizer.
+    """
     saved = checkpoint.training
     assert saved is not None
-    state.model.load_state_dict(checkpoint.model)
-    state.optimizer.load_state_dict(saved["optimizer"])
-    state.stopping = EarlyStopping(state.stopping.patience, saved["best"], saved["waited"])
-    state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
-    state.best_epoch = saved["best_epoch"]
-    begun = saved["begun"]
-    state.partial = begun and PartialEpoch(LossSums(**begun["sums"]), begun["seconds"])
-    torch.set_rng_state(saved["generator"])
+    try:
+        state.model.load_state_dict(checkpoint.model)
+        state.optimizer.load_state_dict(saved["optimizer"])
+        state.stopping = EarlyStopping(state.stopping.patience, saved["best"], saved["waited"])
+        state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
+        state.best_epoch = saved["best_epoch"]
+        begun = saved["begun"]
+        state.partial = begun and PartialEpoch(LossSums(**begun["sums"]), begun["seconds"])
+        torch.set_rng_state(saved["generator"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        why = f"{checkpoint.path} cannot be continued ({in_short(error)})"
+        raise PoseTopoError(f"{why}: --overwrite starts anew") from None
     device = next(state.model.parameters()).device
     if device.type == "cuda" and saved["cuda_generator"] is not None:
         torch.cuda.set_rng_state(saved["cuda_generator"], device)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import made_up_results
 import numpy as np
 import pytest
 
+from paper_figures.lib import command
+from paper_figures.lib.command import exhibits
 from paper_figures.lib.results import Run, by_arm, check_comparable, load, one_run_per_arm
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import REPORT, PoseTopoError
 
 
 def test_values_of_a_run(study: list[Path]) -> None:
@@ -86,6 +90,44 @@ def test_an_error_names_the_damaged_file(study: list[Path], tmp_path: Path) -> N
     (folder / "evaluation.json").write_text("{", encoding="utf-8")
     with pytest.raises(PoseTopoError, match="not readable as JSON"):
         load([folder])
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "change", "message"),
+    [
+        ("analysis.npz", "labels", lambda a: a[0], r"labels holds int64 of shape \(16,\), not h = 16 x w = 16"),
+        ("analysis.npz", "labels", lambda a: a / 2, r"labels holds float64 of shape \(16, 16\), not"),
+        ("analysis.npz", "strength", lambda a: a[:3], r"strength .* \(3, 16, 16\), not K = 16 x h = 16 x w = 16"),
+        ("analysis.npz", "correlation_all", lambda a: a[1:], r"correlation_all .* \(39,\), not b-1"),
+        ("examples.npz", "crops", lambda a: a[:, :5], r"crops holds uint8 of shape \(8, 5, 96, 3\)"),
+        ("examples.npz", "labelled", lambda a: a[1:], r"labelled holds bool of shape \(7, 16\), not n = 8 x K = 16"),
+    ],
+)
+def test_arrays_of_another_shape_are_refused(
+    study: list[Path], tmp_path: Path, file: str, name: str, change: Any, message: str
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(study[-1], folder)
+    with np.load(folder / file) as saved:
+        arrays = {key: saved[key] for key in saved.files}
+    np.savez(folder / file, allow_pickle=False, **{**arrays, name: change(arrays[name])})
+    with pytest.raises(PoseTopoError, match=message):
+        _ = load([folder])[0].maps if file == "analysis.npz" else load([folder])[0].examples
+
+
+def test_a_figure_script_has_a_last_door(study: list[Path], tmp_path: Path, monkeypatch, capsys) -> None:
+    """An error that nobody expected is one line that names the results, and costs no other figure."""
+
+    def fails(runs: list[Run]) -> None:
+        folder = runs[0].folder
+        raise ZeroDivisionError(f"in {folder.name}")
+
+    exhibit = replace(exhibits()["table_metrics"], build=fails)
+    monkeypatch.setattr(command, "selected", lambda names: [exhibit, exhibits()["table_topography"]])
+    assert command.main(["table_metrics", "--results", str(study[0]), "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"table_metrics: ZeroDivisionError: in {study[0].name}; {REPORT}\n"
+    assert (tmp_path / "table_topography.caption.md").is_file()
 
 
 def test_runs_that_cannot_be_compared_are_refused(study: list[Path], tmp_path: Path) -> None:
