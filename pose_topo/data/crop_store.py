@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.files import atomic_path, locked, read_json, write_json
 from pose_topo.core.log import log
 from pose_topo.data import geometry
@@ -82,9 +82,14 @@ def open_or_build(
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         waiting = f"another process is building the crops in {folder}; waiting for it"
-        with locked(folder.with_name(folder.name + ".lock"), lambda: log.info(waiting)):
-            if not manifest.is_file():  # else another process has built it in the meantime
-                build(people, img_dir, settings, folder, workers=workers or cores(), progress=progress)
+        try:
+            with locked(folder.with_name(folder.name + ".lock"), lambda: log.info(waiting)):
+                if not manifest.is_file():  # else another process has built it in the meantime
+                    build(people, img_dir, settings, folder, workers=workers or cores(), progress=progress)
+        except OSError as error:
+            raise PoseTopoError(
+                f"the crops cannot be written to {folder.parent} ({in_short(error)}): give another --cache-dir"
+            ) from None
     return open_store(folder)
 
 

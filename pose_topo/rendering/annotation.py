@@ -25,6 +25,7 @@ Number = int | float
 Point = tuple[Number, Number, int, "int | str | None"]
 
 EMPTY = np.zeros((0, 0))
+HEADER = b"MATLAB 5.0 MAT-file, rendered by pose_topo".ljust(116)  # SciPy's has the date: files of equal content differ
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def write_mpii_mat(path: str | Path, entries: Sequence[ImageEntry]) -> None:
     )
     with atomic_path(path) as temporary:
         savemat(temporary, {"RELEASE": release}, do_compression=True, format="5", oned_as="row")
+        with temporary.open("r+b") as stream:
+            stream.write(HEADER)
 
 
 def _video(index: int) -> int:

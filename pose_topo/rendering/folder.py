@@ -1,6 +1,7 @@
 """Render a data set into a folder: images, annotation file and manifest.
 
-The images are rendered in several processes. The folder appears when it is complete.
+The images are rendered in several processes. The folder appears when it is complete; until then it is
+`.<name>.partial`, which the next rendering into the folder removes if this one is killed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +26,8 @@ import cv2
 from tqdm import tqdm
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import read_json, write_json
+from pose_topo.core.files import locked, read_json, write_json
+from pose_topo.core.log import log
 from pose_topo.data.crop_store import cores
 from pose_topo.rendering.annotation import ImageEntry, RectEntry, write_mpii_mat
 from pose_topo.rendering.scene import render_scene
@@ -57,19 +61,28 @@ def render_dataset(
         raise UsageError(f"workers must be at least 1, not {workers}")
     folder = Path(folder)
     wanted = {"name": NAME, "version": VERSION, "people": people, "seed": seed}
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if _is_filled(folder):
         return _existing(folder, wanted)
-    temporary = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    try:
-        (temporary / "images").mkdir(parents=True)
-        manifest = {**wanted, **_render(temporary, people, seed, workers or cores(), progress)}
-        write_json(temporary / "manifest.json", manifest)
-        if folder.exists():
-            folder.rmdir()  # empty, as seen above
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    temporary, lock = (folder.parent / f".{folder.name}.{what}" for what in ("partial", "lock"))
+    with locked(lock, lambda: log.info(f"another process is rendering {folder}; waiting for it")):
+        try:
+            if _is_filled(folder):  # by the other process
+                return _existing(folder, wanted)
+            shutil.rmtree(temporary, ignore_errors=True)  # what a killed process left
+            (temporary / "images").mkdir(parents=True)
+            manifest = {**wanted, **_render(temporary, people, seed, workers or cores(), progress)}
+            write_json(temporary / "manifest.json", manifest)
+            if folder.exists():
+                folder.rmdir()  # empty, as seen above
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            lock.unlink(missing_ok=True)
     return manifest
+
+
+def _is_filled(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def synthetic_size(people: int) -> str:
@@ -127,7 +140,7 @@ def _pictures(seed: int, workers: int) -> Iterator[Iterable[tuple[bytes, ImageEn
         return
     # spawned, not forked, because the caller may have threads; an executor notices when a worker dies
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,))
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
         yield _ahead(pool, seed, 4 * workers)
     finally:
@@ -136,10 +149,32 @@ def _pictures(seed: int, workers: int) -> Iterator[Iterable[tuple[bytes, ImageEn
 
 def _ahead(pool: ProcessPoolExecutor, seed: int, chunks: int) -> Iterator[tuple[bytes, ImageEntry]]:
     """Yield the series in order, and render only a few chunks ahead, so that memory is bounded."""
-    pending = deque(pool.submit(_chunk, seed, k) for k in range(chunks))
+    pending = deque(_submit(pool, seed, k) for k in range(chunks))
     for k in itertools.count():
         yield from pending.popleft().result()
-        pending.append(pool.submit(_chunk, seed, k + chunks))
+        pending.append(_submit(pool, seed, k + chunks))
+
+
+def _submit(pool: ProcessPoolExecutor, seed: int, number: int) -> Future[list[tuple[bytes, ImageEntry]]]:
+    """Submit a chunk. A worker that this starts never gets Ctrl-C, which this process handles for all of them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process has the mask of its parent
+    try:
+        return pool.submit(_chunk, seed, number)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this process when its parent has been killed; it would wait for work without end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _chunk(seed: int, number: int) -> list[tuple[bytes, ImageEntry]]:

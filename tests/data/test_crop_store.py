@@ -151,6 +151,16 @@ def test_more_than_one_percent_unreadable_stops_the_build(photographs: Path, tmp
     assert any("4 of 240 crops are left" in line for line in said)  # the readable ones are not cut again
 
 
+def test_a_cache_that_cannot_be_written_is_one_line_and_a_full_one_is_used(photographs: Path, tmp_path: Path) -> None:
+    nowhere = Path("/proc/pose_topo")  # where not even root can make a folder
+    with pytest.raises(PoseTopoError, match=r"the crops cannot be written to /proc/pose_topo/crops \(.*--cache-dir"):
+        open_or_build(PEOPLE, photographs, SMALL, nowhere, progress=False)
+    open_or_build(PEOPLE, photographs, SMALL, tmp_path, progress=False)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    open_or_build(PEOPLE, photographs, SMALL, tmp_path, progress=False)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before  # nothing was written
+
+
 @pytest.mark.parametrize("damage", ["pixels", "cut", "index", "manifest", "other manifest", "crops gone"])
 def test_a_damaged_store_is_reported_in_one_line(photographs: Path, tmp_path: Path, damage: str) -> None:
     build(photographs, tmp_path)

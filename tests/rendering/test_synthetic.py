@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +70,85 @@ def test_manifest_and_count(rendered: tuple[Path, dict]) -> None:
     assert sum(len(annotated(image)) for image in release.annolist) == PEOPLE == manifest["people"]
     assert len(release.annolist) == manifest["images"] == len(list((folder / "images").iterdir()))
     assert {entry.name for entry in folder.parent.iterdir()} == {"set"}  # nothing temporary is left
+
+
+def test_the_annotation_file_has_the_same_bytes_whenever_it_is_written(tmp_path: Path, monkeypatch) -> None:
+    entries = [ImageEntry("a.jpg", [RectEntry(scale=1.5, objpos=(3, 4))])]
+    for name, year in (("a.mat", "2020"), ("b.mat", "2030")):
+        monkeypatch.setattr(time, "asctime", lambda *_, year=year: f"Fri Nov 27 05:12:42 {year}")
+        write_mpii_mat(tmp_path / name, entries)
+    assert (tmp_path / "a.mat").read_bytes() == (tmp_path / "b.mat").read_bytes()
+
+
+RENDER = """
+import sys
+from pathlib import Path
+from pose_topo.core.errors import guarded
+from pose_topo.rendering import folder
+if __name__ == "__main__":
+    folder.FEW = 1  # processes even for few people
+    action = lambda: folder.render_dataset(Path(sys.argv[1]), int(sys.argv[2]), 0, workers=2, progress=False)
+    sys.exit(guarded("render", action))
+"""
+
+
+def rendering(tmp_path: Path, people: int) -> subprocess.Popen[str]:
+    """Another process, with workers, that renders into `set`. It leads a process group, as in a terminal."""
+    (tmp_path / "render.py").write_text(RENDER)
+    command = [sys.executable, str(tmp_path / "render.py"), str(tmp_path / "set"), str(people)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def of_group(group: int) -> list[int]:
+    """The living processes of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, pgrp = stat.read_text().rpartition(") ")[2].split()[:3]
+        except OSError:  # it has ended
+            continue
+        if int(pgrp) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def test_a_killed_rendering_leaves_no_process_and_its_folder_is_cleared(tmp_path: Path) -> None:
+    process = rendering(tmp_path, 10_000)
+    images = tmp_path / ".set.partial" / "images"
+    wait_for(lambda: images.is_dir() and any(images.iterdir()))
+    process.kill()
+    process.communicate()
+    wait_for(lambda: of_group(process.pid) == [])
+    assert [path.name for path in tmp_path.glob(".*.partial")] == [".set.partial"]
+    render_dataset(tmp_path / "set", 2, seed=0, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["render.py", "set"]
+
+
+@pytest.mark.parametrize("moment", [0.7, 1.4, 2.5])
+def test_ctrl_c_while_rendering_starts_is_one_line(tmp_path: Path, moment: float) -> None:
+    process = rendering(tmp_path, 10_000)
+    wait_for(lambda: (tmp_path / ".set.partial").is_dir())
+    time.sleep(moment)  # the workers are being started, import, and render
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert said == "render: interrupted\n" and process.returncode == 130
+    wait_for(lambda: of_group(process.pid) == [])
+    assert [path.name for path in tmp_path.iterdir()] == ["render.py"]
+
+
+def test_two_renderings_into_one_folder_are_one(tmp_path: Path) -> None:
+    both = [rendering(tmp_path, 12) for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sorted(said) in (["", ""], ["", f"another process is rendering {tmp_path / 'set'}; waiting for it\n"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["render.py", "set"]
 
 
 def test_every_listed_image_is_a_picture(rendered: tuple[Path, dict]) -> None:
