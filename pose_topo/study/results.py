@@ -95,7 +95,7 @@ GROUP = Whole({
     "arch": str, "protocol": str, "as_protocol": bool, "interval": str, "test": str,
     "comparisons": {...: Whole({"seeds": [COUNT], "I_over_best": NUMBER, "metrics": {...: DIFFERENCE}})},
 })  # fmt: skip
-SESSION = Whole({"wall_seconds": float, "peak_memory": {...: COUNT}, "device": TEXT})
+SESSION = Whole({"wall_seconds": float, "peak_memory": Whole({"rss": COUNT, ...: COUNT}), "device": TEXT})
 CLAIMS = Whole({
     "level": float,
     "profiles": [Whole({"id": str, "about": str, "command": str, "disk": TEXT, "here": str, "here_is_reference": bool,

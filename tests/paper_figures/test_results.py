@@ -126,7 +126,7 @@ def test_a_figure_script_has_a_last_door(study: list[Path], tmp_path: Path, monk
     monkeypatch.setattr(command, "selected", lambda names: [exhibit, exhibits()["table_topography"]])
     assert command.main(["table_metrics", "--results", str(study[0]), "--out", str(tmp_path)]) == 1
     said = capsys.readouterr().err
-    assert said == f"table_metrics: ZeroDivisionError: in {study[0].name}; {REPORT}\n"
+    assert said == f"table_metrics: {study[0]}: ZeroDivisionError: in {study[0].name}; {REPORT}\n"
     assert (tmp_path / "table_topography.caption.md").is_file()
 
 
