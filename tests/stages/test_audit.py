@@ -255,6 +255,16 @@ def test_the_command_audits_a_torchvision_network_with_a_state_dict(ordered, suf
     assert "layer4.1.conv2 of" in printed and "readout fc: I of |w|" in printed and "responses to 6 images" in printed
 
 
+def test_a_readout_of_many_outputs_is_tested_with_fewer_permutations_and_listed_by_its_highest(tmp_path):
+    network = nn.Sequential(nn.Linear(5, 12), nn.Linear(12, 100))
+    found = pose_topo.audit(network, "0", (3, 4), "1", permutations=1999, out=tmp_path)["readout"]
+    assert found["permutations"] == 999 and found["names"][99] == "99"
+    values = found["moran"]["strength"]["I"]
+    assert [value for _, value in found["ranked"]] == sorted(values, reverse=True)[:20]
+    page = (tmp_path / "audit.html").read_text()
+    assert "the 20 highest of 100" in page and "How strongly each output" not in page
+
+
 def test_a_run_of_this_project_needs_no_model(small_data, tmp_path):
     config = RunConfig("resnet18", DEMO, Data.at(small_data), Topography(4, 8), arm="control")
     torch.manual_seed(0)
