@@ -7,8 +7,8 @@
 # Variables, given on the command line or in the environment: make all ARCHS=resnet18 SEEDS="0 1" DEVICE=cuda:1
 #
 # Which runs (values not given are those of study.toml):
-#   STUDY         the part of the study: all, quick, demo, synthetic or photographs (e.g. make figures STUDY=demo)
-#   PROTOCOL      how networks are trained: standard, paper, synthetic, photographs or demo
+#   STUDY         the part of the study: all, quick, demo, small, synthetic or photographs (e.g. make figures STUDY=demo)
+#   PROTOCOL      how networks are trained: standard, paper, synthetic, photographs, small or demo
 #   ARCHS ARMS SEEDS            the main comparison: backbones, arms, seeds
 #   EPOCHS        epochs, instead of the protocol's
 #   TRAIN         further options of the training commands, e.g. TRAIN="--lr 1e-4"
@@ -20,7 +20,7 @@
 #   CHECKPOINTS   for figures: a folder of finished runs, laid out as RUNS; their results go to OUT/given
 #   RESULTS       for figures: `reference` draws the committed reference results
 # Where (paths without blanks; defaults below):
-#   DATA          the folder of MPII, for photographs that of LSPET; demo and synthetic render their own data
+#   DATA          the folder of MPII, for photographs that of LSPET; the other parts render their own data
 #   OUT           everything derived
 #   RUNS          checkpoints
 #   CACHE         crops and ImageNet weights [~/.cache/pose_topo]
@@ -49,7 +49,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup download demo quick synthetic photographs all plan figures site check test test-slow bench lint clean lock FORCE
+.PHONY: help setup download demo small quick synthetic photographs all plan figures site check test test-slow bench lint clean lock FORCE
 
 include docker/container.mk
 ifneq ($(DOCKER),1)
@@ -64,7 +64,7 @@ READY := $(if $(filter .venv,$(VENV)),.venv/.ready)
 
 # ---- the rules of the study: made again where study.toml, the settings or the existing runs have changed
 GOALS := $(or $(MAKECMDGOALS),help)
-ALONE := help setup lock demo quick synthetic photographs site test test-slow lint clean image shell archive# these need no rules
+ALONE := help setup lock demo small quick synthetic photographs site test test-slow lint clean image shell archive# these need no rules
 RULES := $(OUT)/study-$(if $(RESULTS),$(RESULTS),$(STUDY)).mk
 quoted = '$(subst ','\'',$1)'
 STUDY_SETTINGS = $(foreach v,$(SETTINGS),$(if $(filter undefined,$(origin $v)),,$(call quoted,$v=$($v))))
@@ -104,11 +104,12 @@ data/synthetic-%/manifest.json: | $(READY)
 	@echo "== data: rendering $* people (about 10 s a thousand on 2 cores)"
 	@$(CLI) download synthetic --data $(@D) --people $* --seed 0
 
-demo: ## the whole chain on rendered people, on a CPU, in a quarter of an hour
+demo: ## the whole chain on rendered people, on a CPU, in minutes
+small: ## the same on more people and from random weights, on a CPU, in a quarter of an hour
 quick: ## the smallest part of `all` that decides the main claim: resnet18, three arms, three seeds
 synthetic: ## the standard recipe on 6,000 rendered people (needs a GPU, but not MPII)
 photographs: ## the study on the photographs of LSPET (DATA=), on a CPU
-demo quick synthetic photographs: $(READY)
+demo small quick synthetic photographs: $(READY)
 	@$(MAKE) --no-print-directory STUDY=$@ all
 
 all: $(HERE)/report.html ## the study: train, evaluate, analyze, draw, judge, report
@@ -116,7 +117,7 @@ all: $(HERE)/report.html ## the study: train, evaluate, analyze, draw, judge, re
 	@echo "== done: $< (claims: $(HERE)/claims.md)"
 
 plan: $(READY) ## how many runs `make all` trains, and their hours, disk and memory
-	@$(BIN)/python tools/study.py --plan $(STUDY_SETTINGS)
+	@$(BIN)/python tools/costs.py plan $(STUDY_SETTINGS)
 
 figures: $(HERE)/report.html ## figures, tables and report of the runs that exist, without training (RESULTS=reference: of ours)
 	@echo "== done: $<"

@@ -233,7 +233,7 @@ BENCH = {  # key in the JSON file -> title for readers
 
 def bench() -> str:
     """Return one column per recorded `make bench`."""
-    contents = [recorded(name) for name in ("epyc-2-cores-demo", "epyc-2-cores-standard")]
+    contents = [recorded(name) for name in ("epyc-2-cores-small", "epyc-2-cores-standard")]
     settings = [content["setting"] for content in contents]
     titles = [f"{s['protocol']}: {s['arch']}, {s['input']} px, batch {s['batch']}" for s in settings]
     losses = sorted({key for content in contents for key in content if key.startswith("loss_")})
@@ -253,13 +253,52 @@ def _short(value: float) -> str:
 
 def losses() -> str:
     """Return what each spatial loss costs in a training step."""
-    content = recorded("epyc-2-cores-demo")
+    content = recorded("epyc-2-cores-small")
     cost = {key[5:-3]: value for key, value in content.items() if key.startswith("loss_")}
     step = content["step_full_ms"]
     rows = [
         [f"`{loss}`", f"{ms:.1f}", f"{ms / step:.1%}"] for loss, ms in sorted(cost.items(), key=lambda item: item[1])
     ]
-    return f"{_pipe(['', 'ms', 'of the step of the demo'], rows)}\n{machine(content)}.\n"
+    return f"{_pipe(['', 'ms', 'of a step of the protocol small'], rows)}\n{machine(content)}.\n"
+
+
+SHARING = {"shared": "as `pose-topo` sets it", "default": "PyTorch's defaults"}
+
+
+def sharing() -> str:
+    """Return the speed of a training alone and beside another one on the same cores."""
+    content = recorded("epyc-2-cores-sharing")
+    rows = [
+        [title, *(f"{content[f'cores_{name}_{how}_images_per_s']:.1f}" for how in ("alone", "each_of_two"))]
+        for name, title in SHARING.items()
+    ]
+    head = ["OpenMP's threads", "alone, images/s", "each of two, images/s"]
+    return f"{_pipe(head, rows)}\n{machine(content)}; protocol {content['setting']['protocol']}.\n"
+
+
+STEPS = {  # step of the Make rules -> title for readers
+    "time": "timing a few steps",
+    "data": "rendering the people",
+    "show": "the first picture",
+    "train": "training one of the three networks",
+    "evaluate": "evaluating one of them",
+    "analyze": "analyzing one of them",
+    "draw": "all figures and tables",
+    "claims": "the claims",
+    "report": "the report",
+}
+
+
+def took() -> str:
+    """Return how long each step of the demo took, one column per machine."""
+    contents = [recorded(path.stem) for path in sorted(RECORDED.glob("demo-*-took.json"))]
+    rows = [
+        [title, *(f"{content['seconds'][step]:.0f} s" for content in contents)]
+        for step, title in STEPS.items()
+        if all(step in content["seconds"] for content in contents)
+    ]
+    rows.append(["**`make demo`**", *(f"**{content['total'] / 60:.1f} min**" for content in contents)])
+    return _pipe(["", *(content["about"] for content in contents)], rows)
 
 
 # ---- pages
@@ -267,6 +306,7 @@ def losses() -> str:
 SECTIONS: dict[str, Callable[[], str]] = {
     "figures": figures,
     "demo": lambda: results("demo"),
+    "small": lambda: results("small"),
     "synthetic": lambda: results("synthetic"),
     "sweep": sweep,
     "photographs": lambda: results("photographs"),
@@ -277,6 +317,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "steps": steps,
     "time": time,
     "losses": losses,
+    "sharing": sharing,
+    "took": took,
     "bench": bench,
 }
 

@@ -17,7 +17,7 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.models.pose import build_model
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -47,10 +47,10 @@ def test_what_does_not_exist_is_an_attribute_error() -> None:
 @pytest.fixture
 def world(small_data: Path, tmp_path: Path) -> Path:
     """A folder as the page assumes it: a run of the demo (untrained, 32 px) and a photograph."""
-    recipe = replace(DEMO, input_size=32)
+    recipe = replace(SMALL, input_size=32)
     config = RunConfig(arch="resnet18", recipe=recipe, data=Data.at(small_data), arm="baseline")
     torch.manual_seed(0)
-    run = tmp_path / "runs/synthetic-2400/demo/resnet18/topo-s0"
+    run = tmp_path / "runs/synthetic-800/demo/resnet18/topo-s0"
     run.mkdir(parents=True)
     runs.write_config(run, config)
     runs.save_checkpoint(run / "last.pt", config, 1, build_model(config).state_dict(), "")
@@ -75,7 +75,7 @@ def test_predict_takes_a_file_and_the_same_pixels_alike(world: Path, monkeypatch
     import cv2
 
     monkeypatch.chdir(world)
-    network = pose_topo.load_network("runs/synthetic-2400/demo/resnet18/topo-s0", "cpu", "fp32")
+    network = pose_topo.load_network("runs/synthetic-800/demo/resnet18/topo-s0", "cpu", "fp32")
     pixels = cv2.cvtColor(cv2.imread("photo.jpg"), cv2.COLOR_BGR2RGB)
     of_file, of_pixels = (pose_topo.predict(network, one) for one in ("photo.jpg", pixels))
     assert np.array_equal(of_file[0], of_pixels[0]) and of_file[0].shape == (1, 16, 2)

@@ -15,13 +15,13 @@ from pose_topo.data.crops import read_photograph
 from pose_topo.data.mpii import load_people
 from pose_topo.models.regularizers import LOSSES
 from pose_topo.study.config import Data, RunConfig, Topography
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 
 
 def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     monkeypatch.setattr(costs, "TIMES", 1)
     monkeypatch.setattr(costs, "STEPS", 2)
-    recipe = replace(DEMO, input_size=32, batch_size=4)
+    recipe = replace(SMALL, input_size=32, batch_size=4)
     config = RunConfig("resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
     result = measure(Data.at(small_data), config, 8, tmp_path, score=11)
     numbers = {key: value for key, value in result.items() if isinstance(value, int | float)}

@@ -274,7 +274,7 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["train-topo", "--topo-grid", "4", "-4", "--no-pretrained"], 2, "at least 1"),
         (["train-topo", "--topo-loss", "smooth", "--no-pretrained"], 2, "'topoloss'"),
         (["train-topo", "--topo-grid", "1", "1", "--no-pretrained"], 2, "no neighbours"),
-        (["train-topo", "--protocol", "quick"], 2, "'standard', 'paper', 'synthetic', 'photographs', 'demo'"),
+        (["train-topo", "--protocol", "quick"], 2, "'standard', 'paper', 'synthetic', 'photographs', 'small', 'demo'"),
         (["train-topo", "--split", "tomson"], 2, "'tompson'"),
         (["train-topo", "--protocol", "demo", "--warm-up", "1"], 2, "one-cycle"),
         (["train-topo", "--split", "file"], 2, "--split-file"),
@@ -305,7 +305,7 @@ def test_a_finished_run_is_not_trained_again_and_other_settings_are_refused(trai
         (["show", "nowhere"], 1, "data folder nowhere not found"),
         (["show", "nowhere", "--worst", "norun"], 1, "norun"),
         (["show", "nowhere", "--split", "test"], 2, "'train', 'val', 'all'"),
-        (["show", "nowhere", "--protocol", "quick"], 2, "'standard', 'paper', 'synthetic', 'photographs', 'demo'"),
+        (["show", "nowhere", "--protocol", "quick"], 2, "'synthetic', 'photographs', 'small', 'demo'"),
         (["show", "nowhere", "--worst", "norun", "--protocol", "demo"], 2, "--protocol"),
         (["show", "nowhere", "--out", "sheet.pdf"], 2, ".png or .jpg"),
         (["show", "nowhere", "--count", "0"], 2, "--count"),
@@ -464,3 +464,30 @@ def test_help_answers_in_half_a_second():
         subprocess.run([sys.executable, "-m", "pose_topo", "--help"], capture_output=True, check=True)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5
+
+
+SHARED = """
+import os, sys
+from pathlib import Path
+from pose_topo.commands.app import share_cores
+cores = os.sched_getaffinity(0)
+share_cores({threads})
+bound = "torch" in sys.modules
+import torch
+torch.set_num_threads(2)
+torch.randn(600, 600) @ torch.randn(600, 600)
+assert os.sched_getaffinity(0) == cores and not any(name.startswith(("OMP_PROC", "GOMP_")) for name in os.environ)
+lists = [len(os.sched_getaffinity(int(task.name))) for task in Path("/proc/self/task").iterdir()]
+print(bound, min(lists))
+"""
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+@pytest.mark.parametrize(
+    ("threads", "variables", "bound"), [("None", {}, True), ("2", {}, False), ("None", {"OMP_NUM_THREADS": "2"}, False)]
+)
+def test_threads_are_bound_to_cores_only_if_torch_takes_all_of_them(threads, variables, bound):
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+    command = [sys.executable, "-c", SHARED.format(threads=threads)]
+    done = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(bound), "1" if bound else str(len(os.sched_getaffinity(0)))]

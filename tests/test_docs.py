@@ -67,10 +67,10 @@ def world(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as the pages assume it: data, a very short training, results and photographs."""
     root = tmp_path_factory.mktemp("world")
     (root / "data").mkdir()
-    (root / "data" / "synthetic-2400").symlink_to(small_data)
+    (root / "data" / "synthetic-800").symlink_to(small_data)
     (root / "paper_figures").symlink_to(ROOT / "paper_figures")
     shutil.copytree(
-        ROOT / "paper_figures/reference/synthetic/topo-s0", root / "out/synthetic-2400/demo/resnet18/topo-s0"
+        ROOT / "paper_figures/reference/synthetic/topo-s0", root / "out/synthetic-800/demo/resnet18/topo-s0"
     )
     photos = sorted((small_data / "images").glob("*.jpg"))
     shutil.copy(photos[0], root / "photo.jpg")
@@ -82,7 +82,7 @@ def world(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         options = ["--protocol", "demo", "--arch", "resnet18", "--epochs", "1", "--input-size", "64", "--no-progress"]
-        where = ["--data", "data/synthetic-2400", "--save-dir", "runs/synthetic-2400/demo/resnet18"]
+        where = ["--data", "data/synthetic-800", "--save-dir", "runs/synthetic-800/demo/resnet18"]
         cli.app(["train-topo", *options, *where, "--run-name", "topo-s0"], standalone_mode=False)
     return root
 

@@ -3,8 +3,9 @@
     .venv/bin/python tools/loss_scales.py --data DATA [--steps N]
 
 Print the loss, and the length of its gradient divided by that of the heatmap loss, in the weights of the topographic
-layer and in all parameters. They are computed on one batch of the demo's recipe (ResNet-18, 128 px, 16 people, fp32,
-seed 0) in an untrained network, and in one that was trained N steps without a spatial loss. Lambda multiplies both.
+layer and in all parameters. They are computed on one batch of the recipe of the protocol small (ResNet-18, 128 px, 16
+people, fp32, seed 0) in an untrained network, and in one that was trained N steps without a spatial loss. Lambda
+multiplies both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pose_topo.data.people import CropSettings
 from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.study.config import Data, RunConfig, Topography
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 from pose_topo.training.epoch import train_epoch
 from pose_topo.training.optimisation import heatmap_loss, learning_rate, make_optimizer
 from pose_topo.training.state import Meter
@@ -47,7 +48,7 @@ def rows(model: TopoModel, batch: Batch) -> list[str]:
     """A line about the heatmap loss, and one row per spatial loss."""
     model.train()
     maps, features = model(batch.images, with_features=True)
-    heatmap = heatmap_loss(maps, batch.targets, batch.mask, DEMO.loss, DEMO.mask_unlabelled)
+    heatmap = heatmap_loss(maps, batch.targets, batch.mask, SMALL.loss, SMALL.mask_unlabelled)
     layer, every = lengths(model, heatmap)
     silent = int((features.amax((0, 2, 3)) <= 0).sum())
     lines = [
@@ -67,24 +68,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="data folder")
     parser.add_argument("--steps", type=int, default=60)
     chosen = parser.parse_args(arguments)
-    config = RunConfig("resnet18", DEMO, Data.at(chosen.data), Topography(weight=0.0))
+    config = RunConfig("resnet18", SMALL, Data.at(chosen.data), Topography(weight=0.0))
     with tempfile.TemporaryDirectory() as work:
         people, _ = present_people(config.data, Path(work))
-        settings = CropSettings(DEMO.framing, DEMO.input_size, DEMO.antialias)
+        settings = CropSettings(SMALL.framing, SMALL.input_size, SMALL.antialias)
         store = open_or_build(people, Path(config.data.img_dir), settings, Path(work), workers=1, progress=False)
-        batches = Batches(store, people, np.arange(len(people)), DEMO, CPU)
+        batches = Batches(store, people, np.arange(len(people)), SMALL, CPU)
         seed_everything(0)
         model = build_model(config)
         assert isinstance(model, TopoModel)
-        fixed = next(batches.epoch(0, 1, DEMO.batch_size))
+        fixed = next(batches.epoch(0, 1, SMALL.batch_size))
         print("untrained", *rows(model, fixed), sep="\n")
-        endless = (batch for epoch in range(1, 10**6) for batch in batches.epoch(0, epoch, DEMO.batch_size))
+        endless = (batch for epoch in range(1, 10**6) for batch in batches.epoch(0, epoch, SMALL.batch_size))
 
         def rate(step: int) -> float:
-            return learning_rate(replace(DEMO, epochs=1), step, chosen.steps)
+            return learning_rate(replace(SMALL, epochs=1), step, chosen.steps)
 
         train_epoch(
-            model, make_optimizer(model, DEMO), islice(endless, chosen.steps), DEMO, precision="fp32",
+            model, make_optimizer(model, SMALL), islice(endless, chosen.steps), SMALL, precision="fp32",
             spatial_lambda=0.0, rate=rate, first_step=0, meter=Meter(CPU),
         )  # fmt: skip
         print(f"after {chosen.steps} steps without a spatial loss", *rows(model, fixed), sep="\n")

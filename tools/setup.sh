@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv from requirements.lock. Usage: tools/setup.sh PYTHON lock|cpu
+# Make .venv from requirements.lock, with uv where it is installed and with pip otherwise. Usage: tools/setup.sh PYTHON lock|cpu
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1 torch=$2
@@ -8,8 +8,15 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
     echo "setup: $("$python" --version) is too old: Python 3.10 or newer is needed (make PYTHON=python3.11 ...)" >&2
     exit 1
 fi
-[ -x .venv/bin/python ] || "$python" -m venv .venv
-install=(.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-input)
+if command -v uv >/dev/null; then
+    [ -x .venv/bin/python ] || uv venv --quiet --python "$python" .venv
+    pip=(env VIRTUAL_ENV="$PWD/.venv" uv pip)
+    install=("${pip[@]}" install --quiet)
+else
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    pip=(.venv/bin/python -m pip)
+    install=("${pip[@]}" install --quiet --disable-pip-version-check --no-input)
+fi
 
 case $torch in
 lock) "${install[@]}" --require-hashes --only-binary :all: --no-deps -r requirements.lock ;;
@@ -27,4 +34,4 @@ cpu)
 *) echo "setup: TORCH=$torch: give lock or cpu" >&2 && exit 2 ;;
 esac
 "${install[@]}" --no-deps --no-build-isolation --editable .
-.venv/bin/python -m pip check --quiet
+"${pip[@]}" check --quiet

@@ -1,13 +1,12 @@
-"""Print the Make rules of a part of the study, or what it costs. The standard library suffices for the rules.
+"""Print the Make rules of a part of the study. The standard library suffices for it.
 
     tools/study.py FILE [--finished] [NAME=VALUE ...]    write the rules to FILE, unless it already holds them
-    tools/study.py --plan [NAME=VALUE ...]               print how many runs there are, and their hours, disk and memory
 
 pose_topo/study/study.toml says what the study consists of. The settings NAME=VALUE are the variables of the Makefile;
 they take precedence. With --finished the runs are those that exist, and no rule trains one.
 
 The graph: data -> run (provenance.json is written last) -> evaluation.json, analysis.json -> group.json -> figures and
-tables (a caption is written last) -> claims.json -> report.html. A run depends on no code, so that newer code never
+tables (`.drawn` is written last) -> claims.json -> report.html. A run depends on no code, so that newer code never
 trains it again. Everything else is made again when the code that makes it changes.
 """
 
@@ -18,11 +17,11 @@ import json
 import os
 import re
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -30,7 +29,6 @@ sys.path.insert(0, str(ROOT))
 from pose_topo.core.errors import UsageError  # noqa: E402  # found by the line above
 from pose_topo.study.arms import Arm  # noqa: E402
 from pose_topo.study.plan import REFERENCE, Run, Study  # noqa: E402
-from pose_topo.study.protocols import PROTOCOLS  # noqa: E402
 
 IMPORT = re.compile(r"^\s*from ((?:pose_topo|paper_figures)[\w.]*) import (\([^)]*\)|[^\n(]+)", re.MULTILINE)
 GROUP_TABLE = "table_seeds"  # it is made from group.json instead of the results folders
@@ -82,6 +80,14 @@ def scripts() -> dict[str, Path]:
 # ---- the rules
 
 
+def recorded() -> dict[str, dict[str, Any]]:
+    """Return how long the steps of finished demos took, by protocol (`tools/costs.py took`): on the fastest machine."""
+    contents = [
+        json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "docs" / "benchmarks").glob("*-took.json")
+    ]
+    return {one["protocol"]: one for one in sorted(contents, key=lambda one: -one["total"])}
+
+
 class Rules:
     """The Make rules of a part of the study, as text."""
 
@@ -90,10 +96,14 @@ class Rules:
         self.bin = f"{study.text('VENV')}/bin"
         self.device = f"--device {study.text('DEVICE', 'auto')}"
         self.ready = [".venv/.ready"] if self.bin == ".venv/bin" else []
+        # what each target is expected to take, where a run of this protocol was timed
+        is_timed = not finished and not study.reference and study.protocol in recorded()
+        self.expected = f"{study.out}/{study.data_name}/{study.recipe}.times" if is_timed else ""
         # a lock, because two trainings on one device only slow each other, also under -j
         self.tool = f"flock {study.checkpoints}/.lock {self.bin}/pose-topo"
         self.here = f"{study.out}/{'reference' if study.reference else study.data_name}"
         self.runs: list[Run] = []
+        self.targets: dict[str, str] = {}  # target -> its step, e.g. "train"
         self.groups: dict[str, list[str]] = {}  # folder of figures and tables -> the results folders that they show
         if study.reference:
             for path in sorted(REFERENCE.glob("*/*/analysis.json")):
@@ -110,33 +120,36 @@ class Rules:
         lists = [f"@{folder}/.runs" for folder in self.groups]
         judged = ["--results", *lists, *(f"--predictions-evaluation {path}" for path in published)]
         code = {name: code_of(f"paper_figures.{path.parent.name}.{path.stem}") for name, path in scripts().items()}
-        own = {name: {file for file in files if file.startswith(SCRIPTS)} for name, files in code.items()}
         yield "# The Make rules of a part of the study, printed by tools/study.py: `make` overwrites them."
         yield f"HERE := {self.here}"
         yield f"RUN_FOLDER := {self.study.run_folder}"
         yield f"JUDGED := {' '.join(judged)} --out {self.here}"
         yield f"BACKBONES := {' '.join(self.study.backbones)}"
-        yield f"DEMO_DATA := {self.study.demo_data}"
+        yield f"DEMO_DATA := {self.study.rendered('demo')}"
+        if self.expected:
+            yield f"{self.expected}:{self.after([])}"
+            yield '\t@echo "== time: a few training steps, to say how long all of this takes here"'
+            yield f"\t@{self.bin}/python tools/costs.py expect $@ $(STUDY_SETTINGS)\n"
         yield "# the code behind each step, which is done again when the code changes"
         for name, files in {
             "EVALUATE": code_of("pose_topo.stages.evaluate"),
             "ANALYZE": code_of("pose_topo.stages.analyze"),
             "GROUP": code_of("pose_topo.stages.compare"),
-            "DRAW": set().union(*code.values()) - set().union(*own.values()),
+            "DRAW": set().union(*code.values()),
             "JUDGE": code_of("paper_figures.claims.check"),
             "REPORT": code_of("paper_figures.report.page"),
         }.items():
             yield f"{name} := {' '.join(sorted(files))}"
         if self.study.start and self.runs and not self.finished:
             yield "\n# ---- the network from which all runs start\n"
-            yield from self.train_rule(self.study.start, self.study.start_folder, self.study.demo_data)
+            yield from self.train_rule(self.study.start, self.study.start_folder, self.study.start_data)
         for run in self.runs:
             yield f"\n# ---- {run}\n"
             yield from self.run_rules(run, f"{self.study.run_folder}/{run}", f"{self.here}/{run}")
         drawn: list[str] = []
         for folder, results in self.groups.items():
             yield f"\n# ---- the figures and tables in {folder}\n"
-            drawn += yield from self.paper_rules(folder, results, own)
+            drawn.append((yield from self.paper_rules(folder, results, code)))
         yield "\n# ---- the claims and the report\n"
         yield from self.list_rule(self.here, [result for results in self.groups.values() for result in results])
         claims, report = f"{self.here}/claims.json", f"{self.here}/report.html"
@@ -144,13 +157,23 @@ class Rules:
         yield from self.rule(
             claims,
             [f"{self.here}/.runs", *shown, *published, "$(JUDGE)", f"$(wildcard {REFERENCE}/*/*/*.json)"],
-            f"== claims: {self.here} (seconds)",
+            f"== claims: {self.here}",
             f"{self.bin}/python -m paper_figures.claims.check $(JUDGED) --no-fail",
         )
+        first = []
+        if self.study.rendered(self.study.name) and not self.finished:
+            first = [f"{self.here}/people.png"]
+            yield from self.rule(
+                first[0],
+                [],
+                f"== show: {first[0]}, the first picture: people of the data set as they are annotated",
+                f"{self.bin}/pose-topo show {self.study.data} --protocol {self.study.protocol} --out $@ >/dev/null",
+                existing=[f"{self.study.data}/manifest.json"],
+            )
         yield from self.rule(
             report,
-            [claims, "$(REPORT)", *drawn],
-            f"== report: {report} (seconds)",
+            [*first, claims, "$(REPORT)", *drawn],
+            f"== report: {report}",
             f"{self.bin}/python -m paper_figures.report.page --claims {claims} --papers {' '.join(self.groups)} \\",
             f"    --results {' '.join(lists)} --out {report}",
         )
@@ -167,7 +190,7 @@ class Rules:
         yield from self.rule(
             f"{result}/evaluation.json",
             [f"{folder}/provenance.json", "$(EVALUATE)"],
-            f"== evaluate: {run} (the demo: seconds)",
+            f"== evaluate: {run}",
             f"{self.tool} evaluate {folder} --out {result} {device}",
         )
         # mean Moran's I is also given as a share of the best that the control of the same seed can reach
@@ -179,7 +202,7 @@ class Rules:
         yield from self.rule(
             f"{result}/analysis.json",
             [f"{folder}/provenance.json", "$(ANALYZE)", *compared],
-            f"== analyze: {run} (the demo: half a minute)",
+            f"== analyze: {run}",
             f"{self.tool} analyze {folder} --out {result} {device}{more}",
         )
 
@@ -187,13 +210,11 @@ class Rules:
         self, run: Run, folder: str, data: str, options: Sequence[str] = (), existing: Sequence[str] = ()
     ) -> Iterator[str]:
         """Yield the rule that trains a run on the data in the folder `data`."""
-        is_demo = run.recipe == "demo"
-        time = "4 minutes on 2 cores that have bf16 and 8 on others" if is_demo else "the bar says how long"
         rendered = [f"{data}/manifest.json"] if data.startswith("data/synthetic-") else []
         yield from self.rule(
             f"{folder}/provenance.json",
             [],
-            f"== train: {run} ({Path(data).name}): {time}",
+            f"== train: {run} ({Path(data).name})",
             f"mkdir -p {self.study.checkpoints}",
             f"{self.tool} {' '.join(Arm.parse(run.arm).train_options())} --arch {run.arch} --seed {run.seed} \\",
             f"    --data {data} --protocol {run.protocol} --save-dir {folder.removesuffix(f'/{run.name}')} \\",
@@ -201,33 +222,38 @@ class Rules:
             existing=[*rendered, *existing],
         )
 
-    def paper_rules(self, folder: str, results: list[str], own: dict[str, set[str]]) -> Generator[str, None, list[str]]:
-        """Yield the rules that draw the figures and tables of some results. Returns the captions, written last."""
+    def paper_rules(self, folder: str, results: list[str], own: Iterable[str]) -> Generator[str, None, str]:
+        """Yield the rules that draw the figures and tables of some results. Returns the file that is written last.
+
+        Args:
+            own: the names of the figures and tables.
+        """
         beside = self.study.beside(folder.removeprefix(f"{self.here}/").removesuffix("/paper"))
         runs, group = f"{folder}/.runs", f"{folder}/group/group.json"
         files = [f"{result}/{kind}.json" for result in [*results, *beside] for kind in ("evaluation", "analysis")]
         yield f"files-{folder} := {' '.join(files)}"
         yield from self.list_rule(folder, results)
-        names = list(own)
+        names, source = list(own), f"--results @{runs}" + "".join(f" --reference {result}" for result in beside)
+        needs = [runs, f"$(files-{folder})", "$(DRAW)"]
         if sum(Path(result).name.startswith("control-s") for result in results) > 1:
             yield from self.rule(
                 group,
                 [runs, "$(GROUP)", f"$(files-{folder})"],
-                f"== group: {folder} (seconds)",
+                f"== group: {folder}",
                 f"{self.bin}/pose-topo analyze --group $$(cat {runs}) --out {folder}/group",
             )
+            source, needs = f"{source} --group {group}", [group, *needs]
         else:
             names.remove(GROUP_TABLE)  # there is nothing to compare over seeds
-        for name in names:
-            source = f"--results @{runs}" + "".join(f" --reference {result}" for result in beside)
-            yield from self.rule(
-                f"{folder}/{name}.caption.md",
-                [*([group] if name == GROUP_TABLE else [runs, f"$(files-{folder})"]), *sorted(own[name]), "$(DRAW)"],
-                f"== draw: {folder}/{name} (seconds)",
-                f"{self.bin}/python -m paper_figures {name} {f'--group {group}' if name == GROUP_TABLE else source} \\",
-                f"    --out {folder} --if-there",
-            )
-        return [f"{folder}/{name}.caption.md" for name in names]
+        # one process draws all of them, because each would need seconds to start
+        yield from self.rule(
+            f"{folder}/.drawn",
+            needs,
+            f"== draw: the figures and tables in {folder}",
+            f"{self.bin}/python -m paper_figures {' '.join(names)} {source} \\",
+            f"    --out {folder} --if-there && touch $@",
+        )
+        return f"{folder}/.drawn"
 
     def list_rule(self, folder: str, results: list[str]) -> Iterator[str]:
         """Yield the rule for the list of the results folders that are shown, which is written only where it differs."""
@@ -240,8 +266,10 @@ class Rules:
         self, target: str, needs: Sequence[str], title: str, *commands: str, existing: Sequence[str] = ()
     ) -> Iterator[str]:
         """Yield a rule that prints what it does. The files `existing` need not be older than the target."""
-        yield f"{target}: {' '.join(needs)}".rstrip() + self.after(existing)
-        yield f'\t@echo "{title}"'
+        self.targets[target] = title.removeprefix("== ").partition(":")[0]
+        left = f" $$(bash tools/left.sh {self.expected})" if self.expected else ""
+        yield f"{target}: {' '.join(needs)}".rstrip() + self.after([*filter(None, [self.expected]), *existing])
+        yield f'\t@echo "{title}{left}"'
         yield from (f"\t{command}" if command.startswith(" ") else f"\t@{command}" for command in commands)
         yield ""
 
@@ -260,118 +288,13 @@ def write_rules(path: Path, study: Study, finished: bool) -> None:
         unfinished.replace(path)
 
 
-# ---- what it costs
-
-BENCHMARKS = ROOT / "docs" / "benchmarks"
-ANNOTATED = 28_883  # people of MPII that are cropped, including those on neither side of Tompson's split
-LSPET_PEOPLE = 10_000
-PAPER_PEOPLE = 11_000  # people who are alone in their photograph and have at least 12 joints, roughly
-VALIDATION = 1 / 3  # the time of a forward pass relative to a training step
-ADAM = 3  # last.pt holds the weights and two moments; best.pt holds the weights once more
-
-
-def speeds() -> dict[str, dict[tuple[str, int, int], tuple[float, float]]]:
-    """Return, for each machine of docs/benchmarks, (backbone, input, batch) -> images/s and peak memory in GB."""
-    found: dict[str, dict[tuple[str, int, int], tuple[float, float]]] = defaultdict(dict)
-    for path in sorted(BENCHMARKS.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rates = found[content["machine"]["device"]]
-        for row in (row for row in content.get("rows", []) if not row["compiled"]):
-            memory = row["peak_memory_mb"].get("cuda", row["peak_memory_mb"]["rss"])
-            rates[row["arch"], row["input"], row["batch"]] = (row["images_per_s"], memory / 1e3)
-        if "images_per_s_full" in content:
-            setting = content["setting"]
-            key = setting["arch"], setting["input"], setting["batch"]
-            rates[key] = (content["images_per_s_full"], content["peak_rss_mb"] / 1e3)
-    return found
-
-
-def people(data: Path, protocol: str) -> tuple[int, int]:
-    """Return how many people are trained on and held out."""
-    from pose_topo.data.splits import TOMPSON_SIZES
-
-    share = PROTOCOLS[protocol].val_split
-    manifest = data / "manifest.json"
-    if manifest.is_file():
-        total = json.loads(manifest.read_text(encoding="utf-8"))["people"]
-    elif rendered := re.fullmatch(r"synthetic-(\d+)", data.name):
-        total = int(rendered[1])
-    elif protocol == "photographs":
-        return round(LSPET_PEOPLE * (1 - 2 * share)), round(LSPET_PEOPLE * share)  # a third part is for tuning
-    elif protocol == "paper":
-        total = PAPER_PEOPLE
-    else:
-        return TOMPSON_SIZES["train"][0], TOMPSON_SIZES["val"][0]
-    return round(total * (1 - share)), round(total * share)
-
-
-def crop_bytes(data: Path, protocol: str) -> tuple[str, int, int]:
-    """Return the framing and input size of the crops of a protocol, which name a store, and the bytes of the store."""
-    from pose_topo.data.people import CropSettings
-    from pose_topo.data.splits import TOMPSON_SIZES
-
-    recipe, count = PROTOCOLS[protocol], sum(people(data, protocol))
-    if count == sum(side[0] for side in TOMPSON_SIZES.values()):
-        count = ANNOTATED
-    side = CropSettings(recipe.framing, recipe.input_size, False).side
-    return recipe.framing, recipe.input_size, count * side**2 * 3
-
-
-def parameters(arch: str) -> int:
-    """Return the number of parameters of the topographic network."""
-    import torch
-
-    from pose_topo.models.pose import build_model
-    from pose_topo.study.config import Data, RunConfig, Topography
-
-    with torch.device("meta"):
-        model = build_model(RunConfig(arch, PROTOCOLS["standard"], Data.at("mpii"), Topography()))
-    return sum(p.numel() for p in model.parameters())
-
-
-def print_plan(study: Study) -> None:
-    """Print what the runs of this study cost. It needs the installed packages.
-
-    Times are people x epochs / (images/s), with the speeds in docs/benchmarks; a backbone
-    that was not measured has no time.
-    """
-    runs, data = study.runs(), Path(study.data)
-    groups = Counter((run.recipe, run.protocol, run.arch) for run in runs)
-    measured, hours, unmeasured, disk = speeds(), defaultdict(float), Counter(), 0.0
-    print(f"{len(runs)} runs on {data}:")
-    for (name, protocol, arch), count in groups.items():
-        recipe = PROTOCOLS[protocol]
-        epochs = int(study.epochs or recipe.epochs)
-        train, val = people(data, protocol)
-        disk += count * 4 * (ADAM + 1) * parameters(arch) / 1e9
-        line = f"  {name}, {arch}: {count} runs of {epochs} epochs, {train:,} people to train on, {val:,} held out"
-        for device, rates in measured.items():
-            if found := rates.get((arch, recipe.input_size, recipe.batch_size)):
-                spent = count * epochs * (train + VALIDATION * val) / found[0] / 3600
-                hours[device] += spent
-                line += f"; {spent:.1f} h and {found[1]:.1f} GB on {device}"
-            else:
-                unmeasured[device] += count
-                line += f"; not measured on {device}"
-        print(line)
-    disk += sum(size for *_, size in {crop_bytes(data, protocol) for _, protocol, _ in groups}) / 1e9
-    for device, spent in hours.items():
-        but = f", without {unmeasured[device]} runs that were not measured" if unmeasured[device] else ""
-        print(f"training, one run after another: {spent:.1f} h on {device}{but}")
-    print(f"disk: {disk:.0f} GB for checkpoints and crops, besides the photographs")
-    print("evaluation, analysis and figures: minutes per run, without a GPU")
-
-
 def main(arguments: list[str]) -> None:
     """Run the command."""
     given = dict(word.split("=", 1) for word in arguments if "=" in word)
     rest = [word for word in arguments if "=" not in word]
     try:
         study = Study(given)
-        if "--plan" in rest:
-            print_plan(study)
-        else:
-            write_rules(Path(rest[0]), study, "--finished" in rest)
+        write_rules(Path(rest[0]), study, "--finished" in rest)
     except (UsageError, ValueError) as error:
         sys.exit(f"study: {error}")
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ from pose_topo.bench.costs import (
     crops_cost,
     endless,
     evaluation_cost,
+    milliseconds,
     side_by_side,
     sized_crops_cost,
     spatial_loss_cost,
@@ -42,10 +45,11 @@ from pose_topo.core.machine import (
     prepare_device,
     provenance,
 )
-from pose_topo.data.batches import Batches
+from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people
 from pose_topo.data.people import CropSettings, CropStore, People
+from pose_topo.study import joints
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS
 
@@ -58,6 +62,50 @@ def machine(device: torch.device, precision: str, *more: str) -> dict[str, Any]:
     origin = provenance(device, precision, "", 0)
     kept = ("commit", "device", "cuda", "driver", "torch", "python", "threads", "precision", *more)
     return {key: origin[key] for key in kept}
+
+
+def seconds_per_step(config: RunConfig, device: torch.device, steps: int = 6) -> float:
+    """The time of a training step on random pictures: the median of three times `steps` steps."""
+    recipe = config.recipe
+    size, cells = recipe.batch_size, recipe.heatmap_size
+    images = torch.randn(size, 3, recipe.input_size, recipe.input_size, device=device)
+    batch = Batch(
+        images.contiguous(memory_format=torch.channels_last),
+        torch.zeros(size, joints.K, cells, cells, device=device),
+        torch.ones(size, joints.K, device=device),
+        np.arange(size),
+    )
+    run = trainer(config, device)
+    return milliseconds(lambda: run([batch] * steps), device) / steps / 1e3
+
+
+# ---- two programs on the same cores
+
+_STEPS = """
+from pose_topo.commands.app import share_cores
+if {shared}: share_cores()
+import torch
+from pose_topo.bench.__main__ import seconds_per_step
+from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.protocols import PROTOCOLS
+recipe = PROTOCOLS["{protocol}"]
+config = RunConfig("{arch}", recipe, Data.at("mpii"), Topography())
+print(recipe.batch_size / seconds_per_step(config, torch.device("cpu")))
+"""
+
+
+def sharing_cost(protocol: str, arch: str) -> dict[str, float]:
+    """images/s of a training on the CPU alone and beside a second one, with `share_cores` and with torch's defaults."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
+    found = {}
+    for name, shared in (("shared", True), ("default", False)):
+        code = _STEPS.format(shared=shared, protocol=protocol, arch=arch)
+        for count in (1, 2):
+            command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+            running = [subprocess.Popen(command, stdout=pipe, env=environment, text=True) for _ in range(count)]
+            rates = [float(process.communicate()[0]) for process in running]
+            found[f"cores_{name}_{'alone' if count == 1 else 'each_of_two'}_images_per_s"] = sum(rates) / count
+    return found
 
 
 # ---- every part
@@ -100,6 +148,7 @@ def measure(
         "training": lambda: step_cost(store, people, photographs, config, device, compiled=compiled),
         "evaluation": lambda: evaluation_cost(store, people, config, device, score or len(people)),
         "spatial losses": lambda: spatial_loss_cost(device),
+        "two programs on the same cores": lambda: sharing_cost(recipe.protocol, config.arch),
     }
     for name, part in parts.items():
         log.info(f"measuring: {name}")
@@ -119,7 +168,7 @@ def measure_parts(arguments: Sequence[str]) -> None:
     """Run `python -m pose_topo.bench`."""
     parser = argparse.ArgumentParser(prog="python -m pose_topo.bench", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="demo")
+    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="small")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--people", type=int, default=192)
     parser.add_argument("--score", type=int, help="people to score, repeated if there are fewer [default: --people]")

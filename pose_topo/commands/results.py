@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer import Option
 
-from pose_topo.commands.app import DataOptions, app, as_command
+from pose_topo.commands.app import DataOptions, app, as_command, share_cores
 from pose_topo.core.errors import UsageError
 from pose_topo.core.log import log
 from pose_topo.study.config import Data, Decode, Precision, Protocol, Recipe
@@ -107,6 +107,7 @@ RUNS = {
 def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
     """Compute official PCKh of a checkpoint or of a prediction file."""
     chosen.check(run)
+    share_cores()
     from pose_topo.stages.evaluate import evaluate_checkpoint, evaluate_predictions
     from pose_topo.stages.terminal import evaluation
 
@@ -156,6 +157,7 @@ def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
         return
     if len(runs) > 1:
         raise UsageError(f"analyze takes one run, not {len(runs)}; --group compares the results of several")
+    share_cores()
     from pose_topo.stages.analyze import Extras, analyze_checkpoint
     from pose_topo.stages.terminal import summary
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Option
 
-from pose_topo.commands.app import DataOptions, app, as_command
+from pose_topo.commands.app import DataOptions, app, as_command, share_cores
 from pose_topo.core.errors import UsageError
 from pose_topo.core.log import hide_messages, log
 from pose_topo.study.arms import Arm
@@ -236,6 +236,7 @@ def _default_name(config: RunConfig) -> str:
 
 def _train(chosen: TrainOptions) -> None:
     config = chosen.config()
+    share_cores(chosen.threads)
     from pose_topo.core.machine import pick_device
     from pose_topo.data.dataset import check_layout, prepare
     from pose_topo.download.weights import start_file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -56,7 +57,8 @@ def pick_precision(name: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     in_hardware = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if in_hardware else "fp32"
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()  # the newest instructions that oneDNN may use
+    return "bf16" if in_hardware and re.search("BF16|AMX|AVX10|DEFAULT|ALL", held) else "fp32"
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:

@@ -36,8 +36,13 @@ def load_start(model: SimpleBaseline, config: RunConfig, path: Path) -> dict[str
         target: torch.nn.Module = model.backbone
         source = "--weights" if config.weights else backbone(config.arch).weights_url
     else:
-        trained = runs.load_checkpoint(path).model
-        state = {key: value for key, value in trained.items() if key.startswith(TAKEN)}
+        start = runs.load_checkpoint(path)
+        if start.config.arch != config.arch:
+            raise PoseTopoError(
+                f"{path} is a {start.config.arch}, not a {config.arch}: give --arch {start.config.arch}, or another "
+                "--start (imagenet, none)"
+            )
+        state = {key: value for key, value in start.model.items() if key.startswith(TAKEN)}
         own = {key: value for key, value in model.state_dict().items() if not key.startswith(TAKEN)}
         target, state = model, own | state
         source = "--start" if config.recipe.start == "network" else "released"

@@ -17,7 +17,7 @@ Model = Literal["baseline", "topo"]
 Framing = Literal["person", "squeeze"]
 Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
 
-Protocol = Literal["standard", "paper", "synthetic", "photographs", "demo"]  # protocols.py has their recipes
+Protocol = Literal["standard", "paper", "synthetic", "photographs", "small", "demo"]  # protocols.py has their recipes
 TargetCentre = Literal["nearest", "exact", "truncated"]
 Augment = Literal["none", "mild", "standard"]
 Loss = Literal["half-mse", "mse"]
@@ -77,11 +77,12 @@ class Recipe:
     patience: int | None  # training stops after this number of epochs without a new best one; None: never
     report: Literal["last", "best"]  # which checkpoint is scored
     lambda_schedule: LambdaSchedule  # "study-cosine" is the formula of the original study
-    topo_lr_mult: float  # learning rate of the topographic layer relative to the rest; the study's is 1
+    topo_lr_mult: float  # learning rate of the topographic layer relative to the backbone; the study's is 1
     flip_test: bool
     decode: Decode
     split: SplitRule
     val_split: float  # fraction of the photographs that a random split holds out
+    head_lr_mult: float = 1.0  # the same for the head; the study's is 1
     select: Literal["pckh", "loss"] = "pckh"  # the best epoch has the highest validation PCKh, or lowest loss (study)
     warm_up: float = 0.0  # epochs in which the learning rate rises to its peak
     single_person: bool = False  # keep only photographs with exactly one annotated rectangle ("annorect")

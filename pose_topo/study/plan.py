@@ -83,17 +83,15 @@ class Study:
             raise UsageError(f"PROTOCOL={self.protocol}: give one of {', '.join(PROTOCOLS)}")
         if self.text("RESULTS") and not self.reference:
             raise UsageError(f"RESULTS={self.text('RESULTS')}: give reference, or nothing")
-        demo = main["study"]["demo"]
-        self.demo_data = f"data/synthetic-{self.text('DEMO_PEOPLE', demo['people'])}"
-        rendered = self.demo_data if own is demo else f"data/synthetic-{own.get('people')}"
-        self.data = rendered if "people" in own else self.text("DATA", own.get("data", "mpii")).rstrip("/")
+        self.data = self.rendered(self.name) or self.text("DATA", own.get("data", "mpii")).rstrip("/")
         self.data_name = Path(self.data).name
         # the results of given checkpoints are kept apart from those of one's own
         self.checkpoints = self.text("CHECKPOINTS") or self.text("RUNS")
         self.run_folder = f"{self.checkpoints}/{self.data_name}"
-        # the run of the demo from whose network all runs start, if this part of the study says so
+        # the run of another part from whose network all runs start, if this part of the study says so
         self.start = Run(*own["start"].split("/")) if "start" in own else None
-        self.start_folder = f"{self.checkpoints}/{Path(self.demo_data).name}/{self.start}"
+        self.start_data = self.rendered(self.start.protocol) if self.start else ""
+        self.start_folder = f"{self.checkpoints}/{Path(self.start_data).name}/{self.start}"
         self.out = self.text("OUT") + ("/given" if self.text("CHECKPOINTS") else "")
         # other settings get other folders
         self.epochs, self.train = self.text("EPOCHS"), self.text("TRAIN")
@@ -102,7 +100,7 @@ class Study:
         self.recipe = self.protocol + self.changed
         self.backbones = self.words("ARCHS", own.get("backbones", main["backbones"]))
         self.arms = self.words("ARMS", own.get("arms", main["arms"]))
-        self.lesion_arms = self.words("LESION_ARMS", [*self.arms, *main["lesion_arms"]])
+        self.lesion_arms = self.words("LESION_ARMS", own.get("lesion_arms", [*self.arms, *main["lesion_arms"]]))
 
     def text(self, name: str, default: object = "") -> str:
         """Return a value without surplus blanks."""
@@ -111,6 +109,12 @@ class Study:
     def words(self, name: str, default: Iterable[object]) -> list[str]:
         """Return the words of a value."""
         return self._given[name].split() if name in self._given else [str(value) for value in default]
+
+    def rendered(self, part: str) -> str:
+        """Return the folder of the people that are rendered for a part of the study, or "" if none are."""
+        people = self._main["study"][part].get("people", "")
+        people = self.text("DEMO_PEOPLE", people) if part == "demo" else people
+        return people and f"data/synthetic-{people}"
 
     def runs(self) -> list[Run]:
         """Return the runs of this part of the study.
@@ -166,7 +170,9 @@ class Study:
         return found
 
     def beside(self, group: str) -> list[str]:
-        """Return the reference results that the tables of the demo also show."""
-        demo = self._main["study"]["demo"]
-        is_demo = (self.data_name, group) == (f"synthetic-{demo['people']}", f"demo/{demo['backbones'][0]}")
-        return sorted(map(str, REFERENCE.glob(demo["beside"]))) if is_demo else []
+        """Return the reference results that the tables of a group of runs also show."""
+        for name, part in self._main["study"].items():
+            own = f"synthetic-{part.get('people')}", f"{part['protocol']}/{part.get('backbones', [''])[0]}"
+            if "beside" in part and own == (self.data_name, group):
+                return sorted(str(path) for one in part["beside"] for path in (REFERENCE / name).glob(one))
+        return []

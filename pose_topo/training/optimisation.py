@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pose_topo.models.pose import TopoModel
+from pose_topo.models.pose import SimpleBaseline, TopoModel
 from pose_topo.study.config import Recipe
 
 STEP_DROPS = (90 / 140, 120 / 140)  # of the standard recipe's epochs
@@ -95,14 +95,18 @@ class EarlyStopping:
         return self.patience is not None and self.waited >= self.patience
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam or AdamW. The topographic layer has a parameter group with its own learning-rate multiplier."""
-    topo = list(model.topo.parameters()) if isinstance(model, TopoModel) else []
-    in_topo = {id(parameter) for parameter in topo}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in in_topo]
+def make_optimizer(model: SimpleBaseline, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam or AdamW. The topographic layer, and the head if its multiplier is not 1, have parameter groups of their own
+    with their learning-rate multipliers."""
+    own: list[tuple[nn.Module, float]] = []
+    if isinstance(model, TopoModel):
+        own.append((model.topo, recipe.topo_lr_mult))
+    if recipe.head_lr_mult != 1:
+        own.append((model.head, recipe.head_lr_mult))
+    taken = {id(parameter) for layer, _ in own for parameter in layer.parameters()}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
     groups = [{"params": rest, "lr_mult": 1.0}]
-    if topo:
-        groups.append({"params": topo, "lr_mult": recipe.topo_lr_mult})
+    groups += [{"params": list(layer.parameters()), "lr_mult": factor} for layer, factor in own]
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 

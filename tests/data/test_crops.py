@@ -15,7 +15,7 @@ from pose_topo.core.errors import UsageError
 from pose_topo.data import crops, geometry
 from pose_topo.data.crops import photo_size, photo_sizes, read_photograph, squeeze, warp_people, warp_person
 from pose_topo.data.people import CropSettings
-from pose_topo.study.protocols import DEMO, PAPER, STANDARD
+from pose_topo.study.protocols import PAPER, SMALL, STANDARD
 
 # ---- Reading.
 
@@ -281,7 +281,7 @@ def test_which_boxes_touch_a_photograph():
 def test_input_of_a_person_by_hand():
     """The box of 300 x 400 at (100, 50) has its centre at (250, 250). The side is 1.25 * 400 = 500, which is
     500 / 128 = 3.90625 per input pixel. Input pixel 64 is the centre, so pixel 0 lies at 250 - 64 * 3.90625 = 0."""
-    _, affine = crops.network_input(noise(), (100, 50, 300, 400), DEMO)
+    _, affine = crops.network_input(noise(), (100, 50, 300, 400), SMALL)
     assert affine.tolist() == [[3.90625, 0, 0], [0, 3.90625, 0]]
     assert geometry.apply(affine[None], np.array([[[64.0, 64.0], [0, 0], [128, 32]]]))[0].tolist() == [
         [250, 250], [0, 0], [500, 125],

@@ -19,12 +19,12 @@ from pose_topo.stages.analyze import Extras, analyze_checkpoint
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 from pose_topo.training import epoch as steps
 from pose_topo.training.loop import RunContext, train
 from pose_topo.training.processes import Interrupted
 
-RECIPE = replace(DEMO, input_size=64, batch_size=4, epochs=2)
+RECIPE = replace(SMALL, input_size=64, batch_size=4, epochs=2)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pose_topo.models.regularizers import LOSSES, spatial_loss, weight_similarit
 from pose_topo.study.backbones import BACKBONES
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.lattice import Lattice
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 
 
 @pytest.mark.parametrize("arch", BACKBONES)
@@ -62,7 +62,7 @@ def test_the_standard_inits_are_normal_with_sd_a_thousandth():
 
 
 def test_equal_seeds_give_equal_networks_and_control_equals_topo_at_the_start():
-    config = RunConfig("resnet18", DEMO, Data.at("mpii"), Topography(weight=0.5), seed=3)
+    config = RunConfig("resnet18", SMALL, Data.at("mpii"), Topography(weight=0.5), seed=3)
     control = replace(config, topography=Topography(weight=0.0))
     states = []
     for each in (config, control):
@@ -135,7 +135,7 @@ def test_a_grid_that_a_loss_cannot_use_is_refused_when_the_network_is_built():
 
 def permuted(loss: str, **given) -> RunConfig:
     topography = Topography(4, 5, loss=loss, permuted=True)
-    return RunConfig("resnet18", DEMO, Data.at("mpii"), topography, **given)
+    return RunConfig("resnet18", SMALL, Data.at("mpii"), topography, **given)
 
 
 @pytest.mark.parametrize("loss", ["weight-similarity", "activation-similarity"])
@@ -154,7 +154,7 @@ def test_on_a_permuted_grid_the_loss_sees_each_channel_at_another_place(loss):
 def test_each_seed_has_a_permuted_grid_of_its_own():
     orders = [tuple(trained_order(permuted("topoloss", seed=seed))) for seed in range(3)]
     assert len(set(orders)) == 3
-    assert trained_order(RunConfig("resnet18", DEMO, Data.at("mpii"), Topography())) is None
+    assert trained_order(RunConfig("resnet18", SMALL, Data.at("mpii"), Topography())) is None
 
 
 # ---- the topographic layer and its loss, by hand and by brute force

@@ -13,7 +13,7 @@ from pose_topo.models.pose import build_model
 from pose_topo.models.start import load_start
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
-from pose_topo.study.protocols import DEMO, PAPER, STANDARD
+from pose_topo.study.protocols import PAPER, SMALL, STANDARD
 
 
 def test_imagenet_weights_land_in_the_backbone_and_nowhere_else(tmp_path):
@@ -75,7 +75,7 @@ def test_weights_of_another_resnet_are_refused(tmp_path):
 @pytest.fixture
 def trained(tmp_path):
     """A checkpoint whose weights are random numbers, and its weights."""
-    config = RunConfig("resnet18", DEMO, Data.at("synthetic-20"), Topography(), arm="topo")
+    config = RunConfig("resnet18", SMALL, Data.at("synthetic-20"), Topography(), arm="topo")
     torch.manual_seed(5)
     weights = build_model(config).to(memory_format=torch.channels_last).state_dict()  # as a training leaves them
     (tmp_path / "run").mkdir()
@@ -96,7 +96,7 @@ def started(config):
 @pytest.mark.parametrize("topography", [None, Topography(), Topography(4, 4)])
 def test_backbone_and_deconvolutions_come_from_the_network_and_the_rest_is_new(trained, topography):
     run, weights = trained
-    recipe = replace(DEMO, start="network")
+    recipe = replace(SMALL, start="network")
     config = RunConfig("resnet18", recipe, Data.at("mpii"), topography, weights=str(run))
     source, before, after = started(config)
     assert source == {"file": "last.pt", "sha256": sha256_file(run / "last.pt"), "source": "--start"}
@@ -122,7 +122,7 @@ def test_a_network_in_half_precision_is_the_same_to_eleven_bits(trained, tmp_pat
 )
 def test_a_start_that_is_no_network_is_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    recipe = replace(DEMO, start="network")
+    recipe = replace(SMALL, start="network")
     for weights, message in ((str(tmp_path / name), "a "), (str(tmp_path / "none"), "no such network")):
         config = RunConfig("resnet18", recipe, Data.at("mpii"), weights=weights)
         with pytest.raises(PoseTopoError, match=message):
@@ -130,8 +130,8 @@ def test_a_start_that_is_no_network_is_one_line(tmp_path, name, content):
 
 
 def test_a_network_with_another_backbone_is_refused(trained):
-    config = RunConfig("resnet34", replace(DEMO, start="network"), Data.at("mpii"), weights=str(trained[0]))
-    with pytest.raises(PoseTopoError, match="does not fit resnet34"):
+    config = RunConfig("resnet34", replace(SMALL, start="network"), Data.at("mpii"), weights=str(trained[0]))
+    with pytest.raises(PoseTopoError, match="is a resnet18, not a resnet34: give --arch resnet18"):
         started(config)
 
 
@@ -142,4 +142,4 @@ def test_the_word_released_names_the_network_of_the_package(tmp_path, monkeypatc
     assert not runs.is_network(tmp_path)
     monkeypatch.setattr(runs, "RELEASED", tmp_path / "model.safetensors")
     with pytest.raises(PoseTopoError, match=r"the released network .* is missing: install the package again"):
-        started(RunConfig("resnet18", replace(DEMO, start="released"), Data.at("mpii")))
+        started(RunConfig("resnet18", replace(SMALL, start="released"), Data.at("mpii")))

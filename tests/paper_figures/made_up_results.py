@@ -23,7 +23,7 @@ METRICS = (
     *("epoch", "train_loss", "train_heatmap_loss", "topo_loss", "lambda", "val_loss", "val_pckh", "moran_i"),
     *("contiguity", "mean_row_norm", "participation_ratio", "lr", "images_per_s", "seconds"),
 )
-DEMO = "demo protocol: 96 px, no augmentation"
+DEMO = "small protocol: 96 px, no augmentation"
 RADII = (1.0, 2.0, 3.0, 4.0)
 FASTER = "the topographic layer's learning rate is 10 times that of the rest (the study: 1)"
 _rows, _columns = np.divmod(np.arange(SIDE * SIDE), SIDE)
@@ -40,7 +40,7 @@ def write_study(
 
 
 def write_run(
-    folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "demo", lesions: bool = False
+    folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "small", lesions: bool = False
 ) -> Path:
     """Write all files of one run."""
     folder.mkdir(parents=True)
@@ -88,7 +88,7 @@ def edit(folder: Path, name: str, key: tuple[str, ...], value: Any) -> None:
     dump(folder / name, content)
 
 
-def setting(arm: str, protocol: str = "demo") -> dict[str, Any]:
+def setting(arm: str, protocol: str = "small") -> dict[str, Any]:
     """Return what an arm's name says of its settings, as analysis.json has them."""
     if arm == "baseline":
         return {"topo_loss": None, "lambda": None, "topo_lr_mult": None, "permuted": None}
@@ -97,7 +97,7 @@ def setting(arm: str, protocol: str = "demo") -> dict[str, Any]:
     return {
         "topo_loss": "weight-similarity" if loss in ("topo", "control") else loss,
         "lambda": 0.0 if arm == "control" else float(parts["l"][1]) if parts["l"] else 0.5,
-        "topo_lr_mult": float(parts["m"][1]) if parts["m"] else 10.0 if protocol == "demo" else 1.0,
+        "topo_lr_mult": float(parts["m"][1]) if parts["m"] else 10.0 if protocol == "small" else 1.0,
         "permuted": arm.endswith("permuted"),
     }
 

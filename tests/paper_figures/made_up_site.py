@@ -41,13 +41,13 @@ def write_site(root: Path) -> dict[str, list[Path]]:
     """Write results, figures, provenance and claims.json below `root`. Returns the paths by option of `report.page`."""
     data = root / "out" / DATA
     reference = root / "reference"
-    made_up_results.write_study(reference / "demo", seeds=(0, 1, 2), data=DATA)
-    results = made_up_results.write_study(data / "demo" / "resnet18", seeds=(0, 1), data=DATA)
-    results += made_up_results.write_study(data / "demo-e2" / "resnet18", arms=("topo",), seeds=(0,), data=DATA)
+    made_up_results.write_study(reference / "small", seeds=(0, 1, 2), data=DATA)
+    results = made_up_results.write_study(data / "small" / "resnet18", seeds=(0, 1), data=DATA)
+    results += made_up_results.write_study(data / "small-e2" / "resnet18", arms=("topo",), seeds=(0,), data=DATA)
     for name in ("evaluation.json", "analysis.json"):
         made_up_results.edit(results[-1], name, ("as_protocol",), False)
     made_up_results.edit(results[0], "evaluation.json", ("pckh", "0.5", "mean"), 60.0)  # contradicts a claim
-    papers = [write_paper(data / part / "resnet18" / "paper") for part in ("demo", "demo-e2")]
+    papers = [write_paper(data / part / "resnet18" / "paper") for part in ("small", "small-e2")]
     provenance = [write_provenance(root / "runs" / path.relative_to(root / "out")) for path in results]
     given = ["--results", *map(str, results), "--reference", str(reference), "--out", str(data), "--no-fail"]
     assert check.main(given) == 0

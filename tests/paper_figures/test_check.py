@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Reference results of the demo: three arms with six seeds. Tests must not change them."""
     root = tmp_path_factory.mktemp("reference")
-    made_up_results.write_study(root / "demo", seeds=(0, 1, 2, 3, 4, 5), data=DATA)
+    made_up_results.write_study(root / "small", seeds=(0, 1, 2, 3, 4, 5), data=DATA)
     return root
 
 
@@ -39,7 +39,7 @@ def judged(folders: list[Path], reference: Path, out: Path, *more: str) -> tuple
     """Return the exit code, and the verdicts on the claims of the profiles `demo` and `every`."""
     code = check.main(["--results", *map(str, folders), "--reference", str(reference), "--out", str(out), *more])
     content = json.loads((out / "claims.json").read_text(encoding="utf-8"))
-    return code, {c["id"]: c["verdict"] for c in content["claims"] if c["profile"] in ("demo", "every")}
+    return code, {c["id"]: c["verdict"] for c in content["claims"] if c["profile"] in ("small", "every")}
 
 
 def copied(folders: list[Path], to: Path) -> list[Path]:
@@ -55,7 +55,7 @@ def test_a_good_demo_supports_all_claims_about_the_demo(
     assert len(lines) == len(load_study().claims) and sum(line.startswith("SUPPORTED") for line in lines) == len(found)
     assert all(line.startswith("NOT RUN") for line in lines if " mpii/" in line)
     content = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
-    claim = next(c for c in content["claims"] if c["id"] == "accuracy-comes-again" and c["profile"] == "demo")
+    claim = next(c for c in content["claims"] if c["id"] == "accuracy-comes-again" and c["profile"] == "small")
     baseline = claim["checks"][0]
     score = json.loads((made[0] / "evaluation.json").read_text())["pckh"]["0.5"]["mean"]
     assert baseline["here"] == {"11": score} and sorted(baseline["reference"]) == list("012345")
@@ -84,7 +84,7 @@ def test_a_number_that_does_not_follow_from_its_arrays_is_contradicted(
     code, found = judged(folders, reference, tmp_path)
     assert code == 1 and {id for id, v in found.items() if v == "contradicted"} == {"numbers-follow-from-arrays"}
     tampered = Path(shutil.copytree(reference, tmp_path / "reference"))  # ... and in the committed ones, too
-    made_up_results.edit(tampered / "demo" / "topo-s3", "evaluation.json", ("auc",), 50.0)
+    made_up_results.edit(tampered / "small" / "topo-s3", "evaluation.json", ("auc",), 50.0)
     assert judged(made, tampered, tmp_path)[1]["numbers-follow-from-arrays"] == "contradicted"
 
 
@@ -113,7 +113,7 @@ def test_a_claim_about_a_null_is_not_run(made: list[Path], reference: Path, tmp_
 
 
 def test_a_run_with_other_settings_judges_no_claim(made: list[Path], reference: Path, tmp_path: Path) -> None:
-    short = made_up_results.write_study(tmp_path / "demo-e2", seeds=(11,), data=DATA)
+    short = made_up_results.write_study(tmp_path / "small-e2", seeds=(11,), data=DATA)
     for folder in short:
         for name in ("evaluation.json", "analysis.json"):
             made_up_results.edit(folder, name, ("as_protocol",), False)
@@ -154,9 +154,9 @@ def test_the_reference_runs_alone_judge_orders_but_no_intervals(reference: Path,
 
 def test_a_stray_reference_run_is_refused(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = Path(shutil.copytree(reference, tmp_path / "reference"))
-    made_up_results.write_study(both / "demo", arms=("topo",), seeds=(9,), data="other")
+    made_up_results.write_study(both / "small", arms=("topo",), seeds=(9,), data="other")
     assert check.main(["--reference", str(both), "--out", str(tmp_path)]) == 1
-    assert "topo-s9: is not a run of profile demo" in capsys.readouterr().err
+    assert "topo-s9: is not a run of profile small" in capsys.readouterr().err
 
 
 def test_the_published_predictions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +199,7 @@ def test_the_real_predictions(real_data: Path, tmp_path: Path, capsys: pytest.Ca
 
 def test_the_cost_comes_from_the_reference_runs(reference: Path, made: list[Path], tmp_path: Path) -> None:
     timed = Path(shutil.copytree(reference, tmp_path / "reference"))
-    for folder in (timed / "demo").iterdir():
+    for folder in (timed / "small").iterdir():
         seconds = 600.0 if folder.name.startswith("topo") else 300.0
         session = {"wall_seconds": seconds, "device": "a CPU", "threads": 2, "precision": "fp32", "cuda": None}
         peak = {"rss": 2_000_000_000 + int(seconds)}
@@ -207,7 +207,7 @@ def test_the_cost_comes_from_the_reference_runs(reference: Path, made: list[Path
     judged(made, timed, tmp_path)
     content = json.loads((tmp_path / "claims.json").read_text(encoding="utf-8"))
     costs = {(c["profile"], c["id"]): c["cost"] for c in content["claims"]}
-    assert costs["demo", "topography-emerges"] == {
+    assert costs["small", "topography-emerges"] == {
         "arms": 2, "minutes": 15.0, "memory": 2_000_000_600, "gpu_memory": None, "hardware": "a CPU, 2 threads, fp32"
     }  # fmt: skip
     assert costs["mpii", "topography-above-control"] is None

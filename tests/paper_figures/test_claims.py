@@ -60,7 +60,7 @@ def test_a_run_belongs_to_mpii_by_the_people_it_scored_and_not_by_the_name_of_it
 
 
 def test_a_number_without_the_arrays_to_recompute_it_is_not_run(tmp_path: Path) -> None:
-    made_up_results.write_study(tmp_path / "reference" / "demo", seeds=(0, 1, 2), data="synthetic-2400")
+    made_up_results.write_study(tmp_path / "reference" / "small", seeds=(0, 1, 2), data="synthetic-2400")
     mine = made_up_results.write_study(tmp_path / "mine", seeds=(7,), data="synthetic-2400")
     given = ["--reference", str(tmp_path / "reference"), "--results", *map(str, mine), "--out", str(tmp_path)]
 

@@ -101,7 +101,7 @@ def test_figure_is_drawn_with_its_caption(name: str, drawn: tuple[Path, Path]) -
     text = (out / f"{name}.caption.md").read_text(encoding="utf-8")
     if name == "schematic":
         return  # of no run in particular
-    for said in ("Protocol demo, resnet18, data synthetic", made_up_results.DEMO, made_up_results.FASTER, "Seeds: 1"):
+    for said in ("Protocol small, resnet18, data synthetic", made_up_results.DEMO, made_up_results.FASTER, "Seeds: 1"):
         assert said in text
     assert "nan" not in text and "None" not in text
 

@@ -82,8 +82,8 @@ def test_verdicts_come_first_and_are_written_out(page: str, site: dict[str, list
         chip = f'class="chip {verdict.replace(" ", "-")}">{mark} {verdict}'
         assert page.count(chip) == verdicts.count(verdict) + 1
         assert f"<b>{verdicts.count(verdict)}</b>" in page
-    assert 'href="#demo-baseline-learns"' in page.split("<nav")[0]  # contradicted claims are named at the top
-    assert page.index('id="demo-baseline-learns"') < page.index('id="mpii-topography-above-control"')
+    assert 'href="#small-baseline-learns"' in page.split("<nav")[0]  # contradicted claims are named at the top
+    assert page.index('id="small-baseline-learns"') < page.index('id="mpii-topography-above-control"')
     for text in (*content["not_supported"], *content["never_run"]):
         assert inline(text) in page
 
@@ -98,7 +98,7 @@ def test_figures_and_tables_have_the_order_of_the_paper_and_unknown_ones_follow(
     assert "What zebra shows, where a &lt; b &amp; <code>code</code> <strong>stands</strong>." in part
     assert "PCKh of &lt;everybody&gt;." in part and ">a|b</th>" in part and "71.2 ± 0.3" in part
     assert "<b>Lesions of the grid:</b> Not shown: no run has lesions." in part
-    assert "<h2>demo / resnet18</h2>" in page and "<h2>demo-e2 / resnet18</h2>" in page
+    assert "<h2>small / resnet18</h2>" in page and "<h2>small-e2 / resnet18</h2>" in page
 
 
 def test_provenance_and_times_come_last(page: str, site: dict[str, list[Path]]) -> None:
@@ -108,14 +108,14 @@ def test_provenance_and_times_come_last(page: str, site: dict[str, list[Path]]) 
     assert "with uncommitted changes" in end and "no: proves nothing" in end
     found = load_provenance(site["provenance"])
     assert list(found.environments) == ["A", "B"] and len(found.runs) == 7
-    topo = next(run for run in found.runs if run.name == "demo/resnet18/topo-s0")
+    topo = next(run for run in found.runs if run.name == "small/resnet18/topo-s0")
     assert (topo.seconds, topo.sessions, topo.environments, topo.memory) == (360.0, 2, "A, B", 1_900_000_000)
     assert f"7 runs, {found.hours:.1f} hours" in end and "6.0 min" in end
 
 
 def test_runs_that_judge_no_claim_are_named(page: str, site: dict[str, list[Path]], tmp_path: Path) -> None:
     said = page.split("shown below but judge no claim")[1].split("</p>")[0]
-    assert "topo (synthetic-2400, demo, resnet18)." in said and "control" not in said
+    assert "topo (synthetic-2400, small, resnet18)." in said and "control" not in said
     whole = {**site, "results": site["results"][:-1]}
     assert report.main(made_up_site.options(whole, tmp_path / "report.html")) == 0
     assert "judge no claim" not in (tmp_path / "report.html").read_text(encoding="utf-8")

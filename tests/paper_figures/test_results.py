@@ -19,7 +19,7 @@ from pose_topo.core.errors import REPORT, PoseTopoError
 
 def test_values_of_a_run(study: list[Path]) -> None:
     run = load([study[-1]])[0]
-    assert (run.arm, run.seed, run.arch, run.protocol, run.data) == ("topo", 2, "resnet18", "demo", "synthetic")
+    assert (run.arm, run.seed, run.arch, run.protocol, run.data) == ("topo", 2, "resnet18", "small", "synthetic")
     assert run.deviations == (made_up_results.DEMO, made_up_results.FASTER)
     assert run.number("analysis", "grid.height") == 16
     assert run.number("evaluation", "pckh.0.5.groups.Head") == run.json["evaluation"]["pckh"]["0.5"]["groups"]["Head"]

@@ -27,7 +27,7 @@ from pose_topo.topography import moran
 
 
 def config_of(data: Path, height: int = 4, width: int = 5, arm: str = "topo", **given: Any) -> RunConfig:
-    recipe = replace(PROTOCOLS["demo"], input_size=32, sigma=1.0, start="none")
+    recipe = replace(PROTOCOLS["small"], input_size=32, sigma=1.0, start="none")
     topography = Topography(height, width, weight=0.0 if arm == "control" else 0.5, **given)
     return RunConfig("resnet18", recipe, Data.at(data), topography, arm=arm)
 

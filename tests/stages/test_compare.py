@@ -158,7 +158,7 @@ def results(folder: Path, arm: str, seed: int, mean_i: float | None, pckh: float
         "arm": arm,
         "seed": seed,
         "arch": "resnet18",
-        "protocol": "demo",
+        "protocol": "small",
         "as_protocol": True,
         "checkpoint_sha256": f"{arm}{seed}",
         "data_sha256": f"data{seed}",

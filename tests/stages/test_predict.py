@@ -35,10 +35,10 @@ from pose_topo.stages.predict import (
 from pose_topo.study import joints, runs
 from pose_topo.study import joints as J
 from pose_topo.study.config import Data, RunConfig
-from pose_topo.study.protocols import DEMO, PAPER
+from pose_topo.study.protocols import PAPER, SMALL
 
 
-def checkpoint(path: Path, data: Path, recipe=DEMO) -> Path:
+def checkpoint(path: Path, data: Path, recipe=SMALL) -> Path:
     """An untrained ResNet-18 at 32 px whose joints are spread over the picture."""
     recipe = replace(recipe, input_size=32)
     config = RunConfig(arch="resnet18", recipe=recipe, data=Data.at(data), arm="baseline")
@@ -78,7 +78,7 @@ def test_the_box_of_a_person_gives_the_joints_of_evaluate(network, small_data, t
     """The crop of MPII is a box of side 200 * scale around the centre, moved down by 15 * scale."""
     evaluate_checkpoint(network, tmp_path / "e", device="cpu", precision="fp32", progress=False)
     data = Data.at(small_data)
-    dataset = prepare(data, replace(DEMO, input_size=32), seed=0, progress=False)
+    dataset = prepare(data, replace(SMALL, input_size=32), seed=0, progress=False)
     with h5py.File(tmp_path / "e" / "predictions.h5") as file:
         expected, confidence = np.asarray(file["preds"]) - 1.0, np.asarray(file["confidence"])
     assert len(expected) == len(dataset.split.val) > 0

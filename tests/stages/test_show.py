@@ -17,9 +17,9 @@ from pose_topo.stages import show
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 
-TINY = replace(DEMO, input_size=32)
+TINY = replace(SMALL, input_size=32)
 
 
 @pytest.fixture

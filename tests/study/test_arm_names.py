@@ -17,7 +17,7 @@ from pose_topo.commands.train import TopoOptions, TrainOptions
 from pose_topo.core.errors import UsageError
 from pose_topo.study.arms import USUAL, Arm, arm_consistency, shortest
 from pose_topo.study.config import TOPO_LOSSES, Topography
-from pose_topo.study.protocols import DEMO, PROTOCOLS, STANDARD
+from pose_topo.study.protocols import PROTOCOLS, SMALL, STANDARD
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [
@@ -57,9 +57,9 @@ def test_every_arm_is_read_back_from_its_name(arm: Arm) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_options_of_an_arm_train_that_arm(name: str) -> None:
-    words = Arm.parse(name, DEMO).train_options()
-    config = parsed([*words, "--protocol", "demo"]).config()
-    assert config.arm == str(Arm.of(config, DEMO)) == name
+    words = Arm.parse(name, SMALL).train_options()
+    config = parsed([*words, "--protocol", "small"]).config()
+    assert config.arm == str(Arm.of(config, SMALL)) == name
 
 
 def parsed(words: list[str]) -> TrainOptions:
@@ -82,8 +82,8 @@ def test_no_digit_of_a_number_is_lost() -> None:
 
 
 def test_a_multiplier_is_named_where_it_is_not_the_protocols() -> None:
-    assert str(Arm.parse("topo-m10", DEMO)) == "topo" and str(Arm.parse("topo-m10", STANDARD)) == "topo-m10"
-    assert str(Arm(USUAL, 1.0).under(STANDARD)) == "topo" and str(Arm(USUAL, 1.0).under(DEMO)) == "topo-m1"
+    assert str(Arm.parse("topo-m10", SMALL)) == "topo" and str(Arm.parse("topo-m10", STANDARD)) == "topo-m10"
+    assert str(Arm(USUAL, 1.0).under(STANDARD)) == "topo" and str(Arm(USUAL, 1.0).under(SMALL)) == "topo-m1"
 
 
 def test_what_need_not_be_named_is_accepted() -> None:
@@ -125,7 +125,7 @@ BASELINE = {**SETTINGS, "lambda": None, "topo_lr_mult": None, "topo_loss": None,
     ],
 )
 def test_settings_that_agree_with_the_name(name: str, settings: dict) -> None:
-    assert arm_consistency(name, SETTINGS | settings, DEMO) is None
+    assert arm_consistency(name, SETTINGS | settings, SMALL) is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_settings_that_agree_with_the_name(name: str, settings: dict) -> None:
     ],
 )
 def test_settings_that_the_name_denies(name: str, settings: dict, said: str) -> None:
-    assert arm_consistency(name, SETTINGS | settings, DEMO) == said
+    assert arm_consistency(name, SETTINGS | settings, SMALL) == said
 
 
 REFERENCE = sorted(ROOT.glob("paper_figures/reference/*/*/analysis.json"))

@@ -12,11 +12,11 @@ from pose_topo.commands.train import TopoOptions, TrainOptions
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.study.arms import Arm
 from pose_topo.study.config import TOPO_LOSSES, Data, Recipe, RunConfig, Topography, TopoLoss, from_dict, to_dict
-from pose_topo.study.protocols import DEMO, PAPER, PROTOCOLS, STANDARD, SYNTHETIC, as_protocol, deviations
+from pose_topo.study.protocols import PAPER, PROTOCOLS, SMALL, STANDARD, SYNTHETIC, as_protocol, deviations
 
 
 def test_a_config_survives_its_json():
-    for recipe in (STANDARD, PAPER, SYNTHETIC, DEMO):
+    for recipe in (STANDARD, PAPER, SYNTHETIC, SMALL):
         config = RunConfig("resnet18", recipe, Data.at("mpii"), Topography(3, 5, torus=True), seed=4)
         assert from_dict(RunConfig, json.loads(json.dumps(to_dict(config)))) == config
     baseline = RunConfig("resnet18", STANDARD, Data.at("mpii"))
@@ -74,7 +74,7 @@ def test_what_departs_from_the_protocol_is_named():
         of_the_protocol,
         "lr 0.5 (the standard protocol: 0.001)",
         "epochs 2 (the standard protocol: 140)",
-        "the topographic layer's learning rate is 3 times that of the rest (the study: 1)",
+        "the topographic layer's learning rate is 3 times that of the backbone (the study: 1)",
     ]
     assert not as_protocol(changed)
     assert as_protocol(TopoOptions(spatial_lambda=0.0).config())  # the control
@@ -82,9 +82,13 @@ def test_what_departs_from_the_protocol_is_named():
     assert not as_protocol(TopoOptions(spatial_lambda=5.0, arm="topo").config())  # its arm is not what it says
 
 
-def test_the_demo_names_its_deviations_and_the_baseline_has_no_multiplier():
-    assert len(deviations(TopoOptions(protocol="demo").config())) == 2
-    assert len(deviations(TrainOptions(protocol="demo").config())) == 1
+def test_the_multipliers_are_named_among_the_deviations():
+    topo, head = "topographic layer", "head"
+    for protocol, layers in (("small", [topo]), ("demo", [head, topo]), ("standard", [])):
+        found = deviations(TopoOptions(protocol=protocol, arch="resnet18").config())[1:]
+        assert [line.split("'s")[0].removeprefix("the ") for line in found] == layers
+        found = deviations(TrainOptions(protocol=protocol, arch="resnet18").config())[1:]
+        assert [line.split("'s")[0].removeprefix("the ") for line in found] == [one for one in layers if one != topo]
 
 
 def test_the_targets_sigma_grows_with_the_input():
@@ -97,23 +101,23 @@ def test_a_share_to_hold_out_means_a_random_split():
     for split in ("paper", "tompson", "file", "auto"):
         with pytest.raises(UsageError, match=f"not of --split {split}"):
             TrainOptions(val_split=0.2, split=split).recipe()
-    assert TrainOptions(protocol="demo", split_file=Path("val.txt")).recipe().split == "auto"
-    assert TrainOptions(protocol="demo", split_file=Path("val.txt"), split="tompson").recipe().split == "tompson"
+    assert TrainOptions(protocol="small", split_file=Path("val.txt")).recipe().split == "auto"
+    assert TrainOptions(protocol="small", split_file=Path("val.txt"), split="tompson").recipe().split == "tompson"
 
 
 def test_the_flip_test_shifts_by_a_column_except_with_the_studys_cells():
-    assert [recipe.flip_shift for recipe in (STANDARD, SYNTHETIC, DEMO, PAPER)] == [True, True, True, False]
+    assert [recipe.flip_shift for recipe in (STANDARD, SYNTHETIC, SMALL, PAPER)] == [True, True, True, False]
 
 
 def test_weights_that_are_given_are_taken():
-    assert TrainOptions(protocol="demo", weights="r18.pth").recipe().start == "imagenet"
+    assert TrainOptions(protocol="small", weights="r18.pth").recipe().start == "imagenet"
     with pytest.raises(UsageError, match="not with --no-pretrained"):
         TrainOptions(weights="r18.pth", pretrained=False).recipe()
 
 
 def test_the_start_is_one_setting_with_three_options():
     def chosen(**options):
-        config = TrainOptions(protocol="demo", arch="resnet18", **options).config()
+        config = TrainOptions(protocol="small", arch="resnet18", **options).config()
         return config.recipe.start, config.weights
 
     assert chosen() == ("none", None)
@@ -142,8 +146,8 @@ def test_the_hashed_split_is_not_replaced_by_another_in_silence(tmp_path):
 
 def test_settings_of_an_earlier_version_said_pretrained():
     for pretrained, start in ((True, "imagenet"), (False, "none")):
-        values = {key: value for key, value in to_dict(DEMO).items() if key != "start"} | {"pretrained": pretrained}
-        assert from_dict(Recipe, values) == replace(DEMO, start=start)
+        values = {key: value for key, value in to_dict(SMALL).items() if key != "start"} | {"pretrained": pretrained}
+        assert from_dict(Recipe, values) == replace(SMALL, start=start)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +186,7 @@ def test_every_choice_is_validated_with_the_name_of_its_option(changed, message)
 
 def test_warm_up_with_one_cycle_is_refused_since_it_would_have_no_effect():
     with pytest.raises(UsageError, match="--warm-up 1: the one-cycle schedule"):
-        TrainOptions(protocol="demo", warm_up=1.0).recipe()
+        TrainOptions(protocol="small", warm_up=1.0).recipe()
     with pytest.raises(UsageError, match="--warm-up 1: the one-cycle schedule"):
         TrainOptions(schedule="one-cycle", warm_up=1.0).recipe()
     assert TrainOptions(warm_up=1.0).recipe().warm_up == 1.0
@@ -230,6 +234,6 @@ def test_an_arm_is_named_by_what_it_sets(arm, settings):
 
 
 def test_the_multiplier_is_named_where_it_is_not_the_protocols():
-    assert TopoOptions(protocol="demo").config().arm == "topo"
-    assert TopoOptions(protocol="demo", topo_lr_mult=1.0).config().arm == "topo-m1"
-    assert TrainOptions(protocol="demo").config().arm == "baseline"
+    assert TopoOptions(protocol="small").config().arm == "topo"
+    assert TopoOptions(protocol="small", topo_lr_mult=1.0).config().arm == "topo-m1"
+    assert TrainOptions(protocol="small").config().arm == "baseline"

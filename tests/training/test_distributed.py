@@ -17,7 +17,7 @@ from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 from pose_topo.training.epoch import validate
 from pose_topo.training.optimisation import heatmap_loss, learning_rate, make_optimizer, set_learning_rate
 from pose_topo.training.processes import Team, team_from_environment
@@ -29,7 +29,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 def recorded_config(data):
     # 3 people a process and step: the 13 or so people do not divide evenly, so shares matter
-    recipe = replace(DEMO, input_size=32, batch_size=3, epochs=2)
+    recipe = replace(SMALL, input_size=32, batch_size=3, epochs=2)
     return RunConfig("resnet18", recipe, Data.at(data), Topography(4, 4), threads=1, device="cpu")
 
 
@@ -142,7 +142,7 @@ def test_the_loss_over_an_epoch_is_that_of_one_process(together, alone):
 def test_the_command_under_torchrun(small_data, tmp_path):
     arguments = [
         *TORCHRUN, "-m", "pose_topo", "train-baseline", "--data", str(small_data), "--arch", "resnet18",
-        "--protocol", "demo", "--input-size", "32", "--batch-size", "4", "--epochs", "1", "--threads", "1",
+        "--protocol", "small", "--input-size", "32", "--batch-size", "4", "--epochs", "1", "--threads", "1",
         "--device", "cpu", "--save-dir", str(tmp_path), "--run-name", "run", "--no-progress",
     ]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

@@ -18,7 +18,7 @@ from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model
 from pose_topo.study import runs
 from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
-from pose_topo.study.protocols import DEMO, PAPER
+from pose_topo.study.protocols import PAPER, SMALL
 from pose_topo.training import epoch
 from pose_topo.training import epoch as steps
 from pose_topo.training.epoch import train_epoch
@@ -26,7 +26,7 @@ from pose_topo.training.loop import RunContext, train
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
 
-RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
+RECIPE = replace(SMALL, input_size=32, batch_size=4, epochs=2)
 
 
 @pytest.fixture(scope="module")

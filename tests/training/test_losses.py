@@ -5,7 +5,7 @@ import torch
 
 from pose_topo.models.pose import SimpleBaseline, TopoModel
 from pose_topo.study.lattice import Lattice
-from pose_topo.study.protocols import DEMO, STANDARD
+from pose_topo.study.protocols import DEMO, SMALL, STANDARD
 from pose_topo.training.optimisation import heatmap_loss, make_optimizer, set_learning_rate
 
 
@@ -32,16 +32,17 @@ def test_the_spatial_loss_is_much_larger_than_the_heatmap_loss_at_the_start():
     assert 0.5 * 4.0 / zero == pytest.approx(652, rel=0.01)
 
 
-def test_the_topographic_layer_has_its_own_learning_rate():
+@pytest.mark.parametrize(("recipe", "layer", "head"), [(SMALL, 10, 1), (DEMO, 30, 30), (STANDARD, 1, 1)])
+@pytest.mark.parametrize("kind", [TopoModel, SimpleBaseline])
+def test_the_new_layers_have_their_own_learning_rates(recipe, layer, head, kind):
     with torch.device("meta"):
-        model = TopoModel("resnet18", Lattice(4, 4))
-    optimizer = make_optimizer(model, DEMO)
+        model = TopoModel("resnet18", Lattice(4, 4)) if kind is TopoModel else SimpleBaseline("resnet18")
+    optimizer = make_optimizer(model, recipe)
     set_learning_rate(optimizer, 0.1)
-    own = {id(p) for p in model.topo.parameters()}
-    for group in optimizer.param_groups:
-        inside = {id(p) in own for p in group["params"]}
-        assert len(inside) == 1
-        assert group["lr"] == pytest.approx(0.1 * (10 if inside.pop() else 1))
+    found = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        factor = {"topo": layer, "head": head}.get(name.partition(".")[0], 1)
+        assert found[id(parameter)] == pytest.approx(0.1 * factor), name
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(model.parameters()))
 
 

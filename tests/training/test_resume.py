@@ -20,7 +20,7 @@ from pose_topo.core.files import read_json, sha256_file, write_json
 from pose_topo.data.dataset import prepare
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
-from pose_topo.study.protocols import DEMO
+from pose_topo.study.protocols import SMALL
 from pose_topo.training import epoch
 from pose_topo.training import epoch as steps
 from pose_topo.training import epoch as validation
@@ -28,7 +28,7 @@ from pose_topo.training.loop import RunContext, train
 from pose_topo.training.processes import Interrupted, Interruption
 from pose_topo.training.state import find_checkpoint
 
-RECIPE = replace(DEMO, input_size=32, batch_size=4, epochs=2)
+RECIPE = replace(SMALL, input_size=32, batch_size=4, epochs=2)
 TIMING = ("images_per_s", "seconds")
 BOTH = pytest.mark.parametrize("undisturbed", ["fp32", "bf16"], indirect=True)  # others do not depend on the precision
 
@@ -344,7 +344,7 @@ def test_a_signal_that_torchrun_passes_on_counts_once(monkeypatch):
 
 def command(data, folder, name, precision):
     options = {
-        "--data": data, "--arch": "resnet18", "--protocol": "demo", "--input-size": 32, "--batch-size": 4,
+        "--data": data, "--arch": "resnet18", "--protocol": "small", "--input-size": 32, "--batch-size": 4,
         "--epochs": 4, "--threads": 1, "--device": "cpu", "--save-dir": folder, "--run-name": name,
         "--precision": precision,
     }  # fmt: skip

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pose_topo.study.protocols import DEMO, STANDARD
+from pose_topo.study.protocols import SMALL, STANDARD
 from pose_topo.training.optimisation import EarlyStopping, lambda_factor, learning_rate
 
-ONE_CYCLE = replace(DEMO, lr=1.0, epochs=10)
+ONE_CYCLE = replace(SMALL, lr=1.0, epochs=10)
 
 
 def test_the_standard_steps_drop_at_epochs_90_and_120_of_140():
