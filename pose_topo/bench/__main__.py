@@ -64,7 +64,7 @@ def machine(device: torch.device, precision: str, *more: str) -> dict[str, Any]:
     return {key: origin[key] for key in kept}
 
 
-def seconds_per_step(config: RunConfig, device: torch.device, steps: int = 6) -> float:
+def seconds_per_step(config: RunConfig, device: torch.device, steps: int = 3) -> float:
     """The time of a training step on random pictures: the median of three times `steps` steps."""
     recipe = config.recipe
     size, cells = recipe.batch_size, recipe.heatmap_size

@@ -32,6 +32,7 @@ from pose_topo.training.optimisation import heatmap_loss, lambda_factor, learnin
 from pose_topo.training.processes import Interrupted, Team
 from pose_topo.training.state import LossSums, Meter, PartialEpoch, State, TrainingSettings
 
+SMALLEST_SCORED = 16  # people per batch that are validated: a forward pass of fewer is slower per person
 READ_EVERY = 20  # steps between two reads of the summed losses, for the progress bar and to stop at NaN
 
 
@@ -196,8 +197,8 @@ def _validate_writer(state: State, settings: TrainingSettings) -> dict[str, floa
     team = settings.team
     team.share_buffers(state.model)
     scores = validate(
-        state.model, settings.val_set, settings.dataset.people, settings.precision, settings.config.recipe.batch_size,
-        team, after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
+        state.model, settings.val_set, settings.dataset.people, settings.precision,
+        max(SMALLEST_SCORED, settings.config.recipe.batch_size), team, after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
     )  # fmt: skip
     settings.stop_if_asked()
     return scores
