@@ -198,7 +198,8 @@ def _validate_writer(state: State, settings: TrainingSettings) -> dict[str, floa
     team.share_buffers(state.model)
     scores = validate(
         state.model, settings.val_set, settings.dataset.people, settings.precision,
-        max(SMALLEST_SCORED, settings.config.recipe.batch_size), team, after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
+        max(SMALLEST_SCORED, settings.config.recipe.batch_size), team,
+        after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
     )  # fmt: skip
     settings.stop_if_asked()
     return scores
