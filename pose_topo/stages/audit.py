@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import sha256_file, write_json, write_text
+from pose_topo.core.files import read_json, sha256_file, write_json, write_text
 from pose_topo.core.log import log
 from pose_topo.core.machine import pick_device
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
@@ -141,7 +141,7 @@ def audit(
     result = plain(result)
     if out is not None:
         write_json(Path(out) / "audit.json", result)
-        write_text(Path(out) / "audit.html", page(result))
+        write_text(Path(out) / "audit.html", page(read_json(Path(out) / "audit.json")))
     return result
 
 

@@ -185,7 +185,8 @@ def _read(path: Path, boxes: tuple[Box, ...], recipe: Recipe, max_pixels: int = 
         width, height = photo_size(path) or (0, 0)
         if width * height > max_pixels:
             raise PoseTopoError(f"{path}: {width:,} x {height:,} pixels, more than --max-pixels {max_pixels:,}")
-        what = "not readable as a photograph" if path.is_file() else "not a regular file"
+        irregular = os.path.lexists(path) and not path.is_file()
+        what = "not a regular file" if irregular else "not readable as a photograph"
         raise PoseTopoError(f"{path}: {what}")
     return _prepare(str(path), picture, boxes, recipe)
 

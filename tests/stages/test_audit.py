@@ -249,6 +249,7 @@ def test_the_command_audits_a_torchvision_network_with_a_state_dict(ordered, suf
     assert unexplained(result) == []
     assert set(result["not_measured"]) == {"the task", "the cause"}
     page = (out / "audit.html").read_text()
+    assert page.rstrip() == stage.page(result).rstrip()  # it is made from audit.json alone
     assert "&lt;five&gt;" in page and "<five>" not in page and "<script" not in page and "http" not in page
     assert page.count("data:image/png") == 8 + 1 + 5 + 1  # directions, norms, outputs, mean response
     printed = capsys.readouterr().out
