@@ -12,20 +12,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paper_figures.claims.check import Results, judge, load_reference
-from paper_figures.claims.model import REFERENCE, load_study
+from paper_figures.claims.check import Results, judge, load_reference, summary
+from paper_figures.claims.checks import Check, CheckResult, Interval
+from paper_figures.claims.model import REFERENCE, Study, load_study
 from paper_figures.lib import captions
 from paper_figures.lib.command import GroupTable, exhibits
+from paper_figures.lib.provenance_table import training_cost
 from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.lib.tables import Column, Row, Table, TextTable, as_text, to_markdown
 from paper_figures.tables.topography import build_losses, caption_losses, share_of_best
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import read_json, write_text
-from pose_topo.study import joints
+from pose_topo.study import joints, plan
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "docs" / "benchmarks"
-PAGES = ("README.md", "docs/regularizers.md", "docs/benchmarks.md", "pose_topo/released/README.md")
+PAGES = (
+    *("README.md", "docs/regularizers.md", "docs/benchmarks.md", "docs/appendix.md"),
+    "pose_topo/released/README.md",
+)
 RELEASED = ROOT / "pose_topo" / "released" / "scores.json"  # tools/release_network.py writes it
 _SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
 
@@ -174,6 +179,96 @@ def training() -> str:
     )
 
 
+# ---- the artifact appendix
+
+READING = 2  # minutes of a person for the page of an experiment; one more for each command
+
+
+def numbered_claims(study: Study) -> dict[str, str]:
+    """Return the number of each claim by its id: "C1", "C2", ... A claim about several profiles has one number."""
+    return {name: f"C{number}" for number, name in enumerate(dict.fromkeys(claim.id for claim in study.claims), 1)}
+
+
+def appendix_claims() -> str:
+    """Return the claims as a list, each with the experiments that judge it."""
+    study = load_study()
+    experiment = {profile: f"E{number}" for number, profile in enumerate(study.profiles, 1)}
+    lines = []
+    for name, number in numbered_claims(study).items():
+        mine = [claim for claim in study.claims if claim.id == name]
+        where = ", ".join(f"{experiment[claim.profile.id]} ({claim.profile.id})" for claim in mine)
+        lines.append(f"- **({number}) {name}**: {mine[0].statement} Judged by {where}.")
+    return "\n".join(lines) + "\n"
+
+
+def study_of(command: str) -> plan.Study | None:
+    """Return the part of the study that the last of some commands trains, or None if it trains nothing."""
+    make, *words = command.rpartition(";")[2].split()
+    if make != "make" or words[0] not in plan.read_study()["study"]:
+        return None
+    return plan.Study({"STUDY": words[0], **dict(word.split("=", 1) for word in words[1:])})
+
+
+def experiments() -> str:
+    """Return the experiments: one for each profile, with its command, its cost and the expected result."""
+    study = load_study()
+    committed = load_reference(study)
+    judged = judge(study, Results([], committed, judge_reference=True))
+    numbers, lines = numbered_claims(study), []
+    for number, profile in enumerate(study.profiles.values(), 1):
+        mine = [result for result in judged if result.claim.profile == profile]
+        part, theirs = study_of(profile.command), Results([], committed).reference_of(profile)
+        human = READING + len(profile.command.split(";"))
+        title, compute, hardware = _cost(part, theirs)
+        claims = ", ".join(sorted({numbers[result.claim.id] for result in mine}, key=lambda name: int(name[1:])))
+        arms = {run.arm for run in part.runs()} if part else set()
+        lacking = {arm: numbers[one.claim.id] for one in mine for arm in one.claim.arms if part and arm not in arms}
+        compute += "".join(f" It does not train {arm}, which {claim} needs." for arm, claim in lacking.items())
+        lines += [f"### (E{number}) {profile.id}: {human} human-minutes + {title}", ""]
+        lines += [f"{profile.about[:1].upper()}{profile.about[1:]}. It judges {claims}.", ""]
+        lines += [f"- **How to:** `{'`, then `'.join(part.strip() for part in profile.command.split(';'))}`"]
+        lines += [f"- **Compute:** {compute}", f"- **Hardware:** {hardware}"]
+        lines += [f"- **Disk:** {profile.disk or 'not measured'}.", "- **Expected result:**", ""]
+        rows = [
+            [numbers[result.claim.id], check.statistic, _expected(asked, check, theirs), summary(check.reference)]
+            for result in mine
+            for asked, check in zip(result.claim.checks, result.checks, strict=True)
+        ]
+        lines += [_pipe(["claim", "number", "required", "reference runs"], rows)]
+    return "\n".join(lines)
+
+
+def _cost(part: plan.Study | None, reference: Sequence[Run]) -> tuple[str, str, str]:
+    """Return the compute minutes for a title, the same in a sentence, and the hardware that they were measured on."""
+    if part is None:
+        return "less than 1 compute-minute", "it trains nothing.", "any CPU."
+    runs = part.runs()
+    costs = [training_cost([run for run in reference if run.arm == one.arm], [one.arm]) for one in runs]
+    known = [cost for cost in costs if cost is not None]
+    what = f"it trains {len(runs)} networks (seeds: {captions.listed(sorted({int(run.seed) for run in runs}))})"
+    what += f", and {part.start}, from which they start, if it is missing" if part.start else ""
+    if len(known) < len(runs):
+        return "compute not measured", f"{what}; the project has not run it. `make plan` estimates it.", "not known."
+    spent = sum(cost.minutes for cost in known)
+    memory = max(cost.memory for cost in known) / 1e9
+    gpu = max((cost.gpu_memory or 0 for cost in known), default=0) / 1e9
+    hardware = " / ".join(dict.fromkeys(name for cost in known for name in cost.hardware.split(" / ")))
+    return (
+        f"{spent:,.0f} compute-minutes",
+        f"{what}. One after the other, their training took {spent:,.0f} minutes.",
+        f"measured on {hardware}; {memory:.1f} GB of memory" + (f", {gpu:.1f} GB on the GPU." if gpu else "."),
+    )
+
+
+def _expected(asked: Check, check: CheckResult, reference: Sequence[Run]) -> str:
+    """Return the range that a check requires; of an interval, that for one new seed."""
+    wanted = check.wanted
+    if isinstance(asked, Interval):
+        wanted = asked.expected({str(number): run for number, run in enumerate(reference)})
+        return f"{wanted} (one new seed)" if wanted else captions.NO_VALUE
+    return str(wanted)
+
+
 # ---- recorded benchmarks
 
 
@@ -313,6 +408,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "released": released,
     "training": training,
     "verdicts": verdicts,
+    "claims": appendix_claims,
+    "experiments": experiments,
     "limitations": lambda: load_study().limitations(),
     "steps": steps,
     "time": time,

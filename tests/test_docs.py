@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from test_own_photographs import write_coco
 
 from paper_figures import docs
+from paper_figures.claims.model import load_study
 from paper_figures.lib import style
 from pose_topo import cli
 from pose_topo.data import coco
@@ -123,6 +125,22 @@ def test_commands_that_need_mpii_fail_only_because_it_is_missing(
 def test_the_generated_sections_are_up_to_date(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert docs.filled(text) == text, "python -m paper_figures.docs"
+
+
+def test_the_appendix_numbers_all_claims_and_experiments_and_adds_up_their_minutes() -> None:
+    study, text = load_study(), (ROOT / "docs" / "appendix.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- \*\*\((C\d+)\) (\S+)\*\*: (.*) Judged by", text, re.M)
+    assert {(name, said) for _, name, said in listed} == {(claim.id, claim.statement) for claim in study.claims}
+    assert [number for number, *_ in listed] == [f"C{place}" for place in range(1, len(listed) + 1)]
+    found = dict(re.findall(r"^### \(E\d+\) (\S+): \d+ human-minutes \+ (.*)$", text, re.M))
+    assert list(found) == list(study.profiles)
+    part = docs.study_of("pose-topo download lspet; make photographs")
+    assert part and part.start and docs.study_of("make check") is None
+    # each of these networks has one reference run
+    files = [docs.REFERENCE / "photographs" / run.name / "provenance.json" for run in part.runs()]
+    sessions = [one for file in files for one in json.loads(file.read_text(encoding="utf-8"))["sessions"]]
+    seconds = sum(session["wall_seconds"] for session in sessions)
+    assert found["photographs"] == f"{seconds / 60:,.0f} compute-minutes"
 
 
 def test_links_between_the_pages_exist() -> None:

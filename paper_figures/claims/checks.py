@@ -196,20 +196,27 @@ class Interval:
     def quantities(self) -> tuple[Quantity, ...]:
         return (self.quantity,)
 
+    def expected(self, reference: Runs, new: int = 1) -> Range | None:
+        """Return the range for the mean of `new` seeds, or None with fewer than `FEWEST_SEEDS` reference seeds."""
+        seeds = list(self.quantity.of(reference).values())
+        if len(seeds) < FEWEST_SEEDS:
+            return None
+        groups = [list(quantity.of(reference).values()) for quantity in self.pool] or [seeds]
+        return prediction_interval(seeds, new, self.level, *pooled_spread(groups))
+
     def judge(self, here: Runs, reference: Runs) -> CheckResult:
         seeds = self.quantity.of(reference)
         committed = {run.folder.resolve() for run in reference.values()}
         mine = self.quantity.of({name: run for name, run in here.items() if run.folder.resolve() not in committed})
         said = CheckResult("not run", str(self.quantity), None, mine, seeds)
-        if len(seeds) < FEWEST_SEEDS:
+        if not self.expected(reference):
             return _with(said, "not run", f"the reference has {len(seeds)} of at least {FEWEST_SEEDS} seeds")
         if not mine:
             own = bool(self.quantity.of(here))
             reason = "these are the reference runs themselves" if own else _missing(self.quantities(), here)
             return _with(said, "not run", reason)
-        groups = [list(quantity.of(reference).values()) for quantity in self.pool] or [list(seeds.values())]
-        wanted = prediction_interval(list(seeds.values()), len(mine), self.level, *pooled_spread(groups))
-        good = _all_or_mean(wanted, mine, every=False)
+        wanted = self.expected(reference, len(mine))
+        good = wanted is not None and _all_or_mean(wanted, mine, every=False)
         finding = CheckResult("supported" if good else "contradicted", said.statistic, wanted, mine, seeds)
         if all(seeds.get(seed) == value for seed, value in mine.items()):
             return _with(finding, finding.verdict, f"repeats seed {', '.join(mine)} of the reference to the last digit")

@@ -71,6 +71,15 @@ def _label(run: Run, key: str, name: str) -> str:
     return name if value is None else f"{name} {captions.fixed(value, 2)}"
 
 
+def finding_neighbours(runs: list[Run]) -> str:
+    """Give the mean correlations of neighbours and of all pairs."""
+    near, every = (
+        captions.means(runs, lambda run, key=key: run.number("analysis", f"neighbour_correlation.{key}"), 2)
+        for key in ("neighbours", "all_pairs")
+    )
+    return f"Mean correlation of grid neighbours: {near}; of all pairs of channels: {every}."
+
+
 def caption_neighbours(runs: list[Run]) -> str:
     """Say what is shown, and give the means over seeds."""
     shown = one_run_per_arm(runs)
@@ -95,6 +104,7 @@ NEIGHBOURS = PaperFigure(
     about="correlation of grid neighbours: map and histogram",
     needs=("analysis", "maps"),
     draw=draw_neighbours,
+    finding=finding_neighbours,
     caption=caption_neighbours,
 )
 
@@ -131,6 +141,16 @@ def _stack(group: Sequence[Run], name: str) -> NDArray[np.float64]:
     return np.stack([run.maps[name] for run in group])
 
 
+def finding_distance(runs: list[Run]) -> str:
+    """Give the correlation at the smallest and the largest distance."""
+    distance = runs[0].maps["distance_bins"]
+    near, far = (
+        captions.means(runs, lambda run, place=place: float(run.maps["correlation_by_distance"][place]), 2)
+        for place in (0, -1)
+    )
+    return f"Mean correlation at distance {distance[0]:g}: {near}; at distance {distance[-1]:g}: {far}."
+
+
 def caption_distance(runs: list[Run]) -> str:
     """Say what is shown, and give the values at the smallest and the largest distance."""
     ends = []
@@ -154,6 +174,7 @@ DISTANCE = PaperFigure(
     about="correlation against distance on the grid",
     needs=("analysis", "maps"),
     draw=draw_distance,
+    finding=finding_distance,
     caption=caption_distance,
 )
 
@@ -198,6 +219,15 @@ def _chances(runs: Sequence[Run]) -> list[float]:
     return sorted({v for run in runs if (v := run.number("analysis", "coactivation.chance")) is not None})
 
 
+def finding_coactivation(runs: list[Run]) -> str:
+    """Give the distance of the pairs at the middle threshold."""
+    alphas = _alphas(runs)
+    middle = len(alphas) // 2
+    found = captions.means(runs, lambda run: run.value("analysis", "coactivation.distance")[middle], 2)
+    chance = captions.means(runs, lambda run: run.number("analysis", "coactivation.chance"), 2)
+    return f"Mean distance of pairs that correlate at {alphas[middle]:g} or more: {found}; of all pairs: {chance}."
+
+
 def caption_coactivation(runs: list[Run]) -> str:
     """Say what is shown, and give the number of pairs at every threshold."""
     counts = "; ".join(
@@ -223,5 +253,6 @@ COACTIVATION = PaperFigure(
     about="distance of co-active channels",
     needs=("analysis",),
     draw=draw_coactivation,
+    finding=finding_coactivation,
     caption=caption_coactivation,
 )

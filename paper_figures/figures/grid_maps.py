@@ -56,6 +56,15 @@ def _color_key(axes: Axes) -> None:
         axes.text(2.3, row + 0.5, name, va="center", fontsize=6.5)
 
 
+def finding_parcellation(runs: list[Run]) -> str:
+    """Give the contiguity and what chance gives."""
+    found, chance = (
+        captions.means(runs, lambda run, key=key: run.number("analysis", f"parcellation.{key}"), 2)
+        for key in ("contiguity", "null_mean")
+    )
+    return f"Share of neighbours on the grid that serve the same joint: {found}; with permuted labels: {chance}."
+
+
 def caption_parcellation(runs: list[Run]) -> str:
     """Say what is shown, and give the contiguity over seeds."""
     shown = one_run_per_arm(runs)
@@ -78,6 +87,7 @@ PARCELLATION = PaperFigure(
     about="which joint each channel serves, on the grid",
     needs=("analysis", "maps"),
     draw=draw_parcellation,
+    finding=finding_parcellation,
     caption=caption_parcellation,
 )
 
@@ -109,6 +119,12 @@ def _with_grid(runs: list[Run]) -> list[Run]:
     return [run for run in shown if run.value("analysis", "model") != "baseline"] or shown
 
 
+def finding_strength_maps(runs: list[Run]) -> str:
+    """Give the mean I of the networks that are shown."""
+    shown = captions.means(_with_grid(runs), lambda run: run.number("analysis", "moran.mean_I"), 3)
+    return f"Mean Moran's I of these maps of joints: {shown}."
+
+
 def caption_strength_maps(runs: list[Run]) -> str:
     """Say what is shown and how it is scaled."""
     shown = _with_grid(runs)
@@ -129,5 +145,6 @@ STRENGTH_MAPS = PaperFigure(
     about="head weights of each joint, on the grid",
     needs=("analysis", "maps"),
     draw=draw_strength_maps,
+    finding=finding_strength_maps,
     caption=caption_strength_maps,
 )

@@ -93,6 +93,16 @@ def _handles() -> list[Line2D | Patch]:
     ]
 
 
+def finding(runs: list[Run]) -> str:
+    """Give the specificity of the largest lesions."""
+    largest = _entries(runs[0])[-1]
+    found = captions.means(runs, lambda run: _entries(run)[-1]["specificity"], 1)
+    return (
+        f"What silencing a disc of {largest['channels']:.0f} channels costs the joint that owns it beyond the other "
+        f"joints, in points of {_score(runs)}: {found}."
+    )
+
+
 def caption(runs: list[Run]) -> str:
     """Say what is silenced and what it is compared with, and give specificity and p at each radius."""
     found = "; ".join(f"{arm} {_specificity_text(group)}" for arm, group in by_arm(runs).items())
@@ -127,5 +137,6 @@ LESIONS = PaperFigure(
     about="what lesions of the grid cost, and which joint",
     needs=("lesions",),
     draw=draw,
+    finding=finding,
     caption=caption,
 )

@@ -91,6 +91,20 @@ def _band(runs: Sequence[Run]) -> tuple[float | None, float | None]:
     return min(lows, default=None), max(highs, default=None)
 
 
+def finding(runs: list[Run]) -> str:
+    """Give the mean I, and how many joints have an ordered map."""
+
+    def ordered(run: Run) -> float:
+        tests = (run.number("analysis", f"moran.per_joint.{name}.q") for name in joints.NAMES)
+        return sum(q is not None and q < LEVEL for q in tests)
+
+    mean = captions.means(runs, lambda run: run.number("analysis", "moran.mean_I"), 3)
+    return (
+        f"Mean Moran's I: {mean}. Joints whose map is ordered (q < {LEVEL:g}, of {joints.K}, mean over seeds): "
+        f"{captions.means(runs, ordered, 1)}."
+    )
+
+
 def caption(runs: list[Run]) -> str:
     """Say what is shown and how it was tested, and give the means."""
     low, high = _band(runs)
@@ -117,5 +131,6 @@ MORAN = PaperFigure(
     about="Moran's I of each joint, with the permutation band",
     needs=("analysis",),
     draw=draw,
+    finding=finding,
     caption=caption,
 )

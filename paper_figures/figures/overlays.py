@@ -89,6 +89,13 @@ def _comparable(shown: list[Run]) -> list[Run]:
     return shown
 
 
+def finding(runs: list[Run]) -> str:
+    """Give the scores of the networks."""
+    scored = [run for run in one_run_per_arm(runs) if "evaluation" in run.json]
+    scores = captions.means(scored, lambda run: run.number("evaluation", "pckh.0.5.mean"), 1)
+    return f"Predicted joints of held-out people; PCKh@0.5 of these networks: {scores or captions.NO_VALUE}."
+
+
 def caption(runs: list[Run]) -> str:
     """Say what is shown, and give the scores of the networks."""
     shown = one_run_per_arm(runs)
@@ -112,5 +119,6 @@ OVERLAYS = PaperFigure(
     about="held-out people with predicted joints",
     needs=("examples",),
     draw=draw,
+    finding=finding,
     caption=caption,
 )

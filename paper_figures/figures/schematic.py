@@ -205,6 +205,15 @@ def _grid(axes: Axes, net: Network) -> None:
     axes.text(centre, low - 0.46, formula, ha="center", va="top", fontsize=8)
 
 
+def finding(runs: list[Run]) -> str:
+    """Say how the two networks differ."""
+    lattice = network(runs).lattice
+    return (
+        f"The topographic network is the baseline with one more layer, whose {lattice.channels} channels lie on a "
+        f"{lattice.height} x {lattice.width} grid."
+    )
+
+
 def caption(runs: list[Run]) -> str:
     """Describe the networks in words."""
     net = network(runs)
@@ -228,6 +237,7 @@ SCHEMATIC = PaperFigure(
     about="the networks and the grid",
     needs=("grid",),
     draw=draw,
+    finding=finding,
     caption=caption,
     every_arm=True,
 )

@@ -252,6 +252,20 @@ def _cost(
     return float(covered + 4 * sum(area > 0 for area in shared) + 10 * outside)
 
 
+def finding(runs: list[Run]) -> str:
+    """Compare the arm with the highest I with the control."""
+    arms = by_arm(with_grid(runs))
+    known = {
+        arm: values
+        for arm, group in arms.items()
+        if (values := [v for r in group if (v := r.number(*MORAN)) is not None])
+    }
+    top = max(known, key=lambda arm: sum(known[arm]) / len(known[arm]), default=None)
+    shown = [run for arm in dict.fromkeys(("control", top)) if arm in arms for run in arms[arm]]
+    I, pckh = (captions.means(shown, lambda run, key=key: run.number(*key), n) for key, n in ((MORAN, 3), (PCKH, 1)))  # noqa: E741
+    return f"The control and the arm with the highest Moran's I: {I}; their PCKh@0.5: {pckh}."
+
+
 def caption(runs: list[Run]) -> str:
     """Say what is shown, and give the numbers of the control and of the study's arm."""
     mapped = with_grid(runs)
@@ -287,6 +301,7 @@ TRADEOFF = PaperFigure(
     about="PCKh against Moran's I, over lambda and losses",
     needs=("analysis", "evaluation"),
     draw=draw,
+    finding=finding,
     caption=caption,
     every_arm=True,
 )

@@ -59,6 +59,12 @@ def _expected(runs: Sequence[Run]) -> float | None:
     return next((run.number("analysis", "moran.expected") for run in runs if "analysis" in run.json), None)
 
 
+def finding(runs: list[Run]) -> str:
+    """Give the score after the last epoch."""
+    last = captions.means(runs, lambda run: float(run.metrics["val_pckh"][-1]), 1)
+    return f"{captions.validation_score(runs)} after the last epoch: {last}."
+
+
 def caption(runs: list[Run]) -> str:
     """Say what is shown, and give the score after the last epoch."""
     score = captions.validation_score(runs)
@@ -83,5 +89,6 @@ TRAINING_CURVES = PaperFigure(
     about="loss, PCKh, Moran's I and contiguity by epoch",
     needs=("metrics",),
     draw=draw,
+    finding=finding,
     caption=caption,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from paper_figures.lib.results import Run, by_arm
 
@@ -89,6 +89,14 @@ def per_arm(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
     """Return a measure of each arm, as in "control -0.003, topo 0.424 (0.410 to 0.438)"."""
     return ", ".join(
         f"{arm} {spread((run.number(file, key) for run in group), digits)}" for arm, group in by_arm(runs).items()
+    )
+
+
+def means(runs: Iterable[Run], value: Callable[[Run], float | None], digits: int) -> str:
+    """Return the mean over seeds of each arm, without a range: "control -0.004, topo 0.470". NaN is left out."""
+    found = {arm: [v for v in map(value, group) if v is not None and v == v] for arm, group in by_arm(runs).items()}
+    return ", ".join(
+        f"{arm} {fixed(sum(values) / len(values), digits) if values else NO_VALUE}" for arm, values in found.items()
     )
 
 

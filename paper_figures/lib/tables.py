@@ -26,6 +26,11 @@ _TEX = {
     "%": r"\%",
     "_": r"\_",
     "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
     "±": r"$\pm$",
     "–": "--",
     "λ": r"$\lambda$",
@@ -107,11 +112,23 @@ def to_csv(table: Table) -> str:
     return text.getvalue()
 
 
+def text_to_csv(table: TextTable) -> str:
+    """Return the table as readers see it as CSV."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([table.head, *table.rows])
+    return text.getvalue()
+
+
 def to_markdown(table: TextTable) -> str:
     """Return the table as a Markdown pipe table."""
     rule = (*["---"] * table.words, *["---:"] * (len(table.head) - table.words))
     lines = (table.head, rule, *table.rows)
-    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return "".join("| " + " | ".join(map(_markdown, line)) + " |\n" for line in lines)
+
+
+def _markdown(cell: str) -> str:
+    """Return a cell in which nothing ends the cell or is read as an HTML tag."""
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", cell.replace("|", "\\|"))
 
 
 def to_latex(table: TextTable) -> str:

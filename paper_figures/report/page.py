@@ -1,4 +1,4 @@
-"""The report: one page for a reviewer, with verdicts, figures and tables, limitations, provenance and times."""
+"""The report: one page with what was found, figures and tables, verdicts, limitations, provenance and times."""
 
 from __future__ import annotations
 
@@ -7,73 +7,112 @@ import base64
 import os
 import re
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from paper_figures.claims.check import summary
-from paper_figures.lib.command import CAPTION, add_results, exhibits
+from paper_figures.claims.model import REFERENCE
+from paper_figures.lib import arms
+from paper_figures.lib.command import CAPTION, SUFFIXES, GroupTable, add_results, exhibits
 from paper_figures.lib.provenance_table import ProvenanceTable, load_provenance
 from paper_figures.lib.results import Run, by_arm, load
-from paper_figures.lib.tables import TextTable, read_table
+from paper_figures.lib.tables import TextTable, as_text, read_table, text_to_csv, to_csv
+from paper_figures.report.summary import claim_plot, found, main_table, numbers, reference_of
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import write_text
+from pose_topo.study.plan import read_study
 from pose_topo.study.results import read_document
 
 HERE = Path(__file__).parent
 MARKS = {"supported": "✓", "contradicted": "✗", "not run": "○"}  # a sign beside every word and colour
+FIRST = "parcellation"  # the figure of the first screen
 
 
 def page(
-    claims: Mapping[str, Any], parts: Sequence[ReportPart], runs: Sequence[Run], provenance: ProvenanceTable
+    claims: Mapping[str, Any],
+    parts: Sequence[ReportPart],
+    runs: Sequence[Run],
+    provenance: ProvenanceTable,
+    reference: Path = REFERENCE,
 ) -> str:
     """Return the report as HTML. The same input gives the same bytes."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    data, groups = sorted({run.data for run in runs if run.data}), _groups(runs)
+    data, shown = sorted({run.data for run in runs if run.data}), {part.title: part.runs for part in parts if part.runs}
+    shown = shown or _by_study(runs)
+    (only,) = shown.values() if len(shown) == 1 else [()]
+    table = main_table(shown) if len(shown) > 1 else None
+    items = [(part, item) for part in parts for item in part.items if item.image]
+    groups, profiles = _groups(runs), _profiles(claims)
+    judged = [profile for profile in profiles if profile["judged"]]
+    bars = [(profile["id"], profile["judged"]) for profile in judged]
+    if len(judged) < 3:  # those of one data set, and those of every run
+        bars = [("", [claim for _, own in bars for claim in own])]
     return environment.get_template("report.html.j2").render(
         title=f"pose_topo: results on {', '.join(data)}" if data else "pose_topo: claims",
         style=Markup((HERE / "report.css").read_text(encoding="utf-8").strip()),
+        found=found(shown),
+        numbers=numbers(only, reference_of(only, reference)),
+        main_table=None if table is None else Download("main_table", as_text(table), to_csv(table)),
+        first=next((one for one in items if one[1].name == FIRST), items[0] if items else None),
         counts={verdict: sum(c["verdict"] == verdict for c in claims["claims"]) for verdict in MARKS},
-        contradicted=[claim for claim in claims["claims"] if claim["verdict"] == "contradicted"],
         marks=MARKS,
         level=f"{claims['level']:g}",
-        profiles=_profiles(claims),
+        judged=judged,
+        bars=bars,
+        waiting=[profile for profile in profiles if profile["waiting"]],
         parts=parts,
         not_supported=claims["not_supported"],
         never_run=claims["never_run"],
-        groups=groups,
         shortened=[group for group in groups if not group["as_protocol"]],
+        tables=[one for one in (_runs_table(groups), *_provenance_tables(provenance)) if one.text.rows],
         provenance=provenance,
         inline=inline,
         summary=summary,
         minutes=minutes,
         gigabytes=gigabytes,
+        csv_address=csv_address,
     )
 
 
 def _profiles(claims: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the profiles with their claims. Profiles of which nothing was run come last."""
-    found = []
+    """Return the profiles with their claims: those that were judged, and those that wait for runs, with the reason."""
+    profiles = []
     for profile in claims["profiles"]:
         own = [_claim(claim) for claim in claims["claims"] if claim["profile"] == profile["id"]]
-        if own:
-            judged = any(check["here"] or check["reference"] for claim in own for check in claim["checks"])
-            found.append({**profile, "claims": own, "judged": judged})
-    return sorted(found, key=lambda profile: not profile["judged"])
+        waiting = [claim for claim in own if claim["verdict"] == "not run"]
+        reasons = dict.fromkeys(
+            check["reason"] for c in waiting for check in c["checks"] if check["verdict"] == "not run"
+        )
+        has_runs = any(check["here"] for claim in own for check in claim["checks"])
+        judged = [claim for claim in own if claim["verdict"] != "not run"]
+        why = ", ".join(filter(None, reasons)) if has_runs else ""
+        profiles.append({**profile, "judged": judged, "waiting": waiting, "why": why})
+    return profiles
 
 
 def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a claim with its plots. `reason` says why there is nothing to show; it is empty where there is."""
-    checks = [{**check, "plot": None if claim["kind"] == "equal" else claim_plot(check)} for check in claim["checks"]]
-    nothing = not any(check["here"] or check["reference"] for check in checks)
-    reasons = ", ".join(dict.fromkeys(check["reason"] for check in checks if check["reason"]))
-    return {**claim, "checks": checks, "reason": reasons if nothing else ""}
+    """Return a claim with its plots, large (one for each check, or None) and small (`bars`)."""
+    plots = [None if claim["kind"] == "equal" else claim_plot(check) for check in claim["checks"]]
+    checks = [{**check, "plot": plot} for check, plot in zip(claim["checks"], plots, strict=True)]
+    shown = [check for check, plot in zip(claim["checks"], plots, strict=True) if plot]
+    bars = [claim_plot(check, small=len(shown)) for check in shown]
+    return {**claim, "checks": checks, "bars": bars, "name": claim["id"].replace("-", " ").capitalize()}
+
+
+def _by_study(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Return the runs that can be compared with each other, by what they have in common."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(", ".join((run.data or "?", run.protocol, run.arch)), []).append(run)
+    return found
 
 
 def _groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -104,55 +143,54 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-# ---- the plot of a check
-
-WIDTH, HEIGHT, EDGE = 280, 40, 8
-REFERENCE_LANE, HERE_LANE, FOOT = 7, 19, 37  # y of the centres of the marks, and of the baseline of the text
+# ---- the tables of runs
 
 
-def claim_plot(check: Mapping[str, Any]) -> Markup | None:
-    """Return a check of claims.json as an inline SVG: the required range, the reference seeds and the values made here.
+@dataclass(frozen=True)
+class Download:
+    """A table of the page, and the CSV file that it can be saved as."""
 
-    None where there is no range or no value to show.
-    """
-    wanted, here, reference = check["wanted"], list(check["here"].values()), list(check["reference"].values())
-    if wanted is None or not (here or reference):
-        return None
-    bounds = [bound for bound in (wanted["low"], wanted["high"]) if bound is not None]
-    place = _scale([*bounds, *here, *reference])
-    left = EDGE if wanted["low"] is None else place(wanted["low"])
-    right = WIDTH - EDGE if wanted["high"] is None else place(wanted["high"])
-    shapes = [f'<rect class="band" x="{left:.1f}" y="0" width="{max(right - left, 1):.1f}" height="26"/>']
-    shapes += [f'<line class="bound" x1="{place(b):.1f}" x2="{place(b):.1f}" y1="0" y2="26"/>' for b in bounds]
-    shapes += [f'<circle class="reference" cx="{place(v):.1f}" cy="{REFERENCE_LANE}" r="3.2"/>' for v in reference]
-    shapes += [_diamond(place(value), HERE_LANE) for value in here]
-    shapes += _labels(bounds, [place(bound) for bound in bounds])
-    title = f"{check['statistic']}: required {wanted['text']}"
-    return Markup(
-        f'<svg class="strip" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(shapes)}</svg>'
-    )
+    name: str
+    text: TextTable
+    csv: str
 
 
-def _scale(values: Sequence[float]) -> Callable[[float], float]:
-    """Return the function from a value to x under which all values fit, with a margin of a tenth on both sides."""
-    low, high = min(values), max(values)
-    span = (high - low) or max(abs(high), 1.0) * 0.1
-    low, span = low - 0.1 * span, 1.2 * span
-    return lambda value: EDGE + (value - low) / span * (WIDTH - 2 * EDGE)
+def _table(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> Download:
+    text = TextTable(tuple(head), tuple(map(tuple, rows)), words)
+    return Download(name, text, text_to_csv(text))
 
 
-def _diamond(x: float, y: float) -> str:
-    return f'<path class="here" d="M{x:.1f} {y - 5:.1f}l4.4 5 -4.4 5 -4.4 -5z"/>'
-
-
-def _labels(bounds: Sequence[float], at: Sequence[float]) -> list[str]:
-    """Return the values of the bounds as texts below them, inside the plot and apart from each other."""
-    anchors = ["middle"] * len(at) if len(at) == 1 or at[1] - at[0] > 70 else ["end", "start"]
-    return [
-        f'<text x="{min(max(x, 20), WIDTH - 20):.1f}" y="{FOOT}" text-anchor="{anchor}">{bound:.4g}</text>'
-        for bound, x, anchor in zip(bounds, at, anchors, strict=True)
+def _runs_table(groups: Sequence[Mapping[str, Any]]) -> Download:
+    head = ("data, protocol, backbone", "arm", "seeds", "settings of its arm", "deviations from the study")
+    rows = [
+        (g["where"], g["arm"], g["seeds"], "yes" if g["as_protocol"] else "no: proves nothing", g["deviations"])
+        for g in groups
     ]
+    return _table("What was run", head, rows, len(head))
+
+
+def _provenance_tables(provenance: ProvenanceTable) -> list[Download]:
+    environments = [
+        (letter, "; ".join(f"{name} {value}" for name, value in pairs))
+        for letter, pairs in provenance.environments.items()
+    ]
+    head = ("run", "environment", "data (sha256)", "sessions", "training", "peak memory", "on the GPU")
+    rows = [
+        (
+            *(run.name, run.environments, run.data, str(run.sessions), minutes(run.seconds / 60)),
+            *(gigabytes(run.memory), gigabytes(run.gpu_memory) if run.gpu_memory else "–"),
+        )
+        for run in provenance.runs
+    ]
+    return [
+        _table("Environments", ("environment", "what it was"), environments, 2),
+        _table("Times and memory", head, rows, 3),
+    ]
+
+
+def csv_address(text: str) -> str:
+    """Return a CSV file as a data address."""
+    return "data:text/csv;base64," + base64.b64encode(text.encode("utf-8")).decode("ascii")
 
 
 # ---- the figures and tables
@@ -163,11 +201,12 @@ CSS_DPI, PRINT_DPI = 96, 300
 
 @dataclass(frozen=True)
 class Image:
-    """A PNG as a data address, with its width and height on the page in CSS pixels."""
+    """A PNG as a data address, with its width and height on the page in CSS pixels, and what it shows in words."""
 
     uri: str
     width: int
     height: int
+    alt: str
 
 
 @dataclass(frozen=True)
@@ -175,31 +214,36 @@ class ReportItem:
     """A figure or a table with its caption. Where there was nothing to show, only the caption, which says why."""
 
     name: str
+    anchor: str
     title: str
     label: str  # "Figure 1.2" or "Table 1.1"; empty where there is nothing to show
     caption: Markup
     image: Image | None
-    table: TextTable | None
+    table: Download | None
+    files: tuple[tuple[str, str], ...]  # (kind, address relative to the page) of files that lie below the page
+    command: str
 
 
 @dataclass(frozen=True)
 class ReportPart:
-    """The figures and tables of one part of the study."""
+    """The figures and tables of one part of the study, and the runs that they show."""
 
     title: str
     anchor: str
+    folder: str  # relative to the page
     items: tuple[ReportItem, ...]
+    runs: tuple[Run, ...]
 
 
-def load_parts(folders: Sequence[Path], out: Path) -> list[ReportPart]:
-    """Read folders of figures and tables. Their titles are their paths below `out`.
+def load_parts(folders: Sequence[Path], out: Path, runs: Sequence[Run] = ()) -> list[ReportPart]:
+    """Read folders of figures and tables. Their titles are their paths below `out`, the folder of the page.
 
     Raises:
         PoseTopoError: a folder is missing or empty, or a file in it is not what it should be.
     """
     titles = part_titles(folders, out)
     return [
-        ReportPart(title, f"part-{number}", _items(folder, number))
+        _part(folder, title, out, number, runs)
         for number, (folder, title) in enumerate(zip(folders, titles, strict=True), 1)
     ]
 
@@ -220,7 +264,7 @@ def part_titles(folders: Sequence[Path], out: Path) -> list[str]:
     return [" / ".join(part) or "Figures and tables" for part in parts]
 
 
-def _items(folder: Path, number: int) -> tuple[ReportItem, ...]:
+def _part(folder: Path, title: str, out: Path, number: int, runs: Sequence[Run]) -> ReportPart:
     if not folder.is_dir():
         raise PoseTopoError(f"{folder}: no such folder of figures and tables")
     names = {
@@ -230,32 +274,66 @@ def _items(folder: Path, number: int) -> tuple[ReportItem, ...]:
         raise PoseTopoError(f"{folder}: holds no figure and no table")
     known = list(exhibits())
     ordered = sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+    below = os.path.relpath(folder, out).replace(os.sep, "/")
     counts = {"Figure": 0, "Table": 0}
-    return tuple(_item(folder, name, number, counts) for name in ordered)
+    items = tuple(
+        _item(folder, name, f"{number}.{place}", counts, None if below.startswith("..") else quote(below))
+        for place, name in enumerate(ordered, 1)
+    )
+    return ReportPart(title, f"part-{number}", below, items, _shown_runs(folder, runs))
 
 
-def _item(folder: Path, name: str, number: int, counts: dict[str, int]) -> ReportItem:
-    caption, picture, table = (folder / f"{name}{suffix}" for suffix in (CAPTION, ".png", ".json"))
+def _shown_runs(folder: Path, runs: Sequence[Run]) -> tuple[Run, ...]:
+    """Return the runs that a folder of figures shows: those that make listed in it, or else those beside it."""
+    if not (folder / ".runs").is_file():
+        return tuple(run for run in runs if run.folder.parent == folder.parent)
+    listed = {Path(line).resolve() for line in (folder / ".runs").read_text(encoding="utf-8").splitlines()}
+    return tuple(run for run in runs if run.folder.resolve() in listed)
+
+
+def _item(folder: Path, name: str, place: str, counts: dict[str, int], address: str | None) -> ReportItem:
+    """Read a figure or table. `place` is its number on the page; `address` that of its folder, if it has one."""
+    caption, picture, table, values = (folder / f"{name}{suffix}" for suffix in (CAPTION, ".png", ".json", ".csv"))
+    part, _, number = place.partition(".")
     label = ""
     if kind := "Figure" if picture.is_file() else "Table" if table.is_file() else "":
         counts[kind] += 1
-        label = f"{kind} {number}.{counts[kind]}"
+        label = f"{kind} {part}.{counts[kind]}"
+    title = exhibits()[name].title if name in exhibits() else name.replace("_", " ").capitalize()
+    text = caption.read_text(encoding="utf-8") if caption.is_file() else ""
+    finding = re.match(r"\*\*([^*]+)\*\*", text)
+    alt = f"{title}. {finding[1]}" if finding else f"{title}. The caption describes it."
+    shown = read_table(table) if table.is_file() else None
+    values = (values.read_text(encoding="utf-8") if values.is_file() else "") or (text_to_csv(shown) if shown else "")
+    files = [suffix[1:] for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
+    can_repeat = name in exhibits() and (folder / ".runs").is_file()
     return ReportItem(
         name,
-        exhibits()[name].title if name in exhibits() else name.replace("_", " ").capitalize(),
+        f"part-{part}-{name if re.fullmatch('[a-z_]+', name) else number}",
+        title,
         label,
-        inline(caption.read_text(encoding="utf-8")) if caption.is_file() else Markup(),
-        _image(picture) if picture.is_file() else None,
-        read_table(table) if table.is_file() else None,
+        inline(text),
+        _image(picture, alt) if picture.is_file() else None,
+        shown and Download(name, shown, values),
+        tuple((kind, f"{address}/{quote(f'{name}.{kind}')}") for kind in files) if address is not None else (),
+        command(name, shown) if can_repeat and address is not None else "",
     )
 
 
-def _image(path: Path) -> Image:
+def _image(path: Path, alt: str) -> Image:
     content = path.read_bytes()
     if content[:8] != b"\x89PNG\r\n\x1a\n" or len(content) < 24:
         raise PoseTopoError(f"{path}: not a PNG")
     width, height = (round(size * ENLARGED * CSS_DPI / PRINT_DPI) for size in struct.unpack(">II", content[16:24]))
-    return Image("data:image/png;base64," + base64.b64encode(content).decode("ascii"), width, height)
+    return Image("data:image/png;base64," + base64.b64encode(content).decode("ascii"), width, height, alt)
+
+
+def command(name: str, table: TextTable | None) -> str:
+    """Return the command that makes a figure or table again. $P is its folder."""
+    source = "--group $P/group/group.json" if isinstance(exhibits()[name], GroupTable) else "--results @$P/.runs"
+    if table and any(label.endswith(arms.REFERENCE) for label in (*table.head, *(row[0] for row in table.rows))):
+        source += f" --reference paper_figures/reference/{read_study()['study']['demo']['beside']}"
+    return f"python -m paper_figures {name} {source} --out $P"
 
 
 def inline(text: str) -> Markup:
@@ -280,7 +358,8 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="*",
         default=[],
         metavar="DIR",
-        help="folders of figures and tables, one per part of the study, in the order of the report",
+        help="folders of figures and tables, one per part of the study, in the order of the report; those with the "
+        "name of a profile come first, in the order of the claims",
     )
     add_results(parser)
     parser.add_argument(
@@ -290,6 +369,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="provenance.json of the runs [default: those in the results folders]",
     )
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of the reference results")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page to write")
     return parser.parse_args(argv)
 
@@ -305,8 +385,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         files = given.provenance
         if files is None:
             files = [path for folder in given.results if (path := folder / "provenance.json").is_file()]
-        parts = load_parts(given.papers, given.out.parent)
-        write_text(given.out, page(claims, parts, runs, load_provenance(files)))
+        order = [profile["id"] for profile in claims["profiles"]]  # that of the reference results
+        papers = sorted(given.papers, key=lambda one: order.index(one.name) if one.name in order else len(order))
+        parts = load_parts(papers, given.out.parent, runs)
+        write_text(given.out, page(claims, parts, runs, load_provenance(files), given.reference))
         return 0
 
     return guarded("report", action)

@@ -1,5 +1,5 @@
 """Topography tables: the main arms in detail (analysis.json), all losses and lambdas (analysis, evaluation), and the
-differences to the control over seeds, with intervals and sign-flip tests (group.json)."""
+comparison of arms with the control over seeds (group.json)."""
 
 from __future__ import annotations
 
@@ -182,9 +182,9 @@ TABLE_LOSSES = PaperTable(
 )
 
 
-# ---- table_seeds: the arms compared with the control over seeds (group.json)
+# ---- table_seeds
 
-MEASURES = {  # key in group.json -> title and decimals
+COMPARED = {  # key in group.json -> title and decimals
     "I": ("Moran's I of |w|", 3),
     "I_normalised": ("Moran's I, normalised", 3),
     "I_activity": ("Moran's I, activity", 3),
@@ -201,8 +201,8 @@ MEASURES = {  # key in group.json -> title and decimals
     "PCKh@0.1": ("PCKh@0.1", 1),
     "AUC": ("AUC", 1),
 }
-HEADER = ("Less the control", "Measure", "n", "Difference", "95% interval", "p", "smallest p")
-NUMBERS = ("n", "mean", "sd", "low", "high", "p", "smallest_p")
+COMPARED_HEADER = ("Less the control", "Measure", "n", "Difference", "95% interval", "p", "smallest p")
+COMPARED_NUMBERS = ("n", "mean", "sd", "low", "high", "p", "smallest_p")
 
 
 def compared(group: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -211,17 +211,17 @@ def compared(group: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {arm: found[arm] for arm in sorted(found, key=arm_order)}
 
 
-def as_text(group: dict[str, Any]) -> TextTable:
+def seeds_text(group: dict[str, Any]) -> TextTable:
     """Return the table as readers see it: a block of rows for each main arm, one row per measure."""
     rows, comparisons = [], compared(group)
     for arm in chosen([*comparisons, "control"]):
         if arm not in comparisons:
             continue
-        block = [_line(comparisons[arm]["metrics"][key], *look) for key, look in MEASURES.items()]
+        block = [_line(comparisons[arm]["metrics"][key], *look) for key, look in COMPARED.items()]
         share = comparisons[arm]["I_over_best"]
         block = [line for line in block if line] + [["I / best I of the control", *_share(share)]]
         rows += [(arm if place == 0 else "", *line) for place, line in enumerate(block)]
-    return TextTable(HEADER, tuple(rows), words=2)
+    return TextTable(COMPARED_HEADER, tuple(rows), words=2)
 
 
 def _line(found: dict[str, Any], title: str, digits: int) -> list[str] | None:
@@ -238,21 +238,21 @@ def _share(share: float | None) -> list[str]:
     return [NO_VALUE, f"ratio {fixed(share, 2)}" if share is not None else NO_VALUE, *[NO_VALUE] * 3]
 
 
-def to_csv(group: dict[str, Any]) -> str:
+def seeds_csv(group: dict[str, Any]) -> str:
     """Return every arm and measure, unrounded. The differences of all seeds are in one field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "measure", *NUMBERS, "seeds", "differences", "I_over_best"])
+    writer.writerow(["arm", "measure", *COMPARED_NUMBERS, "seeds", "differences", "I_over_best"])
     for arm, comparison in compared(group).items():
-        for key in MEASURES:
+        for key in COMPARED:
             found = comparison["metrics"][key]
             several = (" ".join(map(str, found[name])) for name in ("seeds", "differences"))
             share = comparison["I_over_best"] if key == "I" else None
-            writer.writerow([arm, key, *(found[name] for name in NUMBERS), *several, share])
+            writer.writerow([arm, key, *(found[name] for name in COMPARED_NUMBERS), *several, share])
     return text.getvalue()
 
 
-def caption(group: dict[str, Any]) -> str:
+def caption_seeds(group: dict[str, Any]) -> str:
     """Say how the numbers were computed and over which seeds."""
     arms = compared(group)
     pairs = "; ".join(f"{arm} {captions.listed(found['seeds']) or 'none'}" for arm, found in arms.items())
@@ -277,7 +277,7 @@ TABLE_SEEDS = GroupTable(
     place=160,
     title="Every seed",
     about="differences to the control over seeds",
-    to_csv=to_csv,
-    as_text=as_text,
-    caption=caption,
+    to_csv=seeds_csv,
+    as_text=seeds_text,
+    caption=caption_seeds,
 )

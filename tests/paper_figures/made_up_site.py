@@ -13,7 +13,7 @@ from paper_figures.claims import check
 from paper_figures.lib.tables import TextTable, write_table
 
 DATA = "synthetic-2400"
-FIGURES = ("zebra", "moran", "training_curves")  # not in the order of the paper; the first is unknown
+FIGURES = ("zebra", "parcellation", "training_curves")  # not in the order of the paper; the first is unknown
 SESSION: dict[str, Any] = {
     "command": ["pose-topo", "train-topo", "--data", "/home/somebody/data"],
     "commit": "0123456789abcdef0123456789abcdef01234567",
@@ -37,8 +37,11 @@ SESSION: dict[str, Any] = {
 }
 
 
-def write_site(root: Path) -> dict[str, list[Path]]:
-    """Write results, figures, provenance and claims.json below `root`. Returns the paths by option of `report.page`."""
+def write_site(root: Path, more: str = "") -> dict[str, list[Path]]:
+    """Write results, figures, provenance and claims.json below `root`. Returns the paths by option of `report.page`.
+
+    With `more`, there is one more part whose folder, arm, run, figure, caption and table have this name.
+    """
     data = root / "out" / DATA
     reference = root / "reference"
     made_up_results.write_study(reference / "small", seeds=(0, 1, 2), data=DATA)
@@ -48,10 +51,18 @@ def write_site(root: Path) -> dict[str, list[Path]]:
         made_up_results.edit(results[-1], name, ("as_protocol",), False)
     made_up_results.edit(results[0], "evaluation.json", ("pckh", "0.5", "mean"), 60.0)  # contradicts a claim
     papers = [write_paper(data / part / "resnet18" / "paper") for part in ("small", "small-e2")]
+    if more:
+        folder = data / more / "resnet18"
+        results += made_up_results.write_study(folder, arms=(more,), seeds=(0,), data=DATA)
+        papers.append(write_paper(folder / "paper"))
+        (papers[-1] / f"{FIGURES[0]}.png").rename(papers[-1] / f"{more}.png")
+        (papers[-1] / f"{more}.caption.md").write_text(f"**Finding {more}** Caption of {more}\n", encoding="utf-8")
+        write_table("", TextTable((more, "Head"), ((more, f"Cell {more}"),)), papers[-1], "table_pckh")
     provenance = [write_provenance(root / "runs" / path.relative_to(root / "out")) for path in results]
     given = ["--results", *map(str, results), "--reference", str(reference), "--out", str(data), "--no-fail"]
     assert check.main(given) == 0
-    return {"claims": [data / "claims.json"], "papers": papers, "results": results, "provenance": provenance}
+    given = {"papers": papers, "results": results, "provenance": provenance, "reference": [reference]}
+    return {"claims": [data / "claims.json"], **given}
 
 
 def write_paper(folder: Path) -> Path:
@@ -60,9 +71,10 @@ def write_paper(folder: Path) -> Path:
     for number, name in enumerate(FIGURES):
         pixels = np.full((60 + 10 * number, 300, 3), 200, np.uint8)
         Image.fromarray(pixels).save(folder / f"{name}.png")
-        (folder / f"{name}.caption.md").write_text(f"What {name} shows, where a < b & `code` **stands**.\n")
+        text = f"**{name.capitalize()} is 3.** What it shows, where a < b & `code` **stands**.\n"
+        (folder / f"{name}.caption.md").write_text(text)
     table = TextTable(("", "Head", "a|b"), (("topo", "71.2 ± 0.3", "–"),))
-    write_table("", table, folder, "table_pckh")
+    write_table("arm,seed,Head\ntopo,0,71.23\n", table, folder, "table_pckh")
     (folder / "table_pckh.caption.md").write_text("PCKh of <everybody>.\n")
     (folder / "lesions.caption.md").write_text("Not shown: no run has lesions.\n")
     return folder

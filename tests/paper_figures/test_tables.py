@@ -232,7 +232,7 @@ def test_table_seeds_by_hand(tmp_path: Path) -> None:
     for folder, value in zip(folders, (80.0, 81.0, 79.0, 79.0), strict=True):
         made_up_results.edit(folder, "evaluation.json", ("pckh", "0.5", "mean"), value)
     group = analyze_group(folders, tmp_path / "group")
-    assert set(topography.MEASURES) == set(METRICS) == set(group["arms"]["topo"]["metrics"])
+    assert set(topography.COMPARED) == set(METRICS) == set(group["arms"]["topo"]["metrics"])
     assert main(["table_seeds", "--group", str(tmp_path / "group" / "group.json"), "--out", str(tmp_path)]) == 0
     lines = (tmp_path / "table_seeds.md").read_text(encoding="utf-8").splitlines()
     # half the t interval is 12.706 x .1414 / sqrt 2 = 1.271, and 9.53 for the PCKh differences -1 and -2 (sd .7071)
