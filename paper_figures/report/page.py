@@ -316,7 +316,7 @@ def _item(folder: Path, name: str, place: str, counts: dict[str, int], address: 
         _image(picture, alt) if picture.is_file() else None,
         shown and Download(name, shown, values),
         tuple((kind, f"{address}/{quote(f'{name}.{kind}')}") for kind in files) if address is not None else (),
-        command(name, shown) if can_repeat and address is not None else "",
+        command(folder, name, shown) if can_repeat and address is not None else "",
     )
 
 
@@ -328,11 +328,13 @@ def _image(path: Path, alt: str) -> Image:
     return Image("data:image/png;base64," + base64.b64encode(content).decode("ascii"), width, height, alt)
 
 
-def command(name: str, table: TextTable | None) -> str:
-    """Return the command that makes a figure or table again. $P is its folder."""
+def command(folder: Path, name: str, table: TextTable | None) -> str:
+    """Return the command that makes a figure or table of <out>/<part>/<backbone>/paper again. $P is that folder."""
     source = "--group $P/group/group.json" if isinstance(exhibits()[name], GroupTable) else "--results @$P/.runs"
     if table and any(label.endswith(arms.REFERENCE) for label in (*table.head, *(row[0] for row in table.rows))):
-        source += f" --reference paper_figures/reference/{read_study()['study']['demo']['beside']}"
+        part = folder.parent.parent.name
+        beside = read_study()["study"].get(part, {}).get("beside", [])
+        source += "".join(f" --reference paper_figures/reference/{part}/{one}" for one in beside)
     return f"python -m paper_figures {name} {source} --out $P"
 
 
@@ -389,6 +391,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         papers = sorted(given.papers, key=lambda one: order.index(one.name) if one.name in order else len(order))
         parts = load_parts(papers, given.out.parent, runs)
         write_text(given.out, page(claims, parts, runs, load_provenance(files), given.reference))
+        print(found({part.title: part.runs for part in parts}))
         return 0
 
     return guarded("report", action)

@@ -11,6 +11,7 @@ from pathlib import Path
 from pose_topo.core.log import show_messages
 
 INTERRUPTED = 130  # exit code
+LONGEST = 2000  # characters of a message
 REPORT = "this is a fault of pose_topo: please report it with what --debug prints"
 
 
@@ -65,8 +66,8 @@ def one_line(error: BaseException, name: str = "pose-topo: error") -> tuple[str,
         if isinstance(error, MemoryError):
             what = f"not enough memory ({in_short(error)})"
         message, code = f"{file}: {what}" if file else what, 1
-    # a name in a file must not control the terminal
-    return f"{name}: " + "".join(c if c.isprintable() else "?" for c in " ".join(message.split())), code
+    # a name in a file must neither control the terminal nor fill it
+    return f"{name}: " + "".join(c if c.isprintable() else "?" for c in " ".join(message.split()))[:LONGEST], code
 
 
 def in_short(error: BaseException) -> str:

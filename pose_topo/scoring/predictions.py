@@ -24,6 +24,7 @@ TRUTH = ("joints", "labelled")
 HEAD = ("head_size", "head_box")  # one of them; the ground truth of other systems may have no boxes
 WHO = ("annolist_index", "person")  # the annotation entry, and the person in it
 KINDS = {**dict.fromkeys(WHO, "iu"), "labelled": "fiub", "image": "SO"}  # NumPy's kinds of the fields; others are "fiu"
+SHAPES = {"joints": (J.K, 2), "labelled": (J.K,), "head_box": (4,), "image_size": (2,)}  # of one person; others are ()
 
 
 @dataclass(frozen=True)
@@ -119,13 +120,13 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
             boxed = "head_size" not in read_fields(path, HEAD)
             size = _field(path, "head_box" if boxed else "head_size", "fiu").astype(float)
             size = head_size(size) if boxed else size
-    except ValueError as error:
+    except (ValueError, IndexError) as error:
         raise PoseTopoError(f"{path}: not a ground truth file ({error})") from None
-    people = len(truth)
+    people = truth.shape[0] if truth.ndim else 0
     if (truth.shape, labelled.shape, size.shape) != ((people, J.K, 2), (people, J.K), (people,)):
         raise PoseTopoError(
-            f"{path}: not a ground truth file (joints {truth.shape}, labelled {labelled.shape}, head boxes of "
-            f"{len(size)} people)"
+            f"{path}: not a ground truth file (joints {truth.shape}, labelled {labelled.shape}, head boxes "
+            f"{size.shape})"
         )
     if not np.isfinite(truth[labelled]).all():
         raise PoseTopoError(f"{path}: some labelled joints are not finite")
@@ -139,14 +140,10 @@ def read_record(path: str | Path) -> Record:
         PoseTopoError: The file is missing or broken, or it does not contain the ground truth.
     """
     found = read_predictions(path)
-    fields = read_fields(path, (*TRUTH, *HEAD, *WHO))
+    fields = read_fields(path, (*TRUTH, *HEAD, *WHO), len(found))
     if any(name not in fields for name in TRUTH) or not any(name in fields for name in HEAD):
         raise PoseTopoError(f"{path}: holds predictions alone; `pose-topo evaluate --predictions {path}` scores them")
-    number, boxed = len(found), "head_size" not in fields
-    shapes = {"joints": (number, J.K, 2), "labelled": (number, J.K), "head_size": (number,), "head_box": (number, 4)}
-    for name, array in fields.items():
-        if array.shape != (shape := shapes.get(name, (number,))):
-            raise PoseTopoError(f"{path}: {name} has shape {array.shape}, not {shape} as preds has {number:,} people")
+    boxed = "head_size" not in fields
     labelled = fields["labelled"].astype(bool)
     joints = fields["joints"].astype(np.float64) - 1.0
     if not np.isfinite(joints[labelled]).all():
@@ -156,11 +153,12 @@ def read_record(path: str | Path) -> Record:
     return Record(found, joints, labelled, size, who)
 
 
-def read_fields(path: str | Path, names: tuple[str, ...]) -> dict[str, NDArray]:
+def read_fields(path: str | Path, names: tuple[str, ...], people: int | None = None) -> dict[str, NDArray]:
     """The arrays among `names` that an HDF5 file contains. None of them if it is another kind of file.
 
     Raises:
-        PoseTopoError: One of them is broken, too large, or of another kind than its name says.
+        PoseTopoError: One of them is broken, too large, or of another kind than its name says; or it has another shape,
+            if the number of `people` is given.
     """
     import h5py
 
@@ -171,7 +169,11 @@ def read_fields(path: str | Path, names: tuple[str, ...]) -> dict[str, NDArray]:
             there = [name for name in names if name in file]
     except (OSError, RuntimeError) as error:
         raise PoseTopoError(f"{path}: not readable as HDF5 ({in_short(error)})") from None
-    return {name: _field(Path(path), name, KINDS.get(name, "fiu")) for name in there}
+    fields = {name: _field(Path(path), name, KINDS.get(name, "fiu")) for name in there}
+    for name, array in fields.items():
+        if people is not None and array.shape != (shape := (people, *SHAPES.get(name, ()))):
+            raise PoseTopoError(f"{path}: {name} has shape {array.shape}, not {shape} as preds has {people:,} people")
+    return fields
 
 
 def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None:

@@ -22,7 +22,7 @@ from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
 from pose_topo.stages.terminal import show
 from pose_topo.study import joints
-from pose_topo.study.results import SCHEMAS, Documents, check_one_study, read_document, read_documents
+from pose_topo.study.results import METRICS, SCHEMAS, Documents, check_one_study, read_document, read_documents
 
 Array = NDArray[np.float64]
 
@@ -158,25 +158,6 @@ def _identity(folder: Path) -> dict[str, Any]:
 
 CONTROL = "control"
 LEVEL = 0.95
-
-# name -> file and the keys of the number in it
-METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "I": ("analysis", ("moran", "mean_I")),
-    "I_normalised": ("analysis", ("moran_measures", "normalised", "mean_I")),
-    "I_activity": ("analysis", ("moran_measures", "activity", "mean_I")),
-    "I_rearranged": ("analysis", ("controls", "rearranged", "mean_I")),
-    "contiguity": ("analysis", ("parcellation", "contiguity")),
-    "regions": ("analysis", ("parcellation", "components")),
-    "neighbour_correlation": ("analysis", ("neighbour_correlation", "neighbours")),
-    "smoothness": ("analysis", ("correlation_distance", "smoothness")),
-    "wiring": ("analysis", ("wiring", "mean")),
-    "effective_dimensionality": ("analysis", ("activations", "effective_dimensionality")),
-    "participation_ratio": ("analysis", ("health", "participation_ratio")),
-    "mean_row_norm": ("analysis", ("health", "mean_row_norm")),
-    "PCKh@0.5": ("evaluation", ("pckh", "0.5", "mean")),
-    "PCKh@0.1": ("evaluation", ("pckh", "0.1", "mean")),
-    "AUC": ("evaluation", ("auc",)),
-}
 
 
 @dataclass(frozen=True)

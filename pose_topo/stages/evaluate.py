@@ -179,7 +179,7 @@ def evaluate_predictions(predictions: str | Path, ground_truth: str | Path, out:
         raise PoseTopoError(f"{predictions} holds {len(found):,} people, {ground_truth} {len(truth.joints):,}")
     check_same_people(predictions, ground_truth)
     check_axes(predictions, found, truth)
-    known = read_fields(ground_truth, ("image_size", "annolist_index", "person", "image"))
+    known = read_fields(ground_truth, ("image_size", "annolist_index", "person", "image"), len(found))
     scored = (found, truth.joints, truth.labelled, truth.head_size)
     result = {
         "schema": SCHEMAS["evaluation"],

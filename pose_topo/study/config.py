@@ -213,7 +213,7 @@ def check_literals(settings: Any) -> None:
             check_literals(value)
         elif typing.get_origin(hint) is Literal and value not in (choices := typing.get_args(hint)):
             option = _OPTION.get((type(settings), f.name), "--" + f.name.replace("_", "-"))
-            raise UsageError(f"{option} {value}: give one of {', '.join(map(str, choices))}")
+            raise UsageError(f"{option} {value!s:.60}: give one of {', '.join(map(str, choices))}")
 
 
 def _check_ranges(config: RunConfig) -> None:
@@ -291,7 +291,7 @@ def from_dict(cls: type, values: Any) -> Any:
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     if unknown := set(values) - set(fields):
         raise PoseTopoError(
-            f"unknown {cls.__name__} settings {sorted(unknown)}: written by another version of pose_topo?"
+            f"unknown {cls.__name__} settings {sorted(unknown)!s:.120}: written by another version of pose_topo?"
         )
     built = {name: _field(f"{cls.__name__}.{name}", hints[name], value) for name, value in values.items()}
     try:
@@ -301,7 +301,7 @@ def from_dict(cls: type, values: Any) -> Any:
     for name, value in built.items():
         if getattr(settings, name) != value:  # a field that is computed from the others
             computed = getattr(settings, name)
-            raise PoseTopoError(f"{cls.__name__}.{name} is {value!r}, but the other settings give {computed!r}")
+            raise PoseTopoError(f"{cls.__name__}.{name} is {value!r:.60}, but the other settings give {computed!r}")
     return settings
 
 

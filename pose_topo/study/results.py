@@ -14,6 +14,25 @@ SCHEMAS = {"evaluation": 2, "analysis": 2, "group": 1, "comparison": 1, "claims"
 FILES = {"evaluation": "evaluation.json", "analysis": "analysis.json"}
 IDENTITY = ("arm", "seed", "arch", "protocol")
 
+# the numbers that a group compares: name -> file and the keys of the number in it
+METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "I": ("analysis", ("moran", "mean_I")),
+    "I_normalised": ("analysis", ("moran_measures", "normalised", "mean_I")),
+    "I_activity": ("analysis", ("moran_measures", "activity", "mean_I")),
+    "I_rearranged": ("analysis", ("controls", "rearranged", "mean_I")),
+    "contiguity": ("analysis", ("parcellation", "contiguity")),
+    "regions": ("analysis", ("parcellation", "components")),
+    "neighbour_correlation": ("analysis", ("neighbour_correlation", "neighbours")),
+    "smoothness": ("analysis", ("correlation_distance", "smoothness")),
+    "wiring": ("analysis", ("wiring", "mean")),
+    "effective_dimensionality": ("analysis", ("activations", "effective_dimensionality")),
+    "participation_ratio": ("analysis", ("health", "participation_ratio")),
+    "mean_row_norm": ("analysis", ("health", "mean_row_norm")),
+    "PCKh@0.5": ("evaluation", ("pckh", "0.5", "mean")),
+    "PCKh@0.1": ("evaluation", ("pckh", "0.1", "mean")),
+    "AUC": ("evaluation", ("auc",)),
+}
+
 # ---- the layouts of the files (see `misfit`), as docs/results.md describes them
 
 
@@ -93,7 +112,8 @@ DIFFERENCE = Whole({
 })  # fmt: skip
 GROUP = Whole({
     "arch": str, "protocol": str, "as_protocol": bool, "interval": str, "test": str,
-    "comparisons": {...: Whole({"seeds": [COUNT], "I_over_best": NUMBER, "metrics": {...: DIFFERENCE}})},
+    "comparisons": {...: Whole({"seeds": [COUNT], "I_over_best": NUMBER,
+                               "metrics": Whole(dict.fromkeys(METRICS, DIFFERENCE))})},
 })  # fmt: skip
 SESSION = Whole({"wall_seconds": float, "peak_memory": Whole({"rss": COUNT, ...: COUNT}), "device": TEXT})
 CLAIMS = Whole({

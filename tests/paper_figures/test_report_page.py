@@ -88,7 +88,7 @@ def test_the_page_is_whole_and_loads_nothing(page: str) -> None:
 
 def test_links_to_files_are_those_that_lie_there(page: str, site: dict[str, list[Path]], tmp_path: Path) -> None:
     links = [link for link in Reader(page).links if not link.startswith(("#", "data:"))]
-    assert "demo/resnet18/paper/table_pckh.tex" in links and len(links) == 2 * (len(made_up_site.FIGURES) + 4)
+    assert "small/resnet18/paper/table_pckh.tex" in links and len(links) == 2 * (len(made_up_site.FIGURES) + 4)
     assert all((site["claims"][0].parent / link).is_file() for link in links)
     assert report.main(made_up_site.options(site, tmp_path / "report.html")) == 0  # the files do not lie below this one
     elsewhere = Reader((tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -103,7 +103,7 @@ def test_every_table_can_be_saved_as_csv(page: str) -> None:
     assert len(saved) == page.count('<table class="data">') == 6  # main table, one for each part, three of the runs
     assert saved.count("arm,seed,Head\ntopo,0,71.23\n") == 2  # unrounded, as in the file
     assert saved[0].startswith("arm,seed,people,n,accuracy_baseline,")
-    assert any("demo/resnet18/topo-s0" in text and text.startswith("run,environment") for text in saved)
+    assert any("small/resnet18/topo-s0" in text and text.startswith("run,environment") for text in saved)
 
 
 def test_results_come_first_and_verdicts_are_written_out(page: str, site: dict[str, list[Path]]) -> None:
@@ -144,7 +144,7 @@ def test_what_was_not_run_is_one_folded_line_a_profile(page: str, site: dict[str
 
 def test_the_first_screen_says_what_was_found(site: dict[str, list[Path]], tmp_path: Path) -> None:
     """Numbers of one part are computed here once more from its files."""
-    mine = [path for path in site["results"] if "demo-e2" not in str(path)]
+    mine = [path for path in site["results"] if "small-e2" not in str(path)]
     one = {**site, "papers": site["papers"][:1], "results": mine}
     assert report.main(made_up_site.options(one, tmp_path / "report.html")) == 0
     first = (tmp_path / "report.html").read_text(encoding="utf-8").split('id="part-1"')[0]
@@ -163,7 +163,7 @@ def test_the_first_screen_says_what_was_found(site: dict[str, list[Path]], tmp_p
     ]
     assert f"(Moran's I {mean('topo', *moran):.3f} against {mean('control', *moran):.3f})" in said
     assert f"is {abs(price):.1f} points below the control's" in said and "has a more ordered grid" in said
-    theirs = {"root": site["reference"][0] / "demo", "seeds": (0, 1, 2)}
+    theirs = {"root": site["reference"][0] / "small", "seeds": (0, 1, 2)}
     assert f"<dt>reference</dt><dd>{mean('topo', *moran, **theirs) - mean('control', *moran, **theirs):.3f} <" in said
     assert "Parcellation is 3." in first and first.count("<img ") == 1 and "main table" not in first
 
@@ -171,7 +171,7 @@ def test_the_first_screen_says_what_was_found(site: dict[str, list[Path]], tmp_p
 def test_several_parts_have_one_row_each(page: str) -> None:
     first = page.split('id="part-1"')[0]
     rows = re.findall(r'<th scope="row">([^<]+)</th>', first)
-    assert rows == ["demo / resnet18 (synthetic-2400)", "demo-e2 / resnet18 (synthetic-2400)"]
+    assert rows == ["small / resnet18 (synthetic-2400)", "small-e2 / resnet18 (synthetic-2400)"]
     assert "In 1 of 1 parts of the study" in first and 'class="value"' not in first
 
 

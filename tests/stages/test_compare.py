@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from scipy import stats
@@ -148,6 +149,41 @@ def test_a_record_is_what_was_written(tmp_path):
     assert np.allclose(record.joints, truth()["joints"] - 1) and np.allclose(record.head_size, 30.0)
     assert record.found[0, J.R_WRIST] == pytest.approx(record.joints[0, J.R_WRIST] + 100)
     assert record.who is not None and record.who[3].tolist() == [1, 1]
+
+
+def spoilt(path: Path, name: str, **kind: Any) -> None:
+    """Replace a field of predictions.h5."""
+    with h5py.File(path / "predictions.h5", "r+") as file:
+        del file[name]
+        file.create_dataset(name, **kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("joints", {"shape": (10**10, J.K, 2), "dtype": "f8", "chunks": True}, "joints has shape .*more than any data"),
+        ("joints", {"data": np.zeros((PEOPLE, J.K, 3))}, r"joints has shape \(30, 16, 3\), not \(30, 16, 2\)"),
+        ("joints", {"data": np.full((PEOPLE, J.K, 2), np.nan)}, "some labelled joints are not finite"),
+        ("joints", {"data": 3.0}, r"joints has shape \(\), not"),
+        ("labelled", {"data": np.full((PEOPLE, J.K), b"yes")}, "labelled holds .S3, not numbers"),
+        ("head_box", {"data": np.ones((PEOPLE, 2))}, r"head_box has shape \(30, 2\), not \(30, 4\)"),
+        ("person", {"data": np.ones(PEOPLE)}, "person holds float64, not numbers"),
+    ],
+)
+def test_a_damaged_predictions_file_is_one_line(tmp_path: Path, name: str, kind: dict[str, Any], words: str) -> None:
+    a, b = offsets()
+    one, other = folder(tmp_path / "a", a), folder(tmp_path / "b", b)
+    spoilt(other, name, **kind)
+    with pytest.raises(PoseTopoError, match=rf"predictions\.h5: {words}"):
+        compare_results(one, other)
+
+
+def test_a_damaged_evaluation_beside_it_is_one_line(tmp_path: Path) -> None:
+    a, b = offsets()
+    one, other = folder(tmp_path / "a", a), folder(tmp_path / "b", b)
+    (other / "evaluation.json").write_text("[1, 2]")
+    with pytest.raises(PoseTopoError, match=r"evaluation\.json is not a schema 2 evaluation file"):
+        compare_results(one, other)
 
 
 # ---- arms over seeds

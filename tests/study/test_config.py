@@ -13,6 +13,7 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.study.arms import Arm
 from pose_topo.study.config import TOPO_LOSSES, Data, Recipe, RunConfig, Topography, TopoLoss, from_dict, to_dict
 from pose_topo.study.protocols import PAPER, PROTOCOLS, SMALL, STANDARD, SYNTHETIC, as_protocol, deviations
+from pose_topo.study.runs import read_config, write_config
 
 
 def test_a_config_survives_its_json():
@@ -51,6 +52,29 @@ def test_a_setting_of_the_wrong_type_is_one_line(change, message):
     with pytest.raises(PoseTopoError) as error:
         from_dict(RunConfig, values | change)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("recipe", {"input_size": 32 * 10**9}, "--input-size 32000000000: give a multiple of 32, at most 4,096"),
+        ("recipe", {"epochs": 10**9}, "--epochs 1000000000: give at least 1, at most 1,000,000"),
+        ("recipe", {"batch_size": 1 << 40}, "--batch-size 1099511627776"),
+        ("recipe", {"sigma": math.nan}, "sigma nan: give a width of at most 256 cells"),
+        ("recipe", {"decode": "x" * 10_000}, "--decode " + "x" * 60 + ": give one of"),
+        ("topography", {"height": 10**6, "width": 10**6}, "--topo-grid 1000000 1000000: 1,000,000,000,000 channels"),
+        ("topography", {"width": 1 << 70}, "Topography.width is 1180591620717411303424, not of the type int"),
+    ],
+)
+def test_settings_of_an_absurd_size_are_one_line_that_names_the_file(tmp_path, part, change, message):
+    config = RunConfig("resnet18", STANDARD, Data.at("mpii"), Topography())
+    write_config(tmp_path, config)
+    assert read_config(tmp_path) == config
+    values = to_dict(config)
+    (tmp_path / "config.json").write_text(json.dumps(values | {part: values[part] | change}).replace("NaN", "1e999"))
+    with pytest.raises(PoseTopoError) as error:
+        read_config(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / 'config.json'}: {message.replace('nan', 'inf')}")
 
 
 @pytest.mark.parametrize("values", [None, [], "settings", 3])
