@@ -8,10 +8,15 @@ coordinates mean nothing. Coordinates are 0-based. LSPET has no pelvis, thorax, 
 from __future__ import annotations
 
 import collections
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.data.matlab import read_array
@@ -94,3 +99,50 @@ def boxes(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     center = (low + high) / 2
     center[:, 1] -= 15 * scale
     return center, scale
+
+
+# ---- photographs that nearly repeat each other: `python -m pose_topo.data.lsp FOLDER` prints a group of names per line
+
+BITS, CORRELATION = 64, 0.8  # the most bits of a hash that differ, and the least correlation of the thumbnails
+
+
+def features(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The difference hash as +-1 (256,), and the thumbnail with mean 0 and length 1 (1024,)."""
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    cells = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA).astype(int)
+    thumbnail = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
+    thumbnail -= thumbnail.mean()
+    bits = np.where(cells[:, 1:] > cells[:, :-1], 1, -1).astype(np.float32).ravel()
+    return bits, thumbnail / max(1e-6, float(np.linalg.norm(thumbnail)))
+
+
+def pairs(bits: NDArray[np.float32], thumbnails: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The near-duplicate pairs (M, 2) of N photographs, from bits (N, 256) and thumbnails (N, 1024)."""
+    found = []
+    for start in range(0, len(bits), 1000):
+        rows = slice(start, start + 1000)
+        close = ((bits.shape[1] - bits[rows] @ bits.T) / 2 <= BITS) & (thumbnails[rows] @ thumbnails.T >= CORRELATION)
+        a, b = np.nonzero(close)
+        found.append(np.stack([a + start, b], 1)[a + start < b])
+    return np.concatenate(found)
+
+
+def near_duplicates(folder: Path) -> list[list[str]]:
+    """The groups of photographs of a folder that nearly repeat each other: copies, other crops, other moments.
+
+    Two are near-duplicates if their difference hashes (16 x 16 bits: is a cell brighter than its left neighbour) differ
+    in at most 64 bits and their thumbnails (32 x 32, grey) correlate by at least 0.8.
+    """
+    files = sorted(folder.glob("*.jpg"))
+    with ThreadPoolExecutor() as pool:
+        bits, thumbnails = (np.stack(part) for part in zip(*pool.map(features, files), strict=True))
+    found = pairs(bits, thumbnails)
+    graph = coo_array((np.ones(len(found)), (found[:, 0], found[:, 1])), shape=(len(files), len(files)))
+    labels = connected_components(graph, directed=False)[1]
+    several = np.flatnonzero(np.bincount(labels) > 1)
+    return [[files[i].name for i in np.flatnonzero(labels == label)] for label in several]
+
+
+if __name__ == "__main__":
+    for group in near_duplicates(Path(sys.argv[1])):
+        print(*group)

@@ -146,7 +146,7 @@ def _place(name: str) -> float:
 def near_duplicates(annotations: str | Path) -> dict[str, str]:
     """Return the known near-duplicates among the photographs of an annotation file, as `hashed` takes them.
 
-    They are known for LSPET (tools/near_duplicates.py found them). Other data sets have none.
+    They are known for LSPET (`data/lsp.py` found them). Other data sets have none.
     """
     if sha256_file(annotations) != LSPET_SHA256:
         return {}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -126,3 +127,14 @@ def test_the_real_sample(real_data):
     assert sizes is not None
     inside = (people.joints > -2) & (people.joints < sizes[:, None] + 2) | ~people.labelled[..., None]
     assert inside.mean() > 0.99
+
+
+def test_photographs_that_nearly_repeat_each_other_are_grouped(tmp_path):
+    """A copy, a paler copy and a slight crop belong to one photograph; other photographs stay alone."""
+    rng = np.random.default_rng(0)
+    noise = [rng.integers(0, 255, (9, 9, 3), np.uint8) for _ in range(3)]
+    scenes = [cv2.resize(one, (180, 180), interpolation=cv2.INTER_CUBIC) for one in noise]
+    pictures = {"a": scenes[0], "b": scenes[1], "c": scenes[2], "d": scenes[0] // 2 + 60, "e": scenes[1][2:, 3:]}
+    for name, picture in pictures.items():
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), picture)
+    assert lsp.near_duplicates(tmp_path) == [["a.jpg", "d.jpg"], ["b.jpg", "e.jpg"]]
