@@ -109,6 +109,8 @@ BITS, CORRELATION = 64, 0.8  # the most bits of a hash that differ, and the leas
 def features(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The difference hash as +-1 (256,), and the thumbnail with mean 0 and length 1 (1024,)."""
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if grey is None:
+        raise PoseTopoError(f"{path}: not a photograph that OpenCV can read")
     cells = cv2.resize(grey, (17, 16), interpolation=cv2.INTER_AREA).astype(int)
     thumbnail = cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32).ravel()
     thumbnail -= thumbnail.mean()
