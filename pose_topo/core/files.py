@@ -9,8 +9,11 @@ import errno
 import hashlib
 import json
 import os
+import platform
+import re
 import secrets
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,11 +33,13 @@ MOST_BYTES = 100_000_000  # of a JSON or TOML file; the largest that pose_topo w
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. It is renamed to `path` on success and deleted after an error.
 
-    The suffix is kept, because writers such as `numpy.savez` use it. Parent folders are created.
+    The suffix is kept, because writers such as `numpy.savez` use it. Parent folders are created. The first time that
+    this process writes to a folder, it removes the temporary files that killed processes left there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
+    _clear(path.parent)
+    temporary = path.with_name(f".{path.stem}.{_NODE}-{os.getpid()}-{secrets.token_hex(6)}{path.suffix}")
     # unlike tempfile.mkstemp, this applies the user's umask, which cannot be read without changing it for all threads
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
@@ -42,6 +47,26 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+_NODE = f"{zlib.crc32(platform.node().encode()):08x}"  # this machine, because another one knows other processes
+_TEMPORARY = re.compile(rf"\..*\.{_NODE}-(\d+)-[0-9a-f]{{12}}(\.\w+)?")
+_cleared: set[Path] = set()
+
+
+def _clear(folder: Path) -> None:
+    if folder in _cleared:
+        return
+    _cleared.add(folder)
+    with os.scandir(folder) as entries:
+        found = [(entry.path, match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
+    for path, match in found:
+        try:
+            os.kill(int(match[1]), 0)  # asks whether the process lives
+        except (ProcessLookupError, OverflowError):
+            Path(path).unlink(missing_ok=True)
+        except OSError:  # it lives, and is another user's
+            pass
 
 
 def write_text(path: str | Path, text: str) -> None:

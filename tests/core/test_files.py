@@ -55,6 +55,27 @@ def test_after_an_error_the_old_file_is_there_and_nothing_else(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
+KILLED = """
+import contextlib, os, sys
+from pose_topo.core.files import atomic_path
+with contextlib.ExitStack() as stack:
+    for path in sys.argv[1:]:
+        stack.enter_context(atomic_path(path)).write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one_that_writes_there(tmp_path):
+    with atomic_path(tmp_path / "of a living process") as living:
+        names = (str(tmp_path / name) for name in ("figure.pdf", ".hidden", "a.b.json"))
+        subprocess.run([sys.executable, "-c", KILLED, *names], check=False)
+        assert len(list(tmp_path.iterdir())) == 4
+        (tmp_path / ".figure.0123456789ab.pdf").touch()  # nobody knows whose
+        code = "import sys; from pose_topo.core.files import write_text; write_text(sys.argv[1], '')"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], check=True)
+        assert {path.name for path in tmp_path.iterdir()} == {living.name, ".figure.0123456789ab.pdf", "b"}
+
+
 def test_a_file_that_cannot_be_parsed_is_named(tmp_path):
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(PoseTopoError, match=r"a\.json: not readable as JSON"):
