@@ -121,7 +121,7 @@ class Partial:
             return None
         try:
             found = Version(**json.loads(self.sidecar.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
         texts = isinstance(found.url, str) and all(isinstance(one, str | None) for one in (found.etag, found.modified))
         return found if texts and isinstance(found.length, int | None) else None

@@ -144,6 +144,16 @@ def test_a_cut_archive_is_one_line_and_leaves_nothing(tmp_path: Path, keep: floa
     one_line(caught.value)
 
 
+def test_a_tar_that_ends_after_some_of_its_images_is_refused(tmp_path: Path) -> None:
+    """Its gzip is whole, and the tar within it ends between two members, without its closing blocks."""
+    whole = gzip.decompress(make_tar(GOOD))
+    with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
+        third = tar.getmembers()[2].offset
+    with pytest.raises(PoseTopoError, match="what was extracted holds 2 of 5 images; not used"):
+        extract(tmp_path, gzip.compress(whole[:third]))
+    assert not list((tmp_path / "data").iterdir())
+
+
 def test_a_flipped_bit_of_a_zip_is_noticed_or_harmless(tmp_path: Path) -> None:
     """Whichever bit it is, the errors of zipfile become one line."""
     zipped = make_zip({"folder/release.mat": b"release " * 50})

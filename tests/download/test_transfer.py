@@ -210,7 +210,7 @@ def test_the_proxy_of_the_environment_is_used(server: Server, tmp_path: Path, mo
 
 @pytest.mark.parametrize("sidecar", [
     "{", "null", "[]", "7", '{"url": 1, "other": 2}', '{"url": 1}', '{"url": "%s", "length": "300000"}',
-    '{"url": "%s", "etag": 1}', '{"url": "%s", "etag": ["v1"]}', '{"url": "%s", "modified": {}}', None,
+    '{"url": "%s", "etag": 1}', '{"url": "%s", "etag": ["v1"]}', '{"url": "%s", "modified": {}}', "[" * 100_000, None,
 ])  # fmt: skip
 def test_bytes_without_a_readable_sidecar_are_not_used(server: Server, tmp_path: Path, sidecar: str | None) -> None:
     part = Partial(tmp_path / "valid.h5")
