@@ -357,22 +357,18 @@ def losses() -> str:
     return f"{_pipe(['', 'ms', 'of a step of the protocol small'], rows)}\n{machine(content)}.\n"
 
 
-SHARING = {"shared": "as `pose-topo` sets it", "default": "PyTorch's defaults"}
-
-
 def sharing() -> str:
     """Return the speed of a training alone and beside another one on the same cores."""
     content = recorded("epyc-2-cores-sharing")
     rows = [
         [title, *(f"{content[f'cores_{name}_{how}_images_per_s']:.1f}" for how in ("alone", "each_of_two"))]
-        for name, title in SHARING.items()
+        for name, title in (("shared", "as `pose-topo` sets it"), ("default", "PyTorch's defaults"))
     ]
     head = ["OpenMP's threads", "alone, images/s", "each of two, images/s"]
     return f"{_pipe(head, rows)}\n{machine(content)}; protocol {content['setting']['protocol']}.\n"
 
 
 STEPS = {  # step of the Make rules -> title for readers
-    "time": "timing a few steps",
     "data": "rendering the people",
     "show": "the first picture",
     "train": "training one of the three networks",

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +141,13 @@ def step_time(study: Study) -> float:
     return seconds_per_step(config, device)
 
 
+def _targets(study: Study) -> tuple[Rules, dict[str, str]]:
+    """Return the rules of a part of the study, and the step that makes each of their targets, e.g. "train"."""
+    rules = Rules(study, finished=False)
+    deque(rules.lines(), maxlen=0)  # the rules know their targets once they have been written
+    return rules, {f"{study.data}/manifest.json": "data", **rules.targets}
+
+
 def write_expected(path: Path, study: Study) -> None:
     """Write `seconds target` lines: how long each target will take here, by the speed of a few training steps.
 
@@ -151,9 +158,7 @@ def write_expected(path: Path, study: Study) -> None:
     slower = here / past["seconds_per_step"]
     steps = people(Path(study.data), study.protocol)[0] * int(study.epochs or past["epochs"]) / past["batch_size"]
     more = (steps - past["steps"]) * here
-    rules = Rules(study, finished=False)
-    list(rules.lines())
-    targets = {f"{study.data}/manifest.json": "data", **rules.targets}
+    _, targets = _targets(study)
     lines = [
         f"{past['seconds'].get(step, 0.0) * slower + (more if step == 'train' else 0.0):.1f} {target}\n"
         for target, step in targets.items()
@@ -165,9 +170,7 @@ def write_expected(path: Path, study: Study) -> None:
 
 def write_took(path: Path, study: Study) -> None:
     """Write how long each step took, for one run, from the times of the files of a demo that ran without a pause."""
-    rules = Rules(study, finished=False)
-    list(rules.lines())
-    targets = {f"{study.data}/manifest.json": "data", **rules.targets}
+    rules, targets = _targets(study)
     times = sorted((Path(target).stat().st_mtime, step) for target, step in targets.items())
     started = Path(rules.expected).stat().st_mtime if rules.expected else float("nan")
     seconds: dict[str, list[float]] = defaultdict(list)

@@ -50,7 +50,7 @@ from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people
 from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.study import joints
-from pose_topo.study.config import Data, RunConfig, Topography
+from pose_topo.study.config import Data, RunConfig, Topography, to_dict
 from pose_topo.study.protocols import PROTOCOLS
 
 IMAGES = 1024  # the fewest images per timing of `steps`
@@ -84,24 +84,22 @@ def seconds_per_step(config: RunConfig, device: torch.device, steps: int = 3) ->
 _STEPS = """
 from pose_topo.commands.app import share_cores
 if {shared}: share_cores()
-import torch
+import json, sys, torch
 from pose_topo.bench.__main__ import seconds_per_step
-from pose_topo.study.config import Data, RunConfig, Topography
-from pose_topo.study.protocols import PROTOCOLS
-recipe = PROTOCOLS["{protocol}"]
-config = RunConfig("{arch}", recipe, Data.at("mpii"), Topography())
-print(recipe.batch_size / seconds_per_step(config, torch.device("cpu")))
+from pose_topo.study.config import RunConfig, from_dict
+config = from_dict(RunConfig, json.loads(sys.argv[1]))
+print(config.recipe.batch_size / seconds_per_step(config, torch.device("cpu")))
 """
 
 
-def sharing_cost(protocol: str, arch: str) -> dict[str, float]:
+def sharing_cost(config: RunConfig) -> dict[str, float]:
     """images/s of a training on the CPU alone and beside a second one, with `share_cores` and with torch's defaults."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))}
     found = {}
     for name, shared in (("shared", True), ("default", False)):
-        code = _STEPS.format(shared=shared, protocol=protocol, arch=arch)
+        command = [sys.executable, "-c", _STEPS.format(shared=shared), json.dumps(to_dict(config))]
         for count in (1, 2):
-            command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+            pipe = subprocess.PIPE
             running = [subprocess.Popen(command, stdout=pipe, env=environment, text=True) for _ in range(count)]
             rates = [float(process.communicate()[0]) for process in running]
             found[f"cores_{name}_{'alone' if count == 1 else 'each_of_two'}_images_per_s"] = sum(rates) / count
@@ -148,7 +146,7 @@ def measure(
         "training": lambda: step_cost(store, people, photographs, config, device, compiled=compiled),
         "evaluation": lambda: evaluation_cost(store, people, config, device, score or len(people)),
         "spatial losses": lambda: spatial_loss_cost(device),
-        "two programs on the same cores": lambda: sharing_cost(recipe.protocol, config.arch),
+        "two programs on the same cores": lambda: sharing_cost(config),
     }
     for name, part in parts.items():
         log.info(f"measuring: {name}")
