@@ -83,7 +83,7 @@ class AnalyzeOptions(ResultOptions):
     lesions: Annotated[
         bool, Option("--lesions", help="Also silence discs of the grid and score the held-out people each time.")
     ] = False
-    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids for its p value.")] = 19
+    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids for its p value.")] = 99
     group: Annotated[
         bool, Option("--group", help="Compare the results folders of several seeds, arm by arm, with the control.")
     ] = False
