@@ -53,6 +53,7 @@ archive: ## dist/pose_topo-VERSION.tar.gz: code, lock, reference results (KEEP=a
 	@$(PYTHON) tools/archive.py dist $(KEEP)
 
 ifeq ($(DOCKER),1)
+$(if $(LAUNCH),$(error DOCKER=1 takes no LAUNCH: docs/cluster.md says how a cluster runs the image))
 GOALS := $(filter-out image shell archive,$(or $(MAKECMDGOALS),help))
 .PHONY: $(GOALS)
 $(GOALS):

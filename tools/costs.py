@@ -135,7 +135,7 @@ def print_plan(study: Study) -> None:
 
 def step_time(study: Study) -> float:
     """Time a training step of this part of the study on this machine, in seconds."""
-    device = pick_device(study.text("DEVICE", "auto"), warn=False)
+    device = pick_device(study.devices[0], warn=False)
     prepare_device(device, None, deterministic=False)
     config = RunConfig(study.backbones[0], PROTOCOLS[study.protocol], Data.at(study.data), Topography())
     return seconds_per_step(config, device)
