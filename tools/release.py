@@ -437,7 +437,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.record:
             write_json(asked.record, {"networks_bytes": weights, "other_bytes": total - weights})
         count = sum(name.endswith(".safetensors") for name in networks)
-        log.info(f"written: {folder}: {len(found)} files, {total / 1e6:.1f} MB; {count} networks")
+        log.info(f"written: {folder}: {len(found)} files, {total / 1e6:.1f} MB, networks: {count}")
         return 0
 
     return guarded("release", action)
