@@ -28,7 +28,7 @@ from typing import Any
 import yaml  # wandb, which is in the lock, needs it
 
 from paper_figures.docs import weight_table
-from pose_topo.commands.doctor import locked
+from pose_topo.commands.prepare import locked
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import read_json, read_toml, sha256_file, write_json, write_text
 from pose_topo.core.log import log

@@ -20,8 +20,15 @@ from pose_topo.core.machine import autocast, pick_precision, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People
 from pose_topo.download.weights import start_file
-from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, head_weight, layer_weight, trained_order
-from pose_topo.models.start import load_start
+from pose_topo.models.pose import (
+    SimpleBaseline,
+    TopoModel,
+    build_model,
+    head_weight,
+    layer_weight,
+    load_start,
+    trained_order,
+)
 from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions

@@ -22,8 +22,7 @@ from pose_topo.data.people import Dataset, People, Split
 from pose_topo.models.prediction import predict
 from pose_topo.rendering.annotation import ImageEntry, RectEntry, write_mpii_predictions
 from pose_topo.rendering.folder import is_rendered
-from pose_topo.scoring import oks
-from pose_topo.scoring.legacy import legacy_report
+from pose_topo.scoring.other_metrics import legacy_report, oks_report
 from pose_topo.scoring.pckh import pck, score
 from pose_topo.scoring.predictions import (
     check_axes,
@@ -221,7 +220,7 @@ def _oks(
     area, all_coco = coco.areas(annotations, people)
     reason = None if all_coco else "OKS is defined for the 17 joints of COCO, and the annotation file has others"
     truth = (people.joints, people.labelled, area, people.image)
-    return {"oks": oks.report(found, confidence, *truth, reason=reason)}
+    return {"oks": oks_report(found, confidence, *truth, reason=reason)}
 
 
 def _settings(recipe: Recipe, split: Split, precision: str) -> dict[str, Any]:
