@@ -101,7 +101,7 @@ variables='{{range .OCIv1.Config.Env}}{{println .}}{{end}}'
 mapfile -t environment < <(b inspect --format "$variables" "$container" | grep -v '^HOME=')
 read_only() { # a command, in the image's folder of the code
     # shellcheck disable=SC2016
-    unshare --net --mount --pid --ipc --uts --fork sh -euc '
+    unshare --net --mount --pid --ipc --uts --kill-child sh -euc '
         root=$1 bound=$2 places=$3 uid=$4; shift 4
         ip link set lo up && hostname localhost
         mount --make-rprivate / && mount --bind "$root" "$root"
