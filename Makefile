@@ -66,7 +66,7 @@ READY := $(if $(filter .venv,$(VENV)),.venv/.ready)
 
 # ---- the rules of the study: made again where study.toml, the settings or the existing runs have changed
 GOALS := $(or $(MAKECMDGOALS),help)
-ALONE := help setup lock demo small quick synthetic photographs site test test-slow lint clean image shell archive# these need no rules
+ALONE := help setup lock demo small quick synthetic photographs site test test-slow lint clean image shell release# these need no rules
 RULES := $(OUT)/study-$(if $(RESULTS),$(RESULTS),$(STUDY)).mk
 quoted = '$(subst ','\'',$1)'
 STUDY_SETTINGS = $(foreach v,$(SETTINGS),$(if $(filter undefined,$(origin $v)),,$(call quoted,$v=$($v))))

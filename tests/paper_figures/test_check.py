@@ -19,6 +19,7 @@ ORDERS = (
     *("topography-costs-little", "control-is-flat"),
 )
 AGAIN = ("accuracy-comes-again", "topography-comes-again")
+BOUNDS = ("topography-costs-at-most-one-point", "twins-lie-nearer")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,8 @@ def test_a_good_demo_supports_all_claims_about_the_demo(
     made: list[Path], reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, found = judged(made, reference, tmp_path)
-    assert code == 0 and found == dict.fromkeys(["numbers-follow-from-arrays", *ORDERS, *AGAIN], "supported")
+    assert code == 0 and {found.pop(id) for id in BOUNDS} == {"not run"}  # one seed has no spread
+    assert found == dict.fromkeys(["numbers-follow-from-arrays", *ORDERS, *AGAIN], "supported")
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(load_study().claims) and sum(line.startswith("SUPPORTED") for line in lines) == len(found)
     assert all(line.startswith("NOT RUN") for line in lines if " mpii/" in line)
