@@ -151,7 +151,9 @@ def test_the_reference_runs_alone_judge_orders_but_no_intervals(reference: Path,
     made_up_results.write_study(tmp_path / "reference" / "sweep", arms=("control",), seeds=(0,), data=DATA)
     both = Path(shutil.copytree(reference, tmp_path / "reference", dirs_exist_ok=True))
     code, found = judged(sorted(both.glob("*/*")), both, tmp_path)  # two profiles hold a control of seed 0
-    assert code == 0 and {found[id] for id in ORDERS} == {"supported"} and {found[id] for id in AGAIN} == {"not run"}
+    assert {found[id] for id in ORDERS} == {"supported"} and {found[id] for id in AGAIN} == {"not run"}
+    # the made-up topo is 1.5 points below the control
+    assert code == 1 and found["topography-costs-at-most-one-point"] == "contradicted"
 
 
 def test_a_stray_reference_run_is_refused(reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
