@@ -101,6 +101,7 @@ class Study:
         self.backbones = self.words("ARCHS", own.get("backbones", main["backbones"]))
         self.arms = self.words("ARMS", own.get("arms", main["arms"]))
         self.lesion_arms = self.words("LESION_ARMS", own.get("lesion_arms", [*self.arms, *main["lesion_arms"]]))
+        self.robust_arms = self.words("ROBUST_ARMS", own.get("robust_arms", main["robust_arms"]))
 
     def text(self, name: str, default: object = "") -> str:
         """Return a value without surplus blanks."""
