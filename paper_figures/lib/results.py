@@ -60,7 +60,7 @@ class Run:
     seed: int
     arch: str
     protocol: str
-    json: dict[str, dict[str, Any]]  # the content of "evaluation" and "analysis", where the file exists
+    json: dict[str, dict[str, Any]]  # the content of the files in `results.FILES` that exist
 
     def has(self, *parts: str) -> bool:
         """Return whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
@@ -202,7 +202,7 @@ def _descend(node: Any, parts: Sequence[str]) -> Any:
 def load(folders: Iterable[Path], keep: Callable[[Run], bool] = lambda run: True) -> list[Run]:
     """Return the runs in `folders` for which `keep` is true, sorted by arm and seed.
 
-    A folder that holds neither evaluation.json nor analysis.json is skipped.
+    A folder that holds none of the files in `results.FILES` is skipped.
 
     Raises:
         PoseTopoError: a folder does not exist, its files contradict each other, or two folders hold the same run.

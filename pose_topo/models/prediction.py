@@ -44,12 +44,13 @@ def predict(
     the host does not wait for a GPU between two batches.
 
     Args:
+        model: It returns one set of heatmaps for each input, or L sets, as L blocks of B.
         input_to_photo: (rows of the store, 2, 3), the affine map from the input to the photograph.
         recipe: The flip test and the decoding.
 
     Returns:
         Joints (P, 16, 2) in 0-based pixels of the photograph, their confidences (P, 16), and the rows of the store that
-        they belong to (P,).
+        they belong to (P,). With L sets of heatmaps each person has L entries, in the order of the sets.
 
     Raises:
         PoseTopoError: The output of the network is not finite.
@@ -61,7 +62,7 @@ def predict(
         maps = heatmaps(model, batch.images, flip_test=recipe.flip_test, precision=precision, shift=recipe.flip_shift)
         pixels, confidence = decode(maps, recipe.decode, recipe.sigma)
         decoded.append(torch.cat([pixels, confidence[..., None]], dim=-1))
-        rows.append(batch.index)
+        rows.append(np.tile(batch.index, len(maps) // len(batch.index)))
     everything, order = torch.cat(decoded).double().cpu().numpy(), np.concatenate(rows)
     check_finite(everything[..., 2])
     return geometry.apply(input_to_photo[order], everything[..., :2]), everything[..., 2], order

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
 from pose_topo.study import joints
-from pose_topo.study.results import SCHEMAS
+from pose_topo.study.results import HARMS, SCHEMAS
 
 SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
 SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}
@@ -40,8 +40,9 @@ def write_study(
 
 
 def write_run(
-    folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "small", lesions: bool = False
-) -> Path:
+    folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "small", lesions: bool = False,
+    robustness: bool = False,
+) -> Path:  # fmt: skip
     """Write all files of one run."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *arm.encode()])
@@ -68,6 +69,9 @@ def write_run(
         numbers |= {"lesions": _lesions(arm, rng), "lesions_reason": None}
     dump(folder / "analysis.json", numbers | identity | {"kind": "analysis"})
     np.savez_compressed(folder / "analysis.npz", allow_pickle=False, **maps)
+    if robustness:
+        found = _robustness(arm, rng) | identity | setting(arm, protocol)
+        dump(folder / "robustness.json", found | {"kind": "robustness", "schema": SCHEMAS["robustness"]})
     _metrics(folder / "metrics.csv", arm, rng, evaluation["pckh"]["0.5"]["mean"])
     np.savez_compressed(folder / "examples.npz", allow_pickle=False, **_examples(np.random.default_rng(seed), rng))
     return folder
@@ -373,6 +377,28 @@ def _lesions(arm: str, rng: np.random.Generator) -> dict[str, Any]:
     return {
         **{"people": 617, "threshold": 0.5, "decode": "argmax", "flip_test": False, "intact": SCORE.get(arm, 78.0) - 1},
         **{"centres": 16, "permuted_grids": 99, "smallest_p": 0.01, "radii": radii, "by_mean": radii},
+    }
+
+
+def _robustness(arm: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Return curves that fall, for smooth maps more slowly."""
+    intact, rate = SCORE.get(arm, 78.0), 1.2 if smoothness(arm) else 1.8
+    harms = {}
+    for harm, (_, unit) in HARMS.items():
+        scores = [intact, *(intact * np.exp(-rate * share) + rng.normal(0, 0.3) for share in (0.25, 0.5, 1.0))]
+        area = float(np.trapezoid(scores, [0, 0.25, 0.5, 1]))
+        harms[harm] = {
+            **{"unit": unit, "draws": 1, "area": area, "area_interval": [area - 1, area + 1], "reason": None},
+            **{"relative": area / intact, "relative_interval": [area / intact - 0.01, area / intact + 0.01]},
+            "levels": [
+                {"level": level, "pckh": float(score), "interval": [float(score) - 1, float(score) + 1]}
+                for level, score in zip((0.0, 10.0, 20.0, 40.0), scores, strict=True)
+            ],
+        }
+    return {
+        **{"model": "baseline" if arm == "baseline" else "topo", "images": 617, "images_sha256": None},
+        **{"settings": {"decode": "dark", "flip_test": True, "precision": "fp32"}, "score": "PCKh@0.5"},
+        **{"intact": intact, "harms": harms},
     }
 
 

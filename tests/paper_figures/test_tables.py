@@ -12,6 +12,7 @@ import pytest
 
 from paper_figures.lib.arms import LOSSES
 from paper_figures.lib.command import main
+from paper_figures.lib.results import load
 from paper_figures.lib.tables import (
     Column,
     Row,
@@ -25,7 +26,7 @@ from paper_figures.lib.tables import (
     to_markdown,
     write_table,
 )
-from paper_figures.tables import topography
+from paper_figures.tables import scores, topography
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.stages.compare import METRICS, analyze_group
 
@@ -203,6 +204,27 @@ def test_table_losses_by_hand(tmp_path: Path) -> None:
     caption = (tmp_path / "table_losses.caption.md").read_text(encoding="utf-8")
     assert "(topo: weight-similarity; others by name)" in caption and "16 x 16 grid" in caption
     assert "Seeds: 1, 2 (control, topo, topo-l0.05, topoloss-l5)." in caption
+
+
+def test_table_robustness_by_hand(tmp_path: Path) -> None:
+    """Three seeds of topo and control, and another seed of topo without a partner: 0.1, 0.2 and -0.05 above it."""
+    own = {"control": (0.5, 0.6, 0.7), "topo": (0.6, 0.8, 0.65, 0.9)}
+    folders = []
+    for arm, areas in own.items():
+        for seed, area in enumerate(areas):
+            folders.append(made_up_results.write_run(tmp_path / f"{arm}-s{seed}", arm, seed, robustness=True))
+            made_up_results.edit(folders[-1], "robustness.json", ("harms", "blur", "relative"), area)
+    assert main(["table_robustness", "--results", *map(str, folders), "--out", str(tmp_path / "out")]) == 0
+    lines = {line[0]: line[1:] for line in read_table(tmp_path / "out" / "table_robustness.json").rows}
+    assert lines["Blur"] == ("0.600 ± 0.100", "0.738 ± 0.138")
+    table = scores.build_robustness(load(folders))
+    control, topo = (row.values for row in table.rows)
+    # of the 8 patterns of signs, those with a sum of at least .25 in size: +++, ++-, and their mirror images
+    assert topo["harms.blur.relative_p"] == (0.5,) * 4 and control["harms.blur.relative_p"] == (None,) * 3
+    assert topo["smallest_p"] == (0.25,) * 4 and topo["pairs"] == (3,) * 4
+    assert lines["Seeds that the control also has"] == ("–", "3") and lines["Smallest possible p"] == ("–", "0.250")
+    text = (tmp_path / "out" / "table_robustness.caption.md").read_text(encoding="utf-8")
+    assert "With n seeds p is at least 2 / 2^n" in text and "blur 0 to 40, sd (pixels of the input);" in text
 
 
 def test_latex_breaks_titles_and_separates_blocks() -> None:

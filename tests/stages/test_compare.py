@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.scoring.intervals import paired_test, sign_flip
 from pose_topo.scoring.predictions import Record, read_record, write_predictions
 from pose_topo.stages import terminal as report
 from pose_topo.stages.compare import (
@@ -21,9 +22,7 @@ from pose_topo.stages.compare import (
     compare,
     compare_results,
     group_table,
-    paired_test,
-    sign_flip,
-)  # fmt: skip
+)
 from pose_topo.study import joints as J
 from pose_topo.study.results import SCHEMAS
 
