@@ -34,12 +34,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. It is renamed to `path` on success and deleted after an error.
 
     The suffix is kept, because writers such as `numpy.savez` use it. Parent folders are created. The first time that
-    this process writes to a folder, it removes the temporary files that killed processes left there.
+    this process writes to a folder, it removes the temporary files that killed processes of this user left there.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear(path.parent)
-    temporary = path.with_name(f".{path.stem}.{_NODE}-{os.getpid()}-{secrets.token_hex(6)}{path.suffix}")
+    writer = f"{_NODE}-{os.getpid()}-{_started(os.getpid())}"
+    temporary = path.with_name(f".{path.stem}.{writer}-{secrets.token_hex(6)}{path.suffix}")
     # unlike tempfile.mkstemp, this applies the user's umask, which cannot be read without changing it for all threads
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
@@ -50,7 +51,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 _NODE = f"{zlib.crc32(platform.node().encode()):08x}"  # this machine, because another one knows other processes
-_TEMPORARY = re.compile(rf"\..*\.{_NODE}-(\d+)-[0-9a-f]{{12}}(\.\w+)?")
+_TEMPORARY = re.compile(rf"\..*\.{_NODE}-(\d+)-(\d+)-[0-9a-f]{{12}}(\.\w+)?")
 _cleared: set[Path] = set()
 
 
@@ -59,14 +60,22 @@ def _clear(folder: Path) -> None:
         return
     _cleared.add(folder)
     with os.scandir(folder) as entries:
-        found = [(entry.path, match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
+        found = [(Path(entry.path), match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
     for path, match in found:
-        try:
-            os.kill(int(match[1]), 0)  # asks whether the process lives
-        except (ProcessLookupError, OverflowError):
-            Path(path).unlink(missing_ok=True)
-        except OSError:  # it lives, and is another user's
-            pass
+        if _started(match[1]) != match[2] and path.lstat().st_uid == os.getuid():
+            path.unlink(missing_ok=True)
+
+
+def _started(pid: int | str) -> str:
+    """When a process of this user started, because its number is used again; "" if it has ended.
+
+    A killed process has its number until its parent asks for it.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def write_text(path: str | Path, text: str) -> None:

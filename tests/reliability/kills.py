@@ -102,7 +102,7 @@ def _settled(path: Path) -> bytes:
         return json.dumps([sessions[-1][key] for key in ("commit", "data_sha256", "seed", "precision")]).encode()
     if path.suffix == ".mk":  # it says which lists have to be written
         return path.read_bytes().replace(b" FORCE", b"")
-    if path.name == "report.html":  # it shows times, memory, and the number of sessions
+    if path.name == "report.html" or path.suffix == ".times":  # they show times, memory, and the number of sessions
         return b""
     if path.name == "claims.json":
         claims = json.loads(path.read_text())
