@@ -15,7 +15,7 @@ import secrets
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,8 +62,9 @@ def _clear(folder: Path) -> None:
     with os.scandir(folder) as entries:
         found = [(Path(entry.path), match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
     for path, match in found:
-        if _started(match[1]) != match[2] and path.lstat().st_uid == os.getuid():
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # another process may remove it, too
+            if _started(match[1]) != match[2] and path.lstat().st_uid == os.getuid():
+                path.unlink()
 
 
 def _started(pid: int | str) -> str:
@@ -117,6 +118,15 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         PoseTopoError: the file is missing or not TOML.
     """
     return _read(path, tomllib.loads, "TOML")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Read the lines of a text file in UTF-8.
+
+    Raises:
+        PoseTopoError: the file is missing or no text.
+    """
+    return _read(path, str.splitlines, "text")
 
 
 def _read(path: str | Path, parse: Callable[[str], Any], kind: str) -> Any:
