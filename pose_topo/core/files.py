@@ -26,6 +26,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found]  # installed only where Python has no tomllib
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 MOST_BYTES = 100_000_000  # of a JSON or TOML file; the largest that pose_topo writes has 5 MB
 
 
@@ -35,6 +36,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     The suffix is kept, because writers such as `numpy.savez` use it. Parent folders are created. The first time that
     this process writes to a folder, it removes the temporary files that killed processes of this user left there.
+
+    Raises:
+        OSError: the disk is full or broken. It names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,8 +50,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if disk := _of_a_disk(error):
+            raise OSError(disk.errno, disk.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _of_a_disk(error: BaseException | None) -> OSError | None:
+    """The error of a full or broken disk behind another one: a library may fail again when it closes its file."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in DISK):
+        error = error.__context__
+    return error
 
 
 _NODE = f"{zlib.crc32(platform.node().encode()):08x}"  # this machine, because another one knows other processes

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from paper_figures.claims import check
-from paper_figures.lib import command
+from paper_figures.lib import command, style
 from paper_figures.report import page
 from pose_topo.core.errors import REPORT, PoseTopoError, UsageError, guarded, one_line
 from pose_topo.scoring import predictions
@@ -68,6 +68,20 @@ def test_a_full_disk_is_one_line_without_addresses(tmp_path: Path) -> None:
             predictions.write_predictions(tmp_path / "preds.h5", np.zeros((1000, 16, 2)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_under_a_figure_is_one_line_that_names_it(tmp_path: Path, capsys) -> None:
+    """matplotlib fails again when it closes the file."""
+    figure = style.new_figure(5, 5)
+    figure.add_subplot().scatter(*np.random.default_rng(0).random((2, 5000)))
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most))
+    try:
+        assert guarded("figure", lambda: style.save(figure, tmp_path, "a")) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert capsys.readouterr().err == f"figure: {tmp_path}/a.pdf: File too large\n"
     assert list(tmp_path.iterdir()) == []
 
 
