@@ -7,6 +7,8 @@ test fails while a page differs from the files.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +26,7 @@ from paper_figures.tables.topography import build_losses, caption_losses, share_
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import read_json, write_text
 from pose_topo.study import joints, plan
+from pose_topo.study.backbones import BACKBONES
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "docs" / "benchmarks"
@@ -31,7 +34,7 @@ PAGES = (
     *("README.md", "docs/regularizers.md", "docs/benchmarks.md", "docs/appendix.md"),
     "pose_topo/released/README.md",
 )
-RELEASED = ROOT / "pose_topo" / "released" / "scores.json"  # tools/release_network.py writes it
+RELEASED = ROOT / "pose_topo" / "released" / "scores.json"  # tools/release_network.py writes it and the weights
 _SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
 
 
@@ -179,7 +182,50 @@ def training() -> str:
     )
 
 
+def weight_table(path: Path) -> str:
+    """Return the parts of a network in a safetensors file of this project: the names of their tensors, and their sizes.
+
+    Raises:
+        PoseTopoError: the file holds a tensor of a part that this project's networks do not have.
+    """
+    from safetensors import safe_open
+
+    with safe_open(path, "np") as file:
+        shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118  # it is no dictionary
+        arch = json.loads(file.metadata()["pose_topo"])["config"]["arch"]
+    parts, deconvolutions = BACKBONES[arch].parts, range(BACKBONES[arch].deconvolutions)
+    titles = {f"backbone.{place}.": f"`{part}` of torchvision's `{arch}`" for place, part in enumerate(parts)}
+    for place in deconvolutions:
+        titles |= {f"deconv.{3 * place}.": f"deconvolution {place + 1}", f"deconv.{3 * place + 1}.": "its BatchNorm"}
+    titles |= {"topo.conv.": "the topographic layer, a 1x1 convolution", "topo.norm.": "its BatchNorm"}
+    titles |= {"head.": "the head, a 1x1 convolution"}
+    if unknown := [key for key in shapes if not key.startswith(tuple(titles))]:
+        raise PoseTopoError(f"{path}: {unknown[0]} is of no part of this project's networks")
+    rows = []
+    for part, title in titles.items():
+        sizes = [math.prod(shape) for key, shape in shapes.items() if key.startswith(part)]
+        if sizes:
+            rows.append([f"`{part}`", title, str(len(sizes)), f"{sum(sizes):,}"])
+    return (
+        f"{_pipe(['names begin with', 'part', 'tensors', 'numbers'], rows)}\n"
+        "The rest of a name is PyTorch's own: `weight` and `bias` of a convolution or BatchNorm, and `running_mean`, "
+        "`running_var` and `num_batches_tracked` of a BatchNorm, behind the names of torchvision's blocks.\n"
+    )
+
+
 # ---- the artifact appendix
+
+
+def release() -> str:
+    """Return what `make release` writes, and how large it is without runs of one's own."""
+    size = read_json(ROOT / "docs" / "release.json")  # tools/release.py --record writes it
+    total = sum(size.values())
+    return (
+        f"- **Release:** `make release` writes `dist/pose_topo-VERSION/`, {total / 1e6:.0f} MB: the code with the "
+        f"reference results, and the released network ({size['networks_bytes'] / 1e6:.0f} MB). Each finished run adds "
+        "its network.\n"
+    )
+
 
 READING = 2  # minutes of a person for the page of an experiment; one more for each command
 
@@ -403,6 +449,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "photographs": lambda: results("photographs"),
     "released": released,
     "training": training,
+    "weights": lambda: weight_table(RELEASED.with_name("model.safetensors")),
+    "release": release,
     "verdicts": verdicts,
     "claims": appendix_claims,
     "experiments": experiments,

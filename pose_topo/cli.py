@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from pose_topo.commands import download, train, results, doctor  # isort: skip  # in the order of --help
+from pose_topo.commands import prepare, train, results  # isort: skip  # in the order of --help
 from pose_topo.commands.app import app
 from pose_topo.core.errors import INTERRUPTED, guarded
 
-__all__ = ["app", "doctor", "download", "main", "results", "train"]
+__all__ = ["app", "main", "prepare", "results", "train"]
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""The three kinds of checks that a claim is made of: each compares a statistic of runs with a required range.
+"""The four kinds of checks that a claim is made of: each compares a statistic of runs with a required range.
 
 order     one number is above another by a margin (paired by seed), or not farther from it than that
+bound     one number is above another by a margin with 95% confidence over seeds
 interval  the mean of new seeds lies where the reference seeds predict it
 equal     a number that needs no training is the same again, here and in the reference results
 """
@@ -170,9 +171,46 @@ class Order:
         return f"{first} − {second}"
 
 
-# ---- interval
+# ---- bound
 
-FEWEST_SEEDS = 3  # of the reference: with two, t has one degree of freedom, and the interval holds almost everything
+FEWEST_SEEDS = 3  # with two, t has one degree of freedom, and an interval holds almost everything
+
+
+@dataclass(frozen=True)
+class Bound(Order):
+    """`greater` is above `than` by at least `by`, with `level` % confidence over seeds.
+
+    With the differences of n seeds, of mean m and standard deviation s, the one-sided lower confidence bound
+
+        m - t(n - 1) * s / sqrt(n)
+
+    is at least `by` (Student's t).
+    """
+
+    level: float = 95.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.greater, Quantity) or self.within is not None or self.every_seed:
+            raise TypeError("a bound needs a quantity as greater, and neither within nor every_seed")
+
+    def judge(self, here: Runs, reference: Runs) -> CheckResult:
+        said = super().judge(here, reference)
+        seeds = list(said.here.values())
+        if len(seeds) < FEWEST_SEEDS:
+            return _with(said, "not run", said.reason or f"{len(seeds)} of at least {FEWEST_SEEDS} seeds")
+        bound = lower_bound(seeds, self.level)
+        verdict: Verdict = "supported" if self._wanted().holds(bound) else "contradicted"
+        return _with(said, verdict, f"the {self.level:.4g}% lower bound of the mean is {bound:.4g}")
+
+
+def lower_bound(values: Sequence[float], level: float) -> float:
+    """Return the one-sided lower confidence bound (%) of the mean of at least two values, by Student's t."""
+    quantile = float(student.ppf(level / 100, len(values) - 1))
+    return fmean(values) - quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+# ---- interval
 
 
 @dataclass(frozen=True)
@@ -327,4 +365,4 @@ class Equal:
         return {name: value - found[name] for name, value in again.items() if value is not None}
 
 
-KINDS: dict[str, type] = {"order": Order, "interval": Interval, "equal": Equal}
+KINDS: dict[str, type] = {"order": Order, "bound": Bound, "interval": Interval, "equal": Equal}

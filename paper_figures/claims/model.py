@@ -45,13 +45,17 @@ class Profile:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about a profile, and the checks, all of one kind, which must all hold."""
+    """A statement about a profile, and the checks, all of one kind, which must all hold.
+
+    The seeds `formed_on` suggested the claim, so they do not judge it.
+    """
 
     id: str
     statement: str
     kind: str
     profile: Profile
     checks: tuple[Check, ...]
+    formed_on: tuple[int, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -134,7 +138,7 @@ def _claims(
     entry: dict[str, Any], titles: Mapping[str, str], level: float, profiles: dict[str, Profile]
 ) -> list[Claim]:
     """Return the claim for each of its profiles."""
-    if unknown := set(entry) - {"id", "statement", "kind", "profiles", "check", "pooled"}:
+    if unknown := set(entry) - {"id", "statement", "kind", "profiles", "check", "pooled", "formed_on"}:
         raise ValueError(f"claim {entry['id']}: unknown {', '.join(sorted(unknown))}")
     if not entry["check"] or not entry["profiles"]:
         raise ValueError(f"claim {entry['id']}: no check or no profile")
@@ -148,7 +152,14 @@ def _claims(
     if not all(q.arm for check in checks for q in check.quantities()):
         raise ValueError(f"claim {entry['id']}: a quantity without an arm")
     return [
-        Claim(entry["id"], entry["statement"], entry["kind"], profiles[name], tuple(checks))
+        Claim(
+            entry["id"],
+            entry["statement"],
+            entry["kind"],
+            profiles[name],
+            tuple(checks),
+            tuple(entry.get("formed_on", ())),
+        )
         for name in entry["profiles"]
     ]
 
@@ -159,7 +170,7 @@ def _check(kind: str, entry: dict[str, Any], titles: Mapping[str, str], level: f
     for side in SIDES:
         if isinstance(entry.get(side), dict):
             entry[side] = Quantity(**entry[side], title=titles[entry[side]["key"]])
-    if kind == "interval":
+    if kind in ("bound", "interval"):
         entry["level"] = level
     return _from_entry(KINDS[kind], entry)
 

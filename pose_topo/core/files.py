@@ -193,7 +193,7 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()  # with the user's umask: FileLock would let nobody else write it
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # its other lock is the file itself, which a killed process leaves
     try:
         try:
             lock.acquire(blocking=False)
@@ -201,7 +201,7 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
             busy()
             lock.acquire()
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # what a network disk without locks answers
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # what network disks without locks answer
             raise
     try:
         yield

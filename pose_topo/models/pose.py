@@ -1,11 +1,12 @@
 """The two networks: a backbone, deconvolutions and one heatmap per joint, without or with the topographic layer.
 
-`study/backbones.py` has the list of backbones.
+`study/backbones.py` has the list of backbones. `load_start` fills a network with the weights that it starts from.
 """
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -14,9 +15,10 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.core.errors import UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.files import sha256_file
 from pose_topo.models.regularizers import LOSSES, check, spatial_loss, weight_similarity
-from pose_topo.study import joints
+from pose_topo.study import joints, runs
 from pose_topo.study.backbones import BACKBONES, backbone
 from pose_topo.study.config import DECONV_CHANNELS, RunConfig, TopoInit
 from pose_topo.study.lattice import Lattice
@@ -282,3 +284,68 @@ def _init_bilinear(weight: Tensor) -> None:
     weight.zero_()
     channels = torch.arange(min(weight.shape[:2]))
     weight[channels, channels] = torch.outer(ramp, ramp)
+
+
+# ---- the weights that a network starts from
+
+TAKEN = ("backbone.", "deconv.")  # of a pose network. The topographic layer and the head start at random
+
+
+def load_start(model: SimpleBaseline, config: RunConfig, path: Path) -> dict[str, str]:
+    """Fill a network with the weights that its recipe starts from, in place.
+
+    Args:
+        config: says whether the file holds ImageNet weights or a pose network.
+        path: the file: `download.weights.start_file(config)`.
+
+    Returns:
+        For provenance.json: "file", its name; "sha256"; and "source", the address where a verified file is published,
+        the option of a file that was given, or "released".
+
+    Raises:
+        PoseTopoError: the file is not readable, or its weights do not fit the network.
+    """
+    if config.recipe.start == "imagenet":
+        state = _kept(_read_state_dict(path), backbone(config.arch).parts)
+        target: torch.nn.Module = model.backbone
+        source = "--weights" if config.weights else backbone(config.arch).weights_url
+    else:
+        start = runs.load_checkpoint(path)
+        if start.config.arch != config.arch:
+            raise PoseTopoError(
+                f"{path} is a {start.config.arch}, not a {config.arch}: give --arch {start.config.arch}, or another "
+                "--start (imagenet, none)"
+            )
+        state = {key: value for key, value in start.model.items() if key.startswith(TAKEN)}
+        own = {key: value for key, value in model.state_dict().items() if not key.startswith(TAKEN)}
+        target, state = model, own | state
+        source = "--start" if config.recipe.start == "network" else "released"
+    if broken := [key for key, value in state.items() if isinstance(value, Tensor) and not value.isfinite().all()]:
+        raise PoseTopoError(f"{path}: weights are not finite: {broken[0]}")
+    try:
+        target.load_state_dict(state)
+    except RuntimeError as error:
+        raise PoseTopoError(f"{path} does not fit {config.arch}: {str(error).splitlines()[-1].strip()[:160]}") from None
+    return {"file": path.name, "sha256": sha256_file(path), "source": source}
+
+
+def _read_state_dict(path: Path) -> dict[str, Tensor]:
+    try:
+        content = runs.read_content(path)
+    except PoseTopoError as error:
+        raise PoseTopoError(f"{path} is not a state_dict ({error})") from None
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
+        raise PoseTopoError(f"{path} is not a state_dict")
+    return content
+
+
+def _kept(state: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, Tensor]:
+    """The weights of some parts of torchvision's model, under their names in a Sequential of these parts."""
+    kept = {}
+    for key, value in state.items():
+        part, _, rest = key.partition(".")
+        if part in parts:
+            kept[f"{parts.index(part)}.{rest}"] = value
+    return kept

@@ -16,8 +16,7 @@ from pose_topo.core.log import log
 from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
-from pose_topo.models.pose import SimpleBaseline, build_model
-from pose_topo.models.start import load_start
+from pose_topo.models.pose import SimpleBaseline, build_model, load_start
 from pose_topo.study import runs
 from pose_topo.study.config import RunConfig
 from pose_topo.training.optimisation import EarlyStopping, make_optimizer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.commands import doctor
+from pose_topo.commands import prepare
 from pose_topo.core.errors import PoseTopoError
 
 TEXT = """\
@@ -27,20 +27,20 @@ LINUX = {"sys_platform": "linux", "python_full_version": "3.11.2"}
 
 
 def test_a_line_counts_if_its_marker_holds():
-    assert doctor.locked(TEXT, LINUX) == {"torch": "2.12.1", "nvidia-cublas": "13.1", "numpy": "2.4.6"}
+    assert prepare.locked(TEXT, LINUX) == {"torch": "2.12.1", "nvidia-cublas": "13.1", "numpy": "2.4.6"}
     old_mac = {"sys_platform": "darwin", "python_full_version": "3.10.4"}
-    assert doctor.locked(TEXT, old_mac) == {"torch": "2.12.1", "numpy": "2.2.6"}
+    assert prepare.locked(TEXT, old_mac) == {"torch": "2.12.1", "numpy": "2.2.6"}
 
 
 def test_a_line_that_is_not_a_requirement_is_quoted():
     with pytest.raises(PoseTopoError, match="'== 3' is no requirement"):
-        doctor.locked("== 3\n")
+        prepare.locked("== 3\n")
 
 
 def test_missing_and_additional_packages_are_reported():
     wanted = {"a": "1", "b": "2", "c": "3"}
     found = {"a": "1", "b": "2.1", "d": "4", "pip": "26", "pose-topo": "0"}
-    assert doctor.differences(wanted, found) == [
+    assert prepare.differences(wanted, found) == [
         "1 in other versions (b 2.1 for 2)",
         "1 missing (c)",
         "1 not in the lock (d)",
@@ -49,29 +49,29 @@ def test_missing_and_additional_packages_are_reported():
 
 def test_a_cpu_build_of_torch_needs_no_cuda_packages():
     wanted = {"torch": "2.12.1", "nvidia-cublas": "13.1", "cuda-toolkit": "13.0", "triton": "3", "tqdm": "4"}
-    assert doctor.differences(wanted, {"torch": "2.12.1+cpu"}) == ["1 missing (tqdm)"]
-    assert doctor.differences(wanted, {"torch": "2.12.1+cu130", "tqdm": "4"}) == [
+    assert prepare.differences(wanted, {"torch": "2.12.1+cpu"}) == ["1 missing (tqdm)"]
+    assert prepare.differences(wanted, {"torch": "2.12.1+cu130", "tqdm": "4"}) == [
         "3 missing (cuda-toolkit, nvidia-cublas, triton)"
     ]
 
 
 def test_a_difference_is_a_note_and_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "installed", lambda: doctor.locked(doctor.LOCK.read_text()))
-    assert doctor.check_lock().level == "ok"
+    monkeypatch.setattr(prepare, "installed", lambda: prepare.locked(prepare.LOCK.read_text()))
+    assert prepare.check_lock().level == "ok"
     changed = tmp_path / "requirements.lock"
     changed.write_text(
-        doctor.LOCK.read_text().replace("\ntyper==", "\nnot-there==1 \\\n    --hash=sha256:aa\ntyper==", 1)
+        prepare.LOCK.read_text().replace("\ntyper==", "\nnot-there==1 \\\n    --hash=sha256:aa\ntyper==", 1)
     )
-    finding = doctor.check_lock(changed)
+    finding = prepare.check_lock(changed)
     assert finding.level == "note" and "1 missing (not-there)" in finding.state and "make setup" in finding.state
-    assert doctor.check_lock(tmp_path / "none").level == "note"
+    assert prepare.check_lock(tmp_path / "none").level == "note"
 
 
 def test_this_environment_is_as_locked():
-    wanted, found = doctor.locked(doctor.LOCK.read_text()), doctor.installed()
+    wanted, found = prepare.locked(prepare.LOCK.read_text()), prepare.installed()
     if found.get("torch", "").partition("+")[0] != wanted["torch"]:
         pytest.skip("this environment was not made from requirements.lock")
-    assert doctor.differences(wanted, found) == []
+    assert prepare.differences(wanted, found) == []
 
 
 def test_the_lock_satisfies_pyproject():
@@ -81,9 +81,9 @@ def test_the_lock_satisfies_pyproject():
         import tomli as tomllib
     else:
         import tomllib
-    project = tomllib.loads((doctor.LOCK.parent / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((prepare.LOCK.parent / "pyproject.toml").read_text())["project"]
     wanted = [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
-    pins = doctor.locked(doctor.LOCK.read_text())
+    pins = prepare.locked(prepare.LOCK.read_text())
     here = [need for need in wanted if need.marker is None or need.marker.evaluate()]
     assert [str(need) for need in here if not need.specifier.contains(pins[need.name])] == []
 

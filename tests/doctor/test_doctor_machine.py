@@ -5,11 +5,11 @@ import sys
 import pytest
 import torch
 
-from pose_topo.commands import doctor
+from pose_topo.commands import prepare
 
 
 def reported(profile):
-    return {finding.what: (finding.level, finding.state) for finding in doctor.check_machine(profile)}
+    return {finding.what: (finding.level, finding.state) for finding in prepare.check_machine(profile)}
 
 
 @pytest.fixture
@@ -61,12 +61,12 @@ def test_without_a_gpu_the_remedy_is_named(machine, cuda, driver, remedy):
 
 def test_every_gpu_has_a_line(machine):
     machine(gpus=2, cuda="13.0")
-    assert [finding.what for finding in doctor.check_machine("full")].count("GPU") == 2
+    assert [finding.what for finding in prepare.check_machine("full")].count("GPU") == 2
 
 
 def test_nothing_runs_without_torch_or_with_an_old_python(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(doctor, "OLDEST_PYTHON", (9, 0))
+        patch.setattr(prepare, "OLDEST_PYTHON", (9, 0))
         level, state = reported("demo")["Python"]
         assert level == "FAIL" and "3.10 or newer is needed" in state
     monkeypatch.setitem(sys.modules, "torch", None)

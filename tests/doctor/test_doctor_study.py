@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from pose_topo.commands import doctor
+from pose_topo.commands import prepare
 from pose_topo.download import catalog
 from pose_topo.download.catalog import Checks, Remote
 
 
 def levels(data: Path, profile: str) -> dict[str, str]:
-    return {finding.what: finding.level for finding in doctor.check_folders(data, profile)}
+    return {finding.what: finding.level for finding in prepare.check_folders(data, profile)}
 
 
 def state(data: Path, what: str) -> str:
-    return next(finding.state for finding in doctor.check_folders(data, "full") if finding.what == what)
+    return next(finding.state for finding in prepare.check_folders(data, "full") if finding.what == what)
 
 
 @pytest.fixture
@@ -55,18 +55,18 @@ def test_missing_and_wrong_data_are_named(known):
 
 def test_missing_and_broken_weights_are_named(known, monkeypatch, tmp_path):
     assert levels(known, "full")["weights"] == "FAIL"
-    content = {arch: arch.encode() for arch in doctor.STUDY_ARCHS}
+    content = {arch: arch.encode() for arch in prepare.STUDY_ARCHS}
     for arch, data in content.items():
         remote = Remote(arch, (), arch, 9, Checks(sha256=hashlib.sha256(data).hexdigest()))
         monkeypatch.setitem(catalog.WEIGHTS, arch, remote)
     folder = tmp_path / "cache" / "weights"
     folder.mkdir(parents=True)
-    for arch in doctor.STUDY_ARCHS[:2]:
+    for arch in prepare.STUDY_ARCHS[:2]:
         (folder / arch).write_bytes(content[arch])
-    (folder / doctor.STUDY_ARCHS[2]).write_bytes(b"cut")
+    (folder / prepare.STUDY_ARCHS[2]).write_bytes(b"cut")
     words = state(known, "weights")
-    assert words.endswith(f"{doctor.STUDY_ARCHS[2]}; `pose-topo download weights --arch {doctor.STUDY_ARCHS[2]}`")
-    (folder / doctor.STUDY_ARCHS[2]).write_bytes(content[doctor.STUDY_ARCHS[2]])
+    assert words.endswith(f"{prepare.STUDY_ARCHS[2]}; `pose-topo download weights --arch {prepare.STUDY_ARCHS[2]}`")
+    (folder / prepare.STUDY_ARCHS[2]).write_bytes(content[prepare.STUDY_ARCHS[2]])
     assert levels(known, "full")["weights"] == "ok"
 
 
@@ -81,7 +81,7 @@ def test_folders_on_one_disk_are_added_up(known, monkeypatch):
     room(monkeypatch, 60)  # enough for crops or for runs, not for both
     assert levels(known, "full")["disk"] == "FAIL"
     assert "61.0 GB needed" in state(known, "disk")
-    monkeypatch.setattr(doctor, "_device", lambda folder: hash(str(folder)))
+    monkeypatch.setattr(prepare, "_device", lambda folder: hash(str(folder)))
     assert levels(known, "full")["disk"] == "ok"
 
 

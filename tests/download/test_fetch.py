@@ -28,7 +28,7 @@ from made_up_targets import (
     write_images,
 )
 
-from pose_topo.commands.download import download
+from pose_topo.commands.prepare import download
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.download import catalog, fetch
 from pose_topo.download.archives import index_path

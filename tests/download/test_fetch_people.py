@@ -25,8 +25,8 @@ from made_up_targets import (
     write_images,
 )
 
-from pose_topo.commands import doctor
-from pose_topo.commands.download import download
+from pose_topo.commands import prepare
+from pose_topo.commands.prepare import download
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.download import archives, catalog
 from pose_topo.download.catalog import LICENCES
@@ -228,8 +228,8 @@ def test_the_command_has_its_own_folder_and_the_doctor_knows_it(
     download("lspet")
     assert_people(tmp_path / "lspet")
 
-    def finding() -> doctor.Finding:
-        return next(one for one in doctor.check_folders(Path("lspet"), "full") if one.what == "data")
+    def finding() -> prepare.Finding:
+        return next(one for one in prepare.check_folders(Path("lspet"), "full") if one.what == "data")
 
     assert finding().level == "ok" and "images, joints.mat are there and verified" in finding().state
     (tmp_path / "lspet" / "images" / "000000000.jpg").unlink()

@@ -9,8 +9,7 @@ from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import sha256_file
 from pose_topo.download.fetch import FetchResult
 from pose_topo.download.weights import start_file
-from pose_topo.models.pose import build_model
-from pose_topo.models.start import load_start
+from pose_topo.models.pose import build_model, load_start
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import PAPER, SMALL, STANDARD

@@ -191,6 +191,7 @@ def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[
         },
         "activations": {"dead_channels": 1, "effective_dimensionality": 4.3 if smooth else 30.0, "reason": None},
         "wiring": _wiring(bool(smooth)),
+        "body": {"twins": {"ratio": 1.0 - 0.2 * smooth, "reason": None}},
         "controls": _controls(bool(smooth)),
         "lesions": None,
         "lesions_reason": "not asked for: --lesions",

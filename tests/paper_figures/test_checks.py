@@ -1,4 +1,4 @@
-"""The three kinds of checks, with values computed by hand."""
+"""The four kinds of checks, with values computed by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paper_figures.claims.checks import Equal, Interval, Order, Quantity, Range, pooled_spread, prediction_interval
+from paper_figures.claims.checks import (
+    Bound,
+    Equal,
+    Interval,
+    Order,
+    Quantity,
+    Range,
+    lower_bound,
+    pooled_spread,
+    prediction_interval,
+)
 from paper_figures.lib.results import Run
 
 A = Quantity("a", "analysis", "x", "X")
@@ -61,6 +71,27 @@ def test_means_decide_unless_each_seed_must_hold() -> None:
     mixed = runs(a=[1.0, 3.0], b=[1.5, 1.5])
     assert Order(A, B).judge(mixed, {}).verdict == "supported"
     assert Order(A, B, every_seed=True).judge(mixed, {}).verdict == "contradicted"
+
+
+def test_a_bound_by_hand() -> None:
+    # differences 1, 2, 3: mean 2, s = 1; t(2) at 95%, one-sided, is 2.919986: 2 - 2.919986 / sqrt(3) = .31414
+    found = Bound(A, B, by=0.31).judge(runs(a=[2.0, 3.0, 4.0], b=[1.0, 1.0, 1.0]), {})
+    assert found.verdict == "supported" and found.reason == "the 95% lower bound of the mean is 0.3141"
+    assert Bound(A, B, by=0.32).judge(runs(a=[2.0, 3.0, 4.0], b=[1.0, 1.0, 1.0]), {}).verdict == "contradicted"
+    assert Bound(A, 1.7).judge(runs(a=[1.0, 2.0, 3.0]), {}).verdict == "contradicted"  # although the mean is above
+    two = Bound(A, B, by=0.0).judge(runs(a=[2.0, 3.0], b=[1.0, 1.0]), {})
+    assert two.verdict == "not run" and two.reason == "2 of at least 3 seeds"
+    assert Bound(A, B).judge(runs(a=[1.0, 2.0, 3.0]), {}).reason == "no run of b here"
+    with pytest.raises(TypeError):
+        Bound(A, B, every_seed=True)
+    with pytest.raises(TypeError):
+        Bound(1.0, B)
+
+
+def test_the_bound_is_below_the_true_mean_in_95_percent_of_samples() -> None:
+    drawn = np.random.default_rng(0).normal(1.0, 2.0, (2000, 5))
+    below = np.mean([lower_bound(row.tolist(), 95.0) <= 1.0 for row in drawn])
+    assert 0.935 < below < 0.965  # 3 standard errors of a share of .95
 
 
 def test_the_prediction_interval_by_hand() -> None:

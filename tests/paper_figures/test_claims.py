@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from paper_figures.claims import check
+from paper_figures.claims.check import ClaimResult, Results, judge
 from paper_figures.claims.checks import mean_moran
 from paper_figures.claims.model import REFERENCE, load_study
 from paper_figures.lib.results import Run, load
@@ -87,6 +88,24 @@ def test_a_minimal_claims_file(tmp_path: Path) -> None:
     path = tmp_path / "claims.toml"
     path.write_text(HEAD + CLAIM + f"check = [{{greater = {QUANTITY}, than = 1.0}}]", encoding="utf-8")
     assert [claim.id for claim in load_study(path).claims] == ["a"]
+
+
+def test_the_seeds_that_suggested_a_claim_do_not_judge_it(tmp_path: Path) -> None:
+    path = tmp_path / "claims.toml"
+    bound = CLAIM.replace("order", "bound") + f"formed_on = [0, 1, 2]\ncheck = [{{greater = {QUANTITY}, than = 1.0}}]"
+    path.write_text(HEAD + bound, encoding="utf-8")
+    study = load_study(path)
+
+    def verdict(*values: float) -> ClaimResult:
+        files = [{"analysis": {"k": value, "as_protocol": True}} for value in values]
+        made = [Run(tmp_path / f"a-s{seed}", "a", seed, "r", "q", file) for seed, file in enumerate(files)]
+        return judge(study, Results(made, {}))[0]
+
+    suggested = verdict(0.0, 0.0, 0.0)
+    assert suggested.verdict == "not run" and suggested.checks[0].reason.startswith("seeds 0 to 2 suggested this claim")
+    judged = verdict(0.0, 0.0, 0.0, 2.0, 2.1, 2.2)
+    assert judged.verdict == "supported" and judged.checks[0].here == {"3": 2.0, "4": 2.1, "5": 2.2}
+    assert verdict(9.0, 9.0, 9.0, 0.0, 0.1, 0.2).verdict == "contradicted"
 
 
 @pytest.mark.parametrize(

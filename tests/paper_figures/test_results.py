@@ -158,7 +158,7 @@ def test_the_made_up_analysis_has_the_keys_of_a_real_one(study: list[Path]) -> N
 
 def test_the_made_up_evaluation_has_the_keys_of_a_real_one(study: list[Path]) -> None:
     """The made-up files have the keys that the evaluation writes."""
-    from pose_topo.scoring.legacy import legacy_report
+    from pose_topo.scoring.other_metrics import legacy_report
     from pose_topo.scoring.pckh import score
 
     truth = np.random.default_rng(0).uniform(0, 99, (3, 16, 2))

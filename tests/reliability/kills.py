@@ -41,19 +41,19 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def demo(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the demo in a clone, as the leader of a process group."""
+def demo(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    """Start the demo in a clone, as the leader of a process group. `more`: further arguments of make."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "POSE_TOPO"))}
     environment |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    command = ["make", "demo", f"VENV={sys.prefix}", f"CACHE={folder / 'cache'}", *TINY]
+    command = ["make", "demo", f"VENV={sys.prefix}", f"CACHE={folder / 'cache'}", *TINY, *more]
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(folder: Path) -> float:
+def finish(folder: Path, *more: str) -> float:
     """Run the demo to its end. Returns the seconds it took."""
     begun = time.monotonic()
-    code = demo(folder).wait()
+    code = demo(folder, *more).wait()
     assert code == 0, (folder.parent / f"{folder.name}.log").read_text()[-2000:]
     return time.monotonic() - begun
 

@@ -10,7 +10,7 @@ import torch
 from pose_topo.data import geometry
 from pose_topo.data.batches import generate_heatmaps
 from pose_topo.scoring.decoding import argmax_cells, decode
-from pose_topo.scoring.legacy import _within, head_ratio, legacy_hits, legacy_report
+from pose_topo.scoring.other_metrics import _within, head_ratio, legacy_hits, legacy_report
 from pose_topo.scoring.predictions import read_ground_truth, read_predictions
 from pose_topo.study import joints as J
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pose_topo.scoring import oks
+from pose_topo.scoring.other_metrics import SCORES, SHARED, oks_report
 from pose_topo.study import joints as J
 
 # k of each joint is twice the deviation that cocodataset.org/#keypoints-eval publishes
@@ -31,14 +31,14 @@ def people(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_shared_joints_are_those_of_coco_in_its_order():
-    assert [J.NAMES[k] for k in oks.SHARED] == ORDER
+    assert [J.NAMES[k] for k in SHARED] == ORDER
 
 
 def test_perfect_predictions():
     truth, labelled = people(6)
     confidence = np.linspace(0.1, 1, 96).reshape(6, 16)
-    found = oks.report(truth, confidence, truth, labelled, np.full(6, 900.0), np.array([0, 0, 1, 2, 2, 2]))
-    assert {name: found[name] for name in oks.SCORES} == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1, "AR": 1})
+    found = oks_report(truth, confidence, truth, labelled, np.full(6, 900.0), np.array([0, 0, 1, 2, 2, 2]))
+    assert {name: found[name] for name in SCORES} == pytest.approx({"AP": 1, "AP50": 1, "AP75": 1, "AR": 1})
     assert found["reason"] is None and found["joints"] == ORDER and found["people"] == 6
 
 
@@ -52,7 +52,7 @@ def two_people(confidence: tuple[float, float], image: tuple[int, int]) -> dict:
     area = np.array([4000.0, 900.0])
     predicted[0, J.L_ANKLE] = truth[0, J.L_ANKLE] + (moved(4000.0, "ankle", 0.82), 0)
     predicted[1, J.R_HIP] = truth[1, J.R_HIP] - (0, moved(900.0, "hip", 0.62))
-    return oks.report(predicted, np.outer(confidence, np.ones(16)), truth, labelled, area, np.array(image))
+    return oks_report(predicted, np.outer(confidence, np.ones(16)), truth, labelled, area, np.array(image))
 
 
 @pytest.mark.parametrize("image", [(3, 3), (3, 8)])
@@ -78,7 +78,7 @@ def test_recall_by_the_formula_for_random_people():
     labelled[:, J.L_KNEE] = True
     area = rng.uniform(500, 9000, 300)
     predicted = truth + rng.normal(0, 1, truth.shape) * rng.uniform(0, 15, (300, 1, 1))
-    found = oks.report(predicted, rng.random((300, 16)), truth, labelled, area, np.arange(300))
+    found = oks_report(predicted, rng.random((300, 16)), truth, labelled, area, np.arange(300))
     each = np.array([similarity(*one) for one in zip(predicted, truth, labelled, area, strict=True)])
     expected = np.mean([(each >= threshold).mean() for threshold in np.arange(50, 100, 5) / 100])
     assert 0.2 < expected < 0.9 and found["AR"] == pytest.approx(expected, abs=1e-12)
@@ -92,16 +92,16 @@ def test_confidence_is_the_mean_over_the_joints_that_count():
     predicted = truth.copy()
     predicted[0] += 1e4
     args = truth, labelled, np.full(2, 900.0), np.arange(2)
-    assert oks.report(predicted, np.stack([low, high]), *args)["AP"] == pytest.approx(51 / 101)  # right one first
-    assert oks.report(predicted, np.stack([high, low]), *args)["AP"] == pytest.approx(51 / 101 / 2)
+    assert oks_report(predicted, np.stack([low, high]), *args)["AP"] == pytest.approx(51 / 101)  # right one first
+    assert oks_report(predicted, np.stack([high, low]), *args)["AP"] == pytest.approx(51 / 101 / 2)
 
 
 def test_without_areas_there_is_no_score():
     truth, labelled = people(3)
-    found = oks.report(truth, truth[..., 0], truth, labelled, np.array([5, np.nan, np.nan]), np.arange(3))
+    found = oks_report(truth, truth[..., 0], truth, labelled, np.array([5, np.nan, np.nan]), np.arange(3))
     assert found["AP"] is None and found["AR"] is None
     assert found["reason"] == "2 of 3 people have no area in the annotation file"
-    given = oks.report(truth, truth[..., 0], truth, labelled, np.ones(3), np.arange(3), reason="other joints")
+    given = oks_report(truth, truth[..., 0], truth, labelled, np.ones(3), np.arange(3), reason="other joints")
     assert given["AP50"] is None and given["reason"] == "other joints"
 
 
@@ -113,5 +113,5 @@ def test_nothing_is_printed(capsys):
 def test_every_person_of_a_crowded_photograph_counts():
     truth, labelled = people(25)
     confidence = np.linspace(0.1, 1, 400).reshape(25, 16)
-    found = oks.report(truth, confidence, truth, labelled, np.full(25, 900.0), np.zeros(25, int))
+    found = oks_report(truth, confidence, truth, labelled, np.full(25, 900.0), np.zeros(25, int))
     assert (found["AP"], found["AR"]) == pytest.approx((1, 1))

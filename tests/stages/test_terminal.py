@@ -7,7 +7,7 @@ import pytest
 
 from pose_topo.download import catalog
 from pose_topo.scoring import published
-from pose_topo.scoring.legacy import legacy_report
+from pose_topo.scoring.other_metrics import legacy_report
 from pose_topo.scoring.pckh import score
 from pose_topo.stages import terminal as report
 from pose_topo.study import joints as J
