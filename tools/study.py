@@ -217,7 +217,7 @@ class Rules:
                 f"{result}/robustness.json",
                 [f"{folder}/provenance.json", "$(ROBUSTNESS)"],
                 f"== robustness: {run}",
-                f"{self.tool} analyze {folder} --robustness --out {result} {device}",
+                f"{self.tool(f'{place}/robustness')} analyze {folder} --robustness --out {result}{self.device}",
             )
 
     def tool(self, step: str) -> str:

@@ -12,6 +12,7 @@ from typer import Option
 
 from pose_topo.commands.app import DataOptions, app, as_command, share_cores
 from pose_topo.core.errors import UsageError
+from pose_topo.core.files import read_lines
 from pose_topo.core.log import log
 from pose_topo.study.config import Data, Decode, Precision, Protocol, Recipe
 from pose_topo.study.protocols import PROTOCOLS
@@ -258,11 +259,9 @@ def audit(checkpoint: Path | None, chosen: AuditOptions) -> None:
     from pose_topo.stages import terminal
     from pose_topo.stages.audit import audit_named
 
-    options, names = vars(chosen).copy(), chosen.readout_names
-    if names is not None:
-        if not names.is_file():
-            raise UsageError(f"--readout-names {names}: there is no such file")
-        options["readout_names"] = names.read_text("utf-8").splitlines()
+    options = vars(chosen).copy()
+    if chosen.readout_names is not None:
+        options["readout_names"] = read_lines(chosen.readout_names)
     result = audit_named(checkpoint, **options)
     log.info(f"written: {chosen.out / 'audit.json'} and audit.html")
     typer.echo(terminal.audit(result))

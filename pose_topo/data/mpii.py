@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.data.matlab import check_variable
+from pose_topo.data.matlab import checked_file
 from pose_topo.data.people import AnnotationCounts, People
 from pose_topo.study import joints
 
@@ -128,9 +128,8 @@ def _release(path: Path) -> np.void | None:
             "`pose-topo download annotations`"
         )
     try:
-        check_variable(path, "RELEASE")  # SciPy crashes the interpreter on some damaged files
-        # SciPy reads unsqueezed records twice as fast as objects
-        release = loadmat(path, variable_names=["RELEASE"])["RELEASE"]
+        # SciPy crashes the interpreter on some damaged files; it reads unsqueezed records twice as fast as objects
+        release = loadmat(checked_file(path, "RELEASE"))["RELEASE"]
     except KeyError:
         raise PoseTopoError(f"{path}: a MATLAB file without RELEASE, not MPII's annotation") from None
     except Exception as error:  # scipy answers broken bytes with many kinds of errors

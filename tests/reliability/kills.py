@@ -102,7 +102,7 @@ def _settled(path: Path) -> bytes:
         return json.dumps([sessions[-1][key] for key in ("commit", "data_sha256", "seed", "precision")]).encode()
     if path.suffix == ".mk":  # it says which lists have to be written
         return path.read_bytes().replace(b" FORCE", b"")
-    if path.name == "report.html":  # it shows times, memory, and the number of sessions
+    if path.name == "report.html" or path.suffix == ".times":  # they show times, memory, and the number of sessions
         return b""
     if path.name == "claims.json":
         claims = json.loads(path.read_text())
@@ -149,7 +149,9 @@ def main() -> None:
     seconds = finish(undisturbed)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
     demos = disturb(undisturbed, seconds, kills)
-    print(f"{kills} kills of {demos} demos: each ended with the results of the undisturbed one, and left nothing over")
+    print(
+        f"{kills} kills, {demos} demos made in spite of them: each ended with the results of the undisturbed one, and left nothing over"
+    )
     together = clone(folder / "together")
     both = [demo(together) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0], "two demos at once"
