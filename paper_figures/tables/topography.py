@@ -327,8 +327,8 @@ COMPARED = {  # key in group.json -> title and decimals
     "PCKh@0.1": ("PCKh@0.1", 1),
     "AUC": ("AUC", 1),
 }
-COMPARED_HEADER = ("Less the control", "Measure", "n", "Difference", "95% interval", "p", "smallest p")
-COMPARED_NUMBERS = ("n", "mean", "sd", "low", "high", "p", "smallest_p")
+COMPARED_HEADER = ("Less the control", "Measure", "n", "Difference", "95% interval", "p", "p, all", "smallest p")
+COMPARED_NUMBERS = ("n", "mean", "sd", "low", "high", "p", "p_max", "smallest_p")
 
 
 def compared(group: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -356,12 +356,12 @@ def _line(found: dict[str, Any], title: str, digits: int) -> list[str] | None:
         return None
     low, high = found["low"], found["high"]
     interval = NO_VALUE if low is None else f"{fixed(low, digits)} to {fixed(high, digits)}"
-    tests = [NO_VALUE if found[key] is None else fixed(found[key], 3) for key in ("p", "smallest_p")]
+    tests = [NO_VALUE if found[key] is None else fixed(found[key], 3) for key in ("p", "p_max", "smallest_p")]
     return [title, str(found["n"]), fixed(found["mean"], digits), interval, *tests]
 
 
 def _share(share: float | None) -> list[str]:
-    return [NO_VALUE, f"ratio {fixed(share, 2)}" if share is not None else NO_VALUE, *[NO_VALUE] * 3]
+    return [NO_VALUE, f"ratio {fixed(share, 2)}" if share is not None else NO_VALUE, *[NO_VALUE] * 4]
 
 
 def seeds_csv(group: dict[str, Any]) -> str:
@@ -387,10 +387,10 @@ def caption_seeds(group: dict[str, Any]) -> str:
     shown = chosen([*arms, "control"])
     return (
         "Differences to the control of the same seed, which has the same split and, in the layers that both have, the "
-        f"same initial weights: mean, interval ({group['interval']}) and p ({group['test']}). The smallest p is the "
-        "smallest that so few pairs can give. One training run is one observation. I / best I of the control: I as a "
-        "share of what sorting the channels of the control reaches; below 1 the loss organised the grid less than "
-        "sorting would. Differences of percentages are in points. "
+        f"same initial weights: mean, interval ({group['interval']}) and p ({group['test']}). p, all is corrected for "
+        "the number of measures (max-T). The smallest p is the smallest that so few pairs can give. One training run "
+        "is one observation. I / best I of the control: I as a share of what sorting the channels of the control reaches; "
+        "below 1 the loss organised the grid less than sorting would. Differences of percentages are in points. "
         f"{'The grid of a baseline is arbitrary. ' if 'baseline' in arms else ''}"
         f"Protocol {group['protocol']}, {group['arch']}. Seeds: {pairs}."
         f"{' Some settings deviate from the protocol.' if group['as_protocol'] is not True else ''}"

@@ -143,7 +143,7 @@ ROBUSTNESS = {
 }  # fmt: skip
 DIFFERENCE = Whole({
     "n": COUNT, "mean": NUMBER, "sd": NUMBER, "low": NUMBER, "high": NUMBER, "p": NUMBER, "smallest_p": NUMBER,
-    "seeds": [COUNT], "differences": [float],
+    "p_max": NUMBER, "seeds": [COUNT], "differences": [float],
 })  # fmt: skip
 GROUP = Whole({
     "arch": str, "protocol": str, "as_protocol": bool, "interval": str, "test": str,
