@@ -167,4 +167,4 @@ def _patterns(n: int) -> NDArray[np.float64]:
     if n <= _EXACT:
         return 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
     drawn = np.random.default_rng(0).integers(0, 2, (_DRAWS, n))
-    return np.concatenate([np.ones((1, n)), 1.0 - 2.0 * drawn])
+    return np.concatenate([np.ones((1, n)), (1 - 2 * drawn).astype(np.float64)])
