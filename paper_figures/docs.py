@@ -1,8 +1,7 @@
 """Write the generated sections of the README and the docs: `python -m paper_figures.docs`.
 
 A page holds `<!-- made: NAME -->` and `<!-- /made -->`, and the function of that name in `SECTIONS` writes what stands
-between them. The numbers come from the reference results and from the recorded benchmarks (docs/benchmarks/*.json). A
-test fails while a page differs from the files.
+between them, from the reference results and the benchmarks. A test fails while a page differs from the files.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from paper_figures.claims.check import Results, judge, load_reference, summary
 from paper_figures.claims.checks import Check, CheckResult, Interval
 from paper_figures.claims.model import REFERENCE, Study, load_study
 from paper_figures.lib import captions
-from paper_figures.lib.command import GroupTable, exhibits
+from paper_figures.lib.command import GroupTable, RunsExhibit, exhibits
 from paper_figures.lib.provenance_table import training_cost
 from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.lib.tables import Column, Row, Table, TextTable, as_text, to_markdown
@@ -127,10 +126,11 @@ def time() -> str:
 
 def figures() -> str:
     """Return the list of figures and tables with the commands that draw them."""
-    lines = ["| what | command |", "|---|---|"]
+    lines, runs = ["| what | command |", "|---|---|"], reference("synthetic")
     for name, exhibit in exhibits().items():
         given = "--group out/group/group.json --out my_figures" if isinstance(exhibit, GroupTable) else "$R"
-        lines.append(f"| {exhibit.about} | `python -m paper_figures {name} {given}` |")
+        here = not isinstance(exhibit, RunsExhibit) or any(run.has(*exhibit.needs) for run in runs)
+        lines.append(f"| {exhibit.about} | `python -m paper_figures {name} {given}{'' if here else ' --if-there'}` |")
     return "\n".join(lines) + "\n"
 
 

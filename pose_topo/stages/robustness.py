@@ -108,7 +108,7 @@ def measure_robustness(
             "images_sha256": people_sha256(people),
             "settings": {"decode": recipe.decode, "flip_test": recipe.flip_test, "precision": precise},
             "score": dataset.people.validation_unit()[0],
-            "seed": SEED,
+            "harm_seed": SEED,
             "bootstrap": intervals.settings(),
             "intact": harms["blur"]["levels"][0]["pckh"],
             "harms": {harm: {"unit": HARMS[harm][1], **numbers} for harm, numbers in harms.items()},
