@@ -27,14 +27,17 @@
 #   CACHE         crops and ImageNet weights [~/.cache/pose_topo]
 #   VENV          the environment; any other than .venv is used as it is
 # How:
-#   DEVICE        auto, cpu, cuda or cuda:N
+#   DEVICE        auto (all GPUs, see DEVICES; without one the CPU), or only one: cpu, cuda or cuda:N
+#   DEVICES       -jN uses these at the same time: numbers of GPUs, "0 1", or "cpu cpu", each with half the cores
+#   LAUNCH        starts training, evaluation and analysis on a cluster: "srun -n1 -c8 --gpus=1" (docs/cluster.md)
 #   BENCH         further options of the benchmark, e.g. BENCH="--protocol standard"
 #   PYTHON        the interpreter that makes .venv
 #   TORCH         for setup: lock (as locked) or cpu (the CPU wheels of PyTorch's own index)
 # DOCKER=1 makes a target inside the image; docker/container.mk has the variables of the image.
 
 SETTINGS := STUDY PROTOCOL ARCHS ARMS SEEDS EPOCHS TRAIN SWEEP_ARCHS SWEEP_SEEDS LAMBDAS LOSSES FACTORS PAPER_ARCHS \
-    LESION_ARMS ROBUST_ARMS DEMO_PEOPLE CHECKPOINTS RESULTS DATA OUT RUNS CACHE VENV DEVICE BENCH PYTHON TORCH
+    LESION_ARMS ROBUST_ARMS DEMO_PEOPLE CHECKPOINTS RESULTS DATA OUT RUNS CACHE VENV DEVICE DEVICES LAUNCH BENCH \
+    PYTHON TORCH
 STUDY  ?= all
 DATA   ?= $(if $(filter photographs,$(STUDY)),lspet,mpii)
 OUT    ?= out
@@ -50,7 +53,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SECONDARY:
 MAKEFLAGS += --no-builtin-rules
-.PHONY: help setup download demo small quick synthetic photographs all plan figures site check test test-slow bench lint clean lock FORCE
+.PHONY: help setup download demo small quick synthetic photographs all plan targets figures site check test test-slow bench lint clean lock FORCE
 
 include docker/container.mk
 ifneq ($(DOCKER),1)
@@ -65,7 +68,7 @@ READY := $(if $(filter .venv,$(VENV)),.venv/.ready)
 
 # ---- the rules of the study: made again where study.toml, the settings or the existing runs have changed
 GOALS := $(or $(MAKECMDGOALS),help)
-ALONE := help setup lock demo small quick synthetic photographs site test test-slow lint clean image shell archive# these need no rules
+ALONE := help setup lock demo small quick synthetic photographs site test test-slow lint clean image shell release# these need no rules
 RULES := $(OUT)/study-$(if $(RESULTS),$(RESULTS),$(STUDY)).mk
 quoted = '$(subst ','\'',$1)'
 STUDY_SETTINGS = $(foreach v,$(SETTINGS),$(if $(filter undefined,$(origin $v)),,$(call quoted,$v=$($v))))
@@ -73,6 +76,8 @@ STUDY_SETTINGS = $(foreach v,$(SETTINGS),$(if $(filter undefined,$(origin $v)),,
 ifneq ($(filter figures check,$(GOALS)),)
 FINISHED := $(if $(filter-out figures check plan download bench $(ALONE),$(GOALS)),,--finished)
 endif
+# with LAUNCH, a failed step does not stop the others: `make all` calls make for them, and prints this file at the end
+LISTED := $(if $(LAUNCH),$(if $(filter-out all,$(GOALS)),,$(OUT)/logs/failed))
 MAKEFLAGS += $(if $(filter figures,$(GOALS)),-j$(shell nproc))
 $(RULES): FORCE
 	@$(firstword $(wildcard $(BIN)/python) $(PYTHON)) tools/study.py $@ $(FINISHED) $(STUDY_SETTINGS)
@@ -113,12 +118,18 @@ photographs: ## the study on the photographs of LSPET (DATA=), on a CPU
 demo small quick synthetic photographs: $(READY)
 	@$(MAKE) --no-print-directory STUDY=$@ all
 
-all: $(HERE)/report.html ## the study: train, evaluate, analyze, draw, judge, report
+all: $(if $(LISTED),,$(HERE)/report.html) ## the study: train, evaluate, analyze, draw, judge, report
+	$(if $(LISTED),@rm -f $(LISTED))
+	$(if $(LISTED),@trap 'kill $$!; wait' TERM INT HUP; $(MAKE) --no-print-directory -k $(HERE)/report.html & \
+	    wait $$! || { [ ! -f $(LISTED) ] || sed '1i == failed:' $(LISTED); exit 2; })
 	@bash tools/older_checkpoints.sh $(RUN_FOLDER)
-	@echo "== done: $< (claims: $(HERE)/claims.md)"
+	@echo "== done: $(HERE)/report.html (claims: $(HERE)/claims.md)"
 
 plan: $(READY) ## how many runs `make all` trains, and their hours, disk and memory
 	@$(BIN)/python tools/costs.py plan $(STUDY_SETTINGS)
+
+targets: ## the target of each training, one a line, e.g. for an array job (docs/cluster.md)
+	@printf '%s\n' $(TRAINED)
 
 figures: $(HERE)/report.html ## figures, tables and report of the runs that exist, without training (RESULTS=reference: of ours)
 	@echo "== done: $<"

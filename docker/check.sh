@@ -10,6 +10,8 @@
 # In the image, with a uid that no user has, code that it may not write, and no network: pose-topo doctor, a tiny
 # make demo, make figures, the tests. A warning about the home folder or a cache is an error, and so is an output that
 # does not belong to that uid or that names a place of the image or the day. All that was made is removed.
+# Then doctor and the tiny demo once more as Apptainer would run the image, which is not here: with a read-only root, no
+# HOME, and nothing that can be written but the folders that are bound.
 # Needs 20 GB of disk below ${TMPDIR:-/tmp}.
 #     SUITE, MIRROR       Debian's release and its server for debootstrap [bookworm, debootstrap's own]
 #     PIP_CERT, PIP_INDEX_URL   as pip knows them; also read from its configuration
@@ -88,6 +90,37 @@ drawn=$(papers)
 rm -r "$work"/results/out/*/*/resnet18/paper
 logged figures -- make figures DATA=data/synthetic-60 PROTOCOL=demo "${tiny[@]}"
 [ -n "$drawn" ] && [ "$(papers)" = "$drawn" ] || die "make figures did not draw again what make demo drew"
+
+# as Apptainer runs an image: the environment of the image but for HOME, a read-only root, and these folders bound
+bound=(home/pose tmp opt/pose_topo/data opt/pose_topo/out opt/pose_topo/runs opt/pose_topo/cache)
+mounted=$(b mount "$container")
+for place in "${bound[@]}"; do
+    mkdir -p "$work/bound/$place" && chown "$uid:$uid" "$work/bound/$place"
+done
+variables='{{range .OCIv1.Config.Env}}{{println .}}{{end}}'
+mapfile -t environment < <(b inspect --format "$variables" "$container" | grep -v '^HOME=')
+read_only() { # a command, in the image's folder of the code
+    # shellcheck disable=SC2016
+    unshare --net --mount --pid --ipc --uts --kill-child sh -euc '
+        root=$1 bound=$2 places=$3 uid=$4; shift 4
+        ip link set lo up && hostname localhost
+        mount --make-rprivate / && mount --bind "$root" "$root"
+        for place in $places; do mount --bind "$bound/$place" "$root/$place"; done
+        mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev"
+        mount -o remount,bind,ro "$root"
+        exec chroot --userspec="$uid:$uid" "$root" env -i "$@"
+    ' - "$mounted" "$work/bound" "${bound[*]}" "$uid" "${environment[@]}" sh -euc 'cd /opt/pose_topo && exec enter "$@"' - "$@"
+}
+as_apptainer() { # a name and a command
+    say "$1"
+    read_only "${@:2}" >"$work/$1.log" 2>&1 || { tail -40 "$work/$1.log" >&2 && die "$1 failed on a read-only root"; }
+}
+# shellcheck disable=SC2016
+as_apptainer confined-read-only sh -c 'test -z "${HOME-}" && test "$(id -u)" = '$uid' && touch /tmp/new &&
+    ! touch /var/tmp/new && ! touch /opt/venv/new'
+as_apptainer doctor-read-only pose-topo doctor
+as_apptainer demo-read-only make demo "${tiny[@]:0:3}"
+[ -s "$work/bound/opt/pose_topo/out/synthetic-60/report.html" ] || die "the demo on a read-only root left no report"
 logged tests -- make test
 tail -3 "$work/tests.log"
 
@@ -95,7 +128,7 @@ say "warnings, owners"
 ! grep -inE 'warn|not writable|cannot|could not|denied' "$work"/{doctor,demo,figures}*.log || die "warnings, see above"
 ! grep -inE '(home|cache|writ|getpw|config).*(warn|denied|cannot|could not)|CacheWarning' "$work/tests.log" ||
     die "the tests warn about a home or a cache, see above"
-strange=$(find "$work/results" ! -uid "$uid" | head -3)
+strange=$(find "$work/results" "$work/bound/opt/pose_topo/"* ! -uid "$uid" | head -3)
 [ -z "$strange" ] || die "not owned by $uid: $strange"
 told=$(grep -rlE --include=*.{json,csv,md,tex,toml} "/opt/|/home/|$(date +%F)" "$work/results" | head -3) || true
 [ -z "$told" ] || die "places or dates in $told"

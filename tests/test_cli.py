@@ -107,6 +107,15 @@ def test_the_minimal_examples_of_the_study_read_the_folder_mpii(here, small_data
     assert [name.rsplit("_", 1)[0] for name in names] == ["RESNET18_SimpleBaseline_time", "RESNET18_TopoModel_time"]
 
 
+def test_ctrl_c_is_one_line(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pose_topo.stages.compare.compare_results", interrupted)
+    assert run("compare", "a", "b") == 130
+    assert one_line(capsys) == "pose-topo: error: interrupted"
+
+
 def test_a_run_writes_its_files(trained):
     assert sorted(path.name for path in trained.iterdir()) == [
         "best.pt", "config.json", "last.pt", "metrics.csv", "plots", "provenance.json",

@@ -88,7 +88,7 @@ def test_only_what_is_named_gets_into_the_image():
     assert rules[0] == "*"
     tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True).stdout
     tops = {name.partition("/")[0] for name in tracked.splitlines()}
-    assert {rule[1:] for rule in rules if rule.startswith("!")} == tops - {".ci", ".gitignore"}
+    assert {rule[1:] for rule in rules if rule.startswith("!")} == tops - {".ci", ".github", ".gitignore"}
 
 
 @pytest.mark.parametrize("script", ["docker/check.sh", "docker/enter.sh", "tools/lock.sh", "tools/setup.sh"])
@@ -133,6 +133,39 @@ def test_gpus_podman_image_and_environment_are_as_asked():
     (line,) = planned("all", "DOCKER=1", "GPUS=all", "ENGINE=podman")
     assert line.startswith("podman run ") and "--device nvidia.com/gpu=all" in line and "--gpus" not in line
     assert ("--userns=keep-id" in line) == (os.getuid() != 0)
+
+
+@needs_make
+def test_apptainer_runs_the_file_with_nothing_writable_but_what_is_bound(tmp_path):
+    inside = ("DOCKER=1", "ENGINE=apptainer")
+    (line,) = planned("all", *inside, "GPUS=0,1", f"OUT={tmp_path}", "EPOCHS=2", SEEDS="3 4")
+    before, _, command = line.partition(" apptainer exec ")
+    assert (
+        before == 'mkdir -p cache/apptainer/home && APPTAINERENV_SEEDS="$SEEDS" APPTAINERENV_CUDA_VISIBLE_DEVICES=0,1'
+    )
+    assert "--containall --net --network none --hostname localhost --nv --workdir cache/apptainer" in command
+    assert f'--home "{ROOT}/cache/apptainer/home:/home/pose" --pwd /opt/pose_topo' in command
+    assert f'--mount "type=bind,source={ROOT},target=/opt/pose_topo"' in command
+    assert f"--mount type=bind,source={tmp_path},target={tmp_path}" in command
+    assert command.partition(" pose_topo.sif ")[2] == f"enter make all EPOCHS=2 OUT={tmp_path}"
+    assert not {"--user", "--rm", "--gpus"} & set(command.split())
+    (line,) = planned("all", *inside, "GPUS=all", CUDA_VISIBLE_DEVICES="5")
+    assert "APPTAINERENV_CUDA_VISIBLE_DEVICES=5 " in line and " --nv " in line
+    (line,) = planned("download", *inside, CUDA_VISIBLE_DEVICES="5")
+    assert "--network" not in line and "CUDA" not in line and "--nv" not in line
+    (line,) = planned("shell", "ENGINE=apptainer", "SIF=/images/pose_topo.sif")
+    assert line.endswith(" /images/pose_topo.sif enter bash")
+
+
+@needs_make
+def test_apptainers_file_is_made_from_an_image_or_its_archive():
+    (line,) = planned("image", "ENGINE=apptainer")
+    assert line == (
+        "apptainer build --force pose_topo.sif.unfinished docker-daemon:pose_topo:latest && "
+        "mv pose_topo.sif.unfinished pose_topo.sif"
+    )
+    (line,) = planned("image", "ENGINE=apptainer", "SIF_FROM=docker-archive:pose_topo-image.tar.gz")
+    assert " docker-archive:pose_topo-image.tar.gz && " in line
 
 
 @needs_make

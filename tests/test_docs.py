@@ -1,4 +1,4 @@
-"""All commands in the README and the docs run, except those of blocks that need `mpii`, `gpu`, `docker`, `network`."""
+"""All commands in the README and the docs run, except those of blocks that need something that is not here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pose_topo.study.config import MAT_NAME
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^ *```(\S+)(?: needs=(\S+))?\n(.*?)^ *```", re.M | re.S)
-NEEDS = {"mpii", "gpu", "docker", "network"}
+NEEDS = {"mpii", "gpu", "docker", "network", "slurm"}
 ASSIGNMENT = re.compile(r"^\w+=")
 
 

@@ -29,7 +29,7 @@ import torch
 
 from pose_topo.bench.__main__ import machine, seconds_per_step
 from pose_topo.core.errors import UsageError
-from pose_topo.core.files import write_json, write_text
+from pose_topo.core.files import read_json, write_json, write_text
 from pose_topo.core.machine import pick_device, pick_precision, prepare_device
 from pose_topo.data.people import CropSettings
 from pose_topo.data.splits import TOMPSON_SIZES
@@ -127,6 +127,9 @@ def print_plan(study: Study) -> None:
         but = f", without {unmeasured[device]} runs that were not measured" if unmeasured[device] else ""
         print(f"training, one run after another: {spent:.1f} h on {device}{but}")
     print(f"disk: {disk:.0f} GB for checkpoints and crops, besides the photographs")
+    released = sum(read_json(ROOT / "docs" / "release.json").values())  # without runs of one's own
+    released += sum(count * 4 * parameters(arch) for (_, _, arch), count in groups.items())
+    print(f"release (make release): {released / 1e9:.1f} GB with the weights of all runs")
     print("evaluation, analysis and figures: minutes per run, without a GPU")
 
 
@@ -135,7 +138,7 @@ def print_plan(study: Study) -> None:
 
 def step_time(study: Study) -> float:
     """Time a training step of this part of the study on this machine, in seconds."""
-    device = pick_device(study.text("DEVICE", "auto"), warn=False)
+    device = pick_device(study.devices[0], warn=False)
     prepare_device(device, None, deterministic=False)
     config = RunConfig(study.backbones[0], PROTOCOLS[study.protocol], Data.at(study.data), Topography())
     return seconds_per_step(config, device)

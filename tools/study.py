@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -95,13 +94,13 @@ class Rules:
     def __init__(self, study: Study, finished: bool) -> None:
         self.study, self.finished = study, finished
         self.bin = f"{study.text('VENV')}/bin"
-        self.device = f"--device {study.text('DEVICE', 'auto')}"
+        # with several devices, tools/on_device.sh adds the option
+        self.device = f" --device {study.devices[0]}" if len(study.devices) == 1 else ""
         self.ready = [".venv/.ready"] if self.bin == ".venv/bin" else []
-        # what each target is expected to take, where a run of this protocol was timed
-        is_timed = not finished and not study.reference and study.protocol in recorded()
+        # what each target is expected to take, where a run of this protocol was timed and one runs after another
+        is_timed = not (finished or study.reference or study.launch) and len(study.devices) == 1
+        is_timed = is_timed and study.protocol in recorded()
         self.expected = f"{study.out}/{study.data_name}/{study.recipe}.times" if is_timed else ""
-        # a lock, because two trainings on one device only slow each other, also under -j
-        self.tool = f"flock {study.checkpoints}/.lock {self.bin}/pose-topo"
         self.here = f"{study.out}/{'reference' if study.reference else study.data_name}"
         self.runs: list[Run] = []
         self.targets: dict[str, str] = {}  # target -> its step, e.g. "train"
@@ -127,6 +126,9 @@ class Rules:
         yield f"JUDGED := {' '.join(judged)} --out {self.here}"
         yield f"BACKBONES := {' '.join(self.study.backbones)}"
         yield f"DEMO_DATA := {self.study.rendered('demo')}"
+        start = [self.study.start_folder] if self.study.start else []
+        trained = [*start, *(f"{self.study.run_folder}/{run}" for run in self.runs)]
+        yield f"TRAINED := {' '.join(f'{folder}/provenance.json' for folder in trained)}"
         yield "# the code behind each step, which is done again when the code changes"
         for name, files in {
             "EVALUATE": code_of("pose_topo.stages.evaluate"),
@@ -185,7 +187,7 @@ class Rules:
 
     def run_rules(self, run: Run, folder: str, result: str) -> Iterator[str]:
         """Yield the rules that train, evaluate and analyze a run."""
-        study, device = self.study, self.device
+        study, place = self.study, f"{self.study.data_name}/{run}"
         if not self.finished:
             options = [f"--epochs {study.epochs}"] if study.epochs else []
             options += [f"--start {study.start_folder}"] if study.start else []
@@ -196,7 +198,7 @@ class Rules:
             f"{result}/evaluation.json",
             [f"{folder}/provenance.json", "$(EVALUATE)"],
             f"== evaluate: {run}",
-            f"{self.tool} evaluate {folder} --out {result} {device}",
+            f"{self.tool(f'{place}/evaluate')} evaluate {folder} --out {result}{self.device}",
         )
         # mean Moran's I is also given as a share of the best that the control of the same seed can reach
         control = replace(run, name=f"control-s{run.seed}")
@@ -208,29 +210,45 @@ class Rules:
             f"{result}/analysis.json",
             [f"{folder}/provenance.json", "$(ANALYZE)", *compared],
             f"== analyze: {run}",
-            f"{self.tool} analyze {folder} --out {result} {device}{more}",
+            f"{self.tool(f'{place}/analyze')} analyze {folder} --out {result}{self.device}{more}",
         )
         if run.arm in study.robust_arms:
             yield from self.rule(
                 f"{result}/robustness.json",
                 [f"{folder}/provenance.json", "$(ROBUSTNESS)"],
                 f"== robustness: {run}",
-                f"{self.tool} analyze {folder} --robustness --out {result} {device}",
+                f"{self.tool(f'{place}/robustness')} analyze {folder} --robustness --out {result}{self.device}",
             )
+
+    def tool(self, step: str) -> str:
+        """Return how the command of a heavy step begins: what decides when and where it runs, and `pose-topo`.
+
+        Args:
+            step: the data, the run and what is done, e.g. "mpii/standard/resnet18/topo-s0/train".
+        """
+        study, tool = self.study, f"{self.bin}/pose-topo"
+        if study.launch:
+            return f"bash tools/launch.sh {study.out}/logs {step} {study.launch.replace('$', '$$')} {tool}"
+        # a lock per device, because two trainings on one device only slow each other, also under -j
+        lock = f"{study.checkpoints}/.lock"
+        if len(study.devices) == 1:
+            return f"flock {lock} {tool}"
+        return f'bash tools/on_device.sh {lock} "{" ".join(study.devices)}" {tool}'
 
     def train_rule(
         self, run: Run, folder: str, data: str, options: Sequence[str] = (), existing: Sequence[str] = ()
     ) -> Iterator[str]:
         """Yield the rule that trains a run on the data in the folder `data`."""
         rendered = [f"{data}/manifest.json"] if data.startswith("data/synthetic-") else []
+        tool = self.tool(f"{Path(data).name}/{run}/train")
         yield from self.rule(
             f"{folder}/provenance.json",
             [],
             f"== train: {run} ({Path(data).name})",
             f"mkdir -p {self.study.checkpoints}",
-            f"{self.tool} {' '.join(Arm.parse(run.arm).train_options())} --arch {run.arch} --seed {run.seed} \\",
+            f"{tool} {' '.join(Arm.parse(run.arm).train_options())} --arch {run.arch} --seed {run.seed} \\",
             f"    --data {data} --protocol {run.protocol} --save-dir {folder.removesuffix(f'/{run.name}')} \\",
-            " ".join([f"    --run-name {run.name} {self.device}", "--no-wandb", *options]),
+            " ".join([f"    --run-name {run.name}{self.device}", "--no-wandb", *options]),
             existing=[*rendered, *existing],
         )
 
@@ -293,12 +311,11 @@ class Rules:
 
 def write_rules(path: Path, study: Study, finished: bool) -> None:
     """Write the rules, unless the file already holds them: make starts again where they have changed."""
+    from pose_topo.core.files import write_text  # read_study has said what is missing if Python 3.10 cannot import it
+
     text = "\n".join(Rules(study, finished).lines()) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
+        write_text(path, text)
 
 
 def main(arguments: list[str]) -> None:

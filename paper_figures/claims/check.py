@@ -12,7 +12,7 @@ from typing import Any
 from paper_figures.claims.checks import CheckResult, Values, Verdict
 from paper_figures.claims.model import CLAIMS, REFERENCE, Claim, Profile, Study, load_study
 from paper_figures.lib import captions
-from paper_figures.lib.command import add_results
+from paper_figures.lib.command import add_results, words
 from paper_figures.lib.provenance_table import Cost, training_cost
 from paper_figures.lib.results import Run, check_comparable, load
 from pose_topo.core.errors import PoseTopoError, guarded
@@ -256,9 +256,7 @@ def to_markdown(content: Mapping[str, Any], study: Study) -> str:
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m paper_figures.claims.check", description=__doc__, fromfile_prefix_chars="@"
-    )
+    parser = argparse.ArgumentParser(prog="python -m paper_figures.claims.check", description=__doc__)
     add_results(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files are written")
     parser.add_argument(
@@ -270,14 +268,14 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--claims", type=Path, default=CLAIMS, help="claims file [default: that of the study]")
     parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of the reference results")
     parser.add_argument("--no-fail", action="store_true", help="exit with 0 even if a claim is contradicted")
-    return parser.parse_args(argv)
+    return parser.parse_args(words(argv))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge the claims. Returns the exit code: 1 if a claim is contradicted."""
-    given = options(argv)
 
     def action() -> int:
+        given = options(argv)
         study = load_study(given.claims)
         results = gather(study, given)
         judged = judge(study, results)

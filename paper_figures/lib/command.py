@@ -21,7 +21,7 @@ from paper_figures.lib import captions, tables
 from paper_figures.lib.arms import REFERENCE
 from paper_figures.lib.results import FILES, WITHIN, Run, check_comparable, load, main_arms
 from pose_topo.core.errors import INTERRUPTED, PoseTopoError, UsageError, guarded
-from pose_topo.core.files import write_text
+from pose_topo.core.files import read_lines, write_text
 from pose_topo.study import results
 from pose_topo.study.results import read_document
 
@@ -196,7 +196,7 @@ def selected(names: Sequence[str]) -> list[Exhibit]:
 
 
 def add_results(options: argparse.ArgumentParser) -> None:
-    """Add `--results` and `--debug` to a parser. The parser must have `fromfile_prefix_chars="@"`."""
+    """Add `--results` and `--debug` to a parser of `words`."""
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options.add_argument(
         "--results",
@@ -206,6 +206,16 @@ def add_results(options: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="results folders, one per run; @FILE is a file that lists them, one per line",
     )
+
+
+def words(argv: Sequence[str] | None) -> list[str]:
+    """Return the words of the command line, with the lines of a file in the place of each @FILE.
+
+    Raises:
+        PoseTopoError: there is no such file, or it is no text.
+    """
+    given = sys.argv[1:] if argv is None else argv
+    return [line for word in given for line in (read_lines(word[1:]) if word.startswith("@") else [word])]
 
 
 # ---- the command
@@ -219,7 +229,7 @@ those that are named. Nothing is trained, scored or measured.
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(prog="python -m paper_figures", description=ABOUT, fromfile_prefix_chars="@")
+    parser = argparse.ArgumentParser(prog="python -m paper_figures", description=ABOUT)
     parser.add_argument("names", nargs="*", metavar="NAME", help="figures and tables to draw [default: all]")
     add_results(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files are written")
@@ -240,7 +250,7 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
         "[always, where no NAME is given]",
     )
     parser.add_argument("--list", action="store_true", help="print the names of all figures and tables, and exit")
-    return parser.parse_intermixed_args(argv)
+    return parser.parse_intermixed_args(words(argv))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -248,10 +258,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if list(sys.argv[1:] if argv is None else argv) == ["--list"]:
         print(*exhibits(), sep="\n")
         return 0
-    given = options(argv)
-    inputs = Inputs(given.results, given.reference, given.group)
 
     def draw() -> int:
+        given = options(argv)
+        inputs = Inputs(given.results, given.reference, given.group)
         chosen = selected(given.names) if given.names else list(exhibits().values())
         if not given.names and given.group is None:
             chosen = [exhibit for exhibit in chosen if not isinstance(exhibit, GroupTable)]

@@ -30,6 +30,7 @@ FILES = {
 WITHIN = {  # optional parts of a file, as an error message names them
     "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
     "grid": "an analysis.json of a network with a topographic layer",
+    "directions": "directions in its analysis.json (of this version of pose-topo analyze)",
 }
 
 # The arrays that figures read: the kinds of their numbers, as NumPy names them, and their axes (docs/results.md). Axes
@@ -69,6 +70,8 @@ class Run:
         analysis = self.json.get("analysis", {})
         if part == "lesions":
             return analysis.get("lesions") is not None
+        if part == "directions":
+            return analysis.get("directions") is not None
         if part == "grid":
             return analysis.get("model") == "topo"
         return (self.folder / FILES[part]).is_file()

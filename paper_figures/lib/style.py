@@ -93,10 +93,10 @@ def save(figure: Figure, out: Path, name: str) -> None:
     """Write `<out>/<name>.pdf` and `.png` without dates and versions, so that the same data give the same bytes."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # both files use the same layout
-    with atomic_path(out / f"{name}.pdf") as path:
-        figure.savefig(path, metadata={"Creator": None, "Producer": None, "CreationDate": None})
-    with atomic_path(out / f"{name}.png") as path:
-        figure.savefig(path, metadata={"Software": None})
+    with atomic_path(out / f"{name}.pdf") as temporary:
+        figure.savefig(temporary, metadata={"Creator": None, "Producer": None, "CreationDate": None})
+    with atomic_path(out / f"{name}.png") as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
 
 
 # ---- shapes that several figures draw

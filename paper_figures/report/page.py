@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from paper_figures.claims.check import summary
 from paper_figures.claims.model import REFERENCE
 from paper_figures.lib import arms
-from paper_figures.lib.command import CAPTION, SUFFIXES, GroupTable, add_results, exhibits
+from paper_figures.lib.command import CAPTION, SUFFIXES, GroupTable, add_results, exhibits, words
 from paper_figures.lib.provenance_table import ProvenanceTable, load_provenance
 from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.lib.tables import TextTable, as_text, read_table, text_to_csv, to_csv
@@ -350,9 +350,7 @@ def inline(text: str) -> Markup:
 
 def options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m paper_figures.report.page", description=__doc__, fromfile_prefix_chars="@"
-    )
+    parser = argparse.ArgumentParser(prog="python -m paper_figures.report.page", description=__doc__)
     parser.add_argument("--claims", type=Path, required=True, metavar="FILE", help="claims.json")
     parser.add_argument(
         "--papers",
@@ -373,14 +371,14 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--reference", type=Path, default=REFERENCE, help="folder of the reference results")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the page to write")
-    return parser.parse_args(argv)
+    return parser.parse_args(words(argv))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the report. Returns the exit code."""
-    given = options(argv)
 
     def action() -> int:
+        given = options(argv)
         claims = read_document(given.claims, "claims")
         # folder by folder, because a run with other settings may have the name of another run
         runs = [run for folder in given.results for run in load([folder])]

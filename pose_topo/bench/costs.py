@@ -39,8 +39,7 @@ from pose_topo.data.crop_store import cores, open_or_build
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.data.splits import TOMPSON_SIZES
-from pose_topo.models.pose import TopoModel, build_model
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import TopoModel, build_model, predict
 from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.scoring.pckh import score
 from pose_topo.stages.evaluate import BATCH

@@ -182,7 +182,10 @@ def check_folders(data: Path, profile: Profile) -> list[Finding]:
     from pose_topo.download.fetch import Job, plan
     from pose_topo.download.weights import weights_path
 
-    cache = cache_folder()
+    try:
+        cache = cache_folder()
+    except PoseTopoError as error:  # a user without a home folder
+        return [Finding("write access", str(error), "FAIL")]
     if profile == "demo":
         return [_write_access([RUNS, cache]), _disk({data: DEMO_BYTES})]
     target = "lspet" if (data / LSPET_JOINTS.target).is_file() else "mpii"

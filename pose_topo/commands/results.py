@@ -12,6 +12,7 @@ from typer import Option
 
 from pose_topo.commands.app import DataOptions, app, as_command, share_cores
 from pose_topo.core.errors import UsageError
+from pose_topo.core.files import read_lines
 from pose_topo.core.log import log
 from pose_topo.study.config import Data, Decode, Precision, Protocol, Recipe
 from pose_topo.study.protocols import PROTOCOLS
@@ -44,6 +45,9 @@ class EvaluateOptions(ResultOptions):
     flip: Annotated[
         bool | None, Option("--flip/--no-flip", help="Average with the mirrored input [default: the protocol's].")
     ] = None
+    test_set: Annotated[
+        bool, Option("--test-set", help="Predict MPII's test set, and write pred_keypoints_mpii.mat for its benchmark.")
+    ] = False
     predictions: Annotated[
         Path | None, Option(help="Score this .h5 or .mat prediction file instead of a checkpoint.")
     ] = None
@@ -66,7 +70,7 @@ class EvaluateOptions(ResultOptions):
         if self.ground_truth is None:
             raise UsageError("--predictions needs --ground-truth FILE")
         of_runs = {"--data": self.data, "--annotations": self.annotations, "--img-dir": self.img_dir,
-                   "--decode": self.decode, "--flip": self.flip}  # fmt: skip
+                   "--decode": self.decode, "--flip": self.flip, "--test-set": self.test_set or None}  # fmt: skip
         if given := [name for name, value in of_runs.items() if value is not None]:
             raise UsageError(f"{' and '.join(given)}: of a run, they have no effect on --predictions")
 
@@ -83,7 +87,7 @@ class AnalyzeOptions(ResultOptions):
     lesions: Annotated[
         bool, Option("--lesions", help="Also silence discs of the grid and score the held-out people each time.")
     ] = False
-    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids for its p value.")] = 19
+    lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids for its p value.")] = 99
     robustness: Annotated[
         bool, Option("--robustness", help="Instead, score the network while weights, inputs or channels are harmed.")
     ] = False
@@ -123,23 +127,25 @@ def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
     """Compute official PCKh of a checkpoint or of a prediction file."""
     chosen.check(run)
     share_cores()
-    from pose_topo.stages.evaluate import evaluate_checkpoint, evaluate_predictions
+    from pose_topo.stages import evaluate as stage
     from pose_topo.stages.terminal import evaluation
 
     if chosen.predictions is not None and chosen.ground_truth is not None:
-        result = evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)
+        typer.echo(evaluation(stage.evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)))
+        return
+    assert run is not None  # by `check`
+    how = {"data": chosen.elsewhere(), "decode": chosen.decode, "flip_test": chosen.flip, **_shared(chosen)}
+    out = _out(run, chosen)
+    if chosen.test_set:  # beside the results of the held-out people
+        out = chosen.out or out.with_name(f"{out.name}-test")
+        result = stage.evaluate_test_set(run, out, **how)
+        log.info(f"written: {out / stage.SUBMISSION}")
+        if result is None:
+            log.info("the test set has no labels: the benchmark scores this file")
+            return
     else:
-        assert run is not None  # by `check`
-        out = _out(run, chosen)
-        result = evaluate_checkpoint(
-            run,
-            out,
-            data=chosen.elsewhere(),
-            decode=chosen.decode,
-            flip_test=chosen.flip,
-            **_shared(chosen),
-        )
-        log.info(f"written: {out / 'evaluation.json'}")
+        result = stage.evaluate_checkpoint(run, out, **how)
+    log.info(f"written: {out / 'evaluation.json'}")
     typer.echo(evaluation(result))
 
 
@@ -253,11 +259,9 @@ def audit(checkpoint: Path | None, chosen: AuditOptions) -> None:
     from pose_topo.stages import terminal
     from pose_topo.stages.audit import audit_named
 
-    options, names = vars(chosen).copy(), chosen.readout_names
-    if names is not None:
-        if not names.is_file():
-            raise UsageError(f"--readout-names {names}: there is no such file")
-        options["readout_names"] = names.read_text("utf-8").splitlines()
+    options = vars(chosen).copy()
+    if chosen.readout_names is not None:
+        options["readout_names"] = read_lines(chosen.readout_names)
     result = audit_named(checkpoint, **options)
     log.info(f"written: {chosen.out / 'audit.json'} and audit.html")
     typer.echo(terminal.audit(result))

@@ -15,7 +15,7 @@ import secrets
 import sys
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +26,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # type: ignore[import-not-found]  # installed only where Python has no tomllib
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 MOST_BYTES = 100_000_000  # of a JSON or TOML file; the largest that pose_topo writes has 5 MB
 
 
@@ -34,23 +35,38 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. It is renamed to `path` on success and deleted after an error.
 
     The suffix is kept, because writers such as `numpy.savez` use it. Parent folders are created. The first time that
-    this process writes to a folder, it removes the temporary files that killed processes left there.
+    this process writes to a folder, it removes the temporary files that killed processes of this user left there.
+
+    Raises:
+        OSError: the disk is full or broken. It names `path`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear(path.parent)
-    temporary = path.with_name(f".{path.stem}.{_NODE}-{os.getpid()}-{secrets.token_hex(6)}{path.suffix}")
+    writer = f"{_NODE}-{os.getpid()}-{_started(os.getpid())}"
+    temporary = path.with_name(f".{path.stem}.{writer}-{secrets.token_hex(6)}{path.suffix}")
     # unlike tempfile.mkstemp, this applies the user's umask, which cannot be read without changing it for all threads
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if disk := _of_a_disk(error):
+            raise OSError(disk.errno, disk.strerror, str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _of_a_disk(error: BaseException | None) -> OSError | None:
+    """The error of a full or broken disk behind another one: a library may fail again when it closes its file."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in DISK):
+        error = error.__context__
+    return error
+
+
 _NODE = f"{zlib.crc32(platform.node().encode()):08x}"  # this machine, because another one knows other processes
-_TEMPORARY = re.compile(rf"\..*\.{_NODE}-(\d+)-[0-9a-f]{{12}}(\.\w+)?")
+_TEMPORARY = re.compile(rf"\..*\.{_NODE}-(\d+)-(\d+)-[0-9a-f]{{12}}(\.\w+)?")
 _cleared: set[Path] = set()
 
 
@@ -59,14 +75,23 @@ def _clear(folder: Path) -> None:
         return
     _cleared.add(folder)
     with os.scandir(folder) as entries:
-        found = [(entry.path, match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
+        found = [(Path(entry.path), match) for entry in entries if (match := _TEMPORARY.fullmatch(entry.name))]
     for path, match in found:
-        try:
-            os.kill(int(match[1]), 0)  # asks whether the process lives
-        except (ProcessLookupError, OverflowError):
-            Path(path).unlink(missing_ok=True)
-        except OSError:  # it lives, and is another user's
-            pass
+        with suppress(OSError):  # another process may remove it, too
+            if _started(match[1]) != match[2] and path.lstat().st_uid == os.getuid():
+                path.unlink()
+
+
+def _started(pid: int | str) -> str:
+    """When a process of this user started, because its number is used again; "" if it has ended.
+
+    A killed process has its number until its parent asks for it.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -108,6 +133,15 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         PoseTopoError: the file is missing or not TOML.
     """
     return _read(path, tomllib.loads, "TOML")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Read the lines of a text file in UTF-8.
+
+    Raises:
+        PoseTopoError: the file is missing or no text.
+    """
+    return _read(path, str.splitlines, "text")
 
 
 def _read(path: str | Path, parse: Callable[[str], Any], kind: str) -> Any:
@@ -159,7 +193,7 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()  # with the user's umask: FileLock would let nobody else write it
-    lock = FileLock(path)
+    lock = FileLock(path, fallback_to_soft=False)  # its other lock is the file itself, which a killed process leaves
     try:
         try:
             lock.acquire(blocking=False)
@@ -167,7 +201,7 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
             busy()
             lock.acquire()
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # what a network disk without locks answers
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # what network disks without locks answer
             raise
     try:
         yield

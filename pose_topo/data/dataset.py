@@ -70,6 +70,34 @@ def prepare(
     return Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
 
 
+def prepare_test_set(
+    data: Data, recipe: Recipe, *, cache: Path | None = None, progress: bool = True
+) -> tuple[mpii.TestSet, Dataset]:
+    """Return the test images of MPII, and the people in them as a data set, all of whom are held out.
+
+    People whose photograph is missing or unreadable are not held out, and a message counts them.
+
+    Raises:
+        PoseTopoError: the data are missing or broken, or no photograph is there.
+        UsageError: the annotation file is not MPII's.
+    """
+    if _reader(Path(data.mat_path)) is not mpii.load_people:
+        raise UsageError(f"{data.mat_path} is not MPII's annotation file, which alone has a test set: give --data")
+    check_layout(data)
+    test = mpii.load_test_set(data.mat_path)
+    here = np.flatnonzero(_on_disk(test.people, Path(data.img_dir)))
+    people = test.people.take(here)
+    settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
+    store = open_or_build(people, Path(data.img_dir), settings, cache or cache_folder(), progress=progress)
+    if lost := len(test.people) - int(store.ok.sum()):
+        log.warning(
+            f"{lost:,} of {len(test.people):,} people of the test set get no prediction: no readable photograph"
+        )
+    split = Split("test", np.empty(0, np.int64), np.flatnonzero(store.ok))
+    test = dataclasses.replace(test, people=people, single=test.single[here])
+    return test, Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
+
+
 def select_and_split(data: Data, recipe: Recipe, *, seed: int, cache: Path | None = None) -> tuple[People, Split]:
     """Return the people whom a recipe admits, and their split. No photograph is opened.
 
@@ -169,8 +197,17 @@ def present_people(data: Data, cache: Path | None = None) -> tuple[People, Annot
         PoseTopoError: no data folder, no annotation file, or no photograph at all.
     """
     check_layout(data)
-    folder = Path(data.img_dir)
     people, counts = cached_people(data.mat_path, cache or cache_folder())
+    here = _on_disk(people, Path(data.img_dir))
+    return people.take(here), counts.leave_out("photograph missing", int((~here).sum()))
+
+
+def _on_disk(people: People, folder: Path) -> NDArray[np.bool_]:
+    """Return whose photographs are in a folder, (P,), and name those that are missing in a message.
+
+    Raises:
+        PoseTopoError: none is there.
+    """
     with os.scandir(folder) as entries:
         on_disk = {entry.name for entry in entries if entry.is_file()}  # skips broken links
     here = np.array([people.images[i] in on_disk for i in people.image])
@@ -182,7 +219,7 @@ def present_people(data: Data, cache: Path | None = None) -> tuple[People, Annot
     if missing:
         named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
         log.warning(f"{len(missing)} annotated photographs are missing from {folder} and skipped: {named}")
-    return people.take(here), counts.leave_out("photograph missing", int((~here).sum()))
+    return here
 
 
 # ---- Annotations are parsed once per file, because MPII's file takes half a minute.

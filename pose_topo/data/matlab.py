@@ -1,12 +1,13 @@
 """MATLAB 5 files of unknown origin: check one before SciPy reads it, or read one numeric array.
 
-`scipy.io.loadmat` trusts the types and sizes in a file, and a few changed bytes can crash the interpreter.
-`check_variable` walks a variable's elements first and raises an error instead.
+`scipy.io.loadmat` trusts the types and sizes in a file. A few changed bytes can crash the interpreter, and a file of
+200 bytes can take 8 GB. `checked_file` walks a variable's elements first and raises an error instead.
 Format: MathWorks, "MAT-File Format", level 5.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import struct
 import zlib
@@ -26,9 +27,12 @@ CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13:
 COMPLEX = 0x800
 CELL, STRUCT, TEXT = 1, 2, 4
 TEXT_STORED = {1: 1, 2: 1, 4: 2, 16: 1, 17: 2, 18: 4}  # how text is stored -> bytes per character
+SHAPES = range(8, 132, 4)  # bytes of a shape: SciPy reads up to 32 dimensions
 DEEPEST = 30  # levels of structs and cells; MPII's annotation has 7
 NOTHING = (0, memoryview(b""))  # in place of an element that is missing
-MOST_BYTES = 1 << 30  # unpacked
+MOST_BYTES = 1 << 29  # unpacked; MPII's annotation has about 170 MB
+MOST_ARRAYS = 6_000_000  # with field names; MPII's annotation has about 3 million
+MOST_VALUES = 20_000_000  # of a numeric array; MPII has 1.3 million, and COCO 8
 
 
 def read_array(path: Path, name: str) -> NDArray:
@@ -37,50 +41,58 @@ def read_array(path: Path, name: str) -> NDArray:
     Raises:
         KeyError: no such variable.
         TypeError: it is not an array of real numbers.
-        ValueError: not a MATLAB 5 file, or broken.
+        ValueError: not a MATLAB 5 file, broken, or larger than any data set.
     """
-    body, order = _variable(path, name)
+    _, body, order = _variable(path, name)
     parts = _elements(body, order)
     flags, dims, _ = (next(parts, NOTHING)[1] for _ in range(3))
     return _array(flags, dims, next(parts, NOTHING), order)
 
 
-def check_variable(path: Path, name: str) -> None:
-    """Check that the variable `name` is built of numbers, text, cells and structs whose sizes agree.
+def checked_file(path: Path, name: str) -> io.BytesIO:
+    """Return a MATLAB 5 file in memory with nothing but the variable `name`, for `scipy.io.loadmat`.
+
+    The variable is built of numbers, text, cells and structs whose sizes agree. SciPy gets what was checked, because
+    it finds the variables of some damaged files at other places.
 
     Raises:
         KeyError: no such variable.
-        ValueError: not a MATLAB 5 file, or broken.
+        ValueError: not a MATLAB 5 file, broken, or larger than any data set.
     """
-    body, order = _variable(path, name)
-    _Check(bytes(body), order).matrix(0, len(body), DEEPEST)
+    (kind, stored), body, order = _variable(path, name)
+    _Check(body, order).matrix(0, len(body), DEEPEST)
+    mark = b"\0\1IM" if order == "<" else b"\1\0MI"
+    return io.BytesIO(b"".join((mark.rjust(HEADER), struct.pack(f"{order}II", kind, len(stored)), stored)))
 
 
-def _variable(path: Path, name: str) -> tuple[memoryview, str]:
-    """Return the content of a variable, unpacked, and the byte order of the file."""
+def _variable(path: Path, name: str) -> tuple[tuple[int, memoryview], memoryview, str]:
+    """Return a variable as type and content in the file, its content unpacked, and the byte order of the file."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError("a file larger than any data set")
     content = memoryview(path.read_bytes())
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[HEADER - 2 : HEADER]))
     if order is None:
         raise ValueError("not a MATLAB 5 file")
-    for kind, body in _elements(content[HEADER:], order):
+    for kind, stored in _elements(content[HEADER:], order):
+        variable = (kind, stored)
         if kind == COMPRESSED:
-            unpacked = next(_elements(memoryview(_unpack(body)), order), None)
-            if unpacked is None:
+            variable = next(_elements(memoryview(_unpack(stored)), order), None)
+            if variable is None:
                 raise ValueError("an empty variable")
-            kind, body = unpacked
-        if kind == MATRIX:
-            parts = _elements(body, order)
+        if variable[0] == MATRIX:
+            parts = _elements(variable[1], order)
             element_name = [next(parts, NOTHING)[1] for _ in range(3)][2]
             if bytes(element_name).decode("latin-1") == name:
-                return body, order
+                return (kind, stored), variable[1], order
     raise KeyError(name)
 
 
 class _Check:
     """A walk over the elements of a variable, by offsets: MPII's annotation has two million arrays."""
 
-    def __init__(self, content: bytes, order: str) -> None:
+    def __init__(self, content: memoryview, order: str) -> None:
         self.content = content
+        self.arrays = 0
         self.pair = struct.Struct(f"{order}II").unpack_from
         self.order = order
 
@@ -101,6 +113,9 @@ class _Check:
 
     def matrix(self, at: int, end: int, depth: int) -> None:
         """Raise ValueError unless the elements have the types and sizes that the array's class and shape need."""
+        self.arrays += 1
+        if self.arrays > MOST_ARRAYS:
+            raise ValueError("more arrays than any data set")
         if at == end:
             return  # an empty array may be stored without content
         if depth == 0:
@@ -108,14 +123,13 @@ class _Check:
         flags_kind, flags, flags_size, at = self.element(at, end)
         dims_kind, dims, dims_size, at = self.element(at, end)
         name_kind, _, _, at = self.element(at, end)
-        if (flags_kind, flags_size, dims_kind, name_kind) != (6, 8, 5, 1) or dims_size < 8 or dims_size % 4:
+        if (flags_kind, flags_size, dims_kind, name_kind) != (6, 8, 5, 1) or dims_size not in SHAPES:
             raise ValueError("an array without flags, shape and name")
         flag = self.pair(self.content, flags)[0]
-        count = 1
-        for length in struct.unpack_from(f"{self.order}{dims_size // 4}i", self.content, dims):
-            count *= length
-            if length < 0 or count > MOST_BYTES:
-                raise ValueError("an array of impossible shape")
+        shape = struct.unpack_from(f"{self.order}{dims_size // 4}i", self.content, dims)
+        count = math.prod(shape)
+        if min(shape) < 0 or count > end - flags:  # an item takes at least a byte
+            raise ValueError("an array of impossible shape")
         kind = flag & 0xFF
         if kind == STRUCT:
             length_kind, start, size, at = self.element(at, end)
@@ -124,6 +138,7 @@ class _Check:
             if (length_kind, size, names_kind) != (5, 4, 1) or not 0 < length <= 64 or names_size % length:
                 raise ValueError("a struct whose field names do not fill their places")
             count *= names_size // length
+            self.arrays += names_size // length
         if kind in (CELL, STRUCT):
             for _ in range(count):
                 element, start, size, at = self.element(at, end)
@@ -175,6 +190,8 @@ def _array(flags: memoryview, dims: memoryview, numbers: tuple[int, memoryview],
         raise TypeError("not an array of real numbers")
     kind, stored = numbers
     shape = tuple(np.frombuffer(dims, f"{order}i4").tolist())
+    if math.prod(shape) > MOST_VALUES:
+        raise ValueError("an array larger than any data set")
     if kind not in STORED or len(stored) != math.prod(shape) * int(STORED[kind][1]) or min(shape, default=-1) < 0:
         raise ValueError("its numbers do not fill its shape")
     with np.errstate(invalid="ignore"):  # a broken file may store NaN in a whole-number array

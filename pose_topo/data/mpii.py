@@ -8,6 +8,7 @@ all of that, and turns the file's 1-based coordinates into 0-based ones.
 from __future__ import annotations
 
 import collections
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.data.matlab import check_variable
+from pose_topo.data.matlab import checked_file
 from pose_topo.data.people import AnnotationCounts, People
 from pose_topo.study import joints
 
@@ -36,6 +37,27 @@ class _Person:
     head_box: np.ndarray  # (4,)
 
 
+@dataclass(frozen=True)
+class TestSet:
+    """The test images of MPII, for which the benchmark wants predictions: N entries of the annotation file.
+
+    Attributes:
+        names: (N,) file names of the images, "" where the file has none.
+        entries: (N,) their 0-based places in the file.
+        rects: (N,) how many annorects each has.
+        people: the P people with scale and position. Their joints are labelled only if the file has them.
+        single: (P,) whether a person stands apart from others: the benchmark scores only these.
+    """
+
+    __test__ = False  # for pytest, which takes every class of this name for tests
+
+    names: tuple[str, ...]
+    entries: np.ndarray
+    rects: np.ndarray
+    people: People
+    single: np.ndarray
+
+
 class _LeftOut(Exception):
     """The reason why an annorect is not a usable person."""
 
@@ -46,7 +68,7 @@ def load_people(mat_path: str | Path) -> tuple[People, AnnotationCounts]:
     Raises:
         PoseTopoError: the file is missing, unreadable, not MATLAB 5, or holds no annotated person.
     """
-    annolist = _annolist(Path(mat_path))
+    annolist = list(_structs(_get(_release(Path(mat_path)), "annolist")))
     counts = AnnotationCounts(images=len(annolist))
     reasons: collections.Counter[str] = collections.Counter()
     names: list[str] = []
@@ -67,7 +89,37 @@ def load_people(mat_path: str | Path) -> tuple[People, AnnotationCounts]:
     return _stack(names, rows), counts
 
 
-def _annolist(path: Path) -> list[np.void]:
+def load_test_set(mat_path: str | Path) -> TestSet:
+    """Return the test images of an annotation file (`img_train` is 0), and the people in them.
+
+    Raises:
+        PoseTopoError: the file is missing, unreadable or not MATLAB 5, does not say which images are test images, or
+            has none with a person.
+    """
+    release = _release(Path(mat_path))
+    annolist = list(_structs(_get(release, "annolist")))
+    is_train, apart = (np.ravel(_get(release, name)) for name in ("img_train", "single_person"))
+    if not (len(is_train) == len(apart) == len(annolist) and is_train.dtype.kind in "biuf"):
+        raise PoseTopoError(f"{mat_path}: img_train and single_person do not fit its {len(annolist):,} images")
+    entries = np.flatnonzero(is_train == 0)
+    names = tuple(_name(annolist[index]) or "" for index in entries)
+    rects = [list(_structs(_get(annolist[index], "annorect"))) for index in entries]
+    rows: list[tuple[int, int, int, int, _Person]] = []
+    single: list[bool] = []
+    for place, index in enumerate(entries):
+        for number, rect in enumerate(rects[place] if names[place] else ()):
+            with contextlib.suppress(_LeftOut):
+                rows.append((place, int(index), number, len(rects[place]), _test_person(rect)))
+                single.append(number + 1 in np.ravel(apart[index]))
+    if not rows:
+        raise PoseTopoError(
+            f"{mat_path}: none of its {len(entries):,} test images has a person with scale and position"
+        )
+    counts = np.array([len(one) for one in rects])
+    return TestSet(names, entries, counts, _stack(list(names), rows), np.array(single))
+
+
+def _release(path: Path) -> np.void | None:
     from scipy.io import loadmat
 
     if not path.is_file():
@@ -76,15 +128,14 @@ def _annolist(path: Path) -> list[np.void]:
             "`pose-topo download annotations`"
         )
     try:
-        check_variable(path, "RELEASE")  # SciPy crashes the interpreter on some damaged files
-        # SciPy reads unsqueezed records twice as fast as objects
-        release = loadmat(path, variable_names=["RELEASE"])["RELEASE"]
+        # SciPy crashes the interpreter on some damaged files; it reads unsqueezed records twice as fast as objects
+        release = loadmat(checked_file(path, "RELEASE"))["RELEASE"]
     except KeyError:
         raise PoseTopoError(f"{path}: a MATLAB file without RELEASE, not MPII's annotation") from None
     except Exception as error:  # scipy answers broken bytes with many kinds of errors
         what = " ".join(str(error).split())[:120]
         raise PoseTopoError(f"{path}: not readable as a MATLAB 5 file (truncated?): {what}; fetch it again") from None
-    return list(_structs(_get(_only(release), "annolist")))
+    return _only(release)
 
 
 def _structs(value: Any) -> Iterator[np.void]:
@@ -143,19 +194,43 @@ def _person(rect: np.void) -> _Person:
     points = list(_structs(_get(_only(_get(rect, "annopoints")), "point")))
     if not points:
         raise _LeftOut("no annopoints")
+    center, scale = _place(rect)
+    head_box = _head_box(rect)
+    if head_box is None:
+        raise _LeftOut("no head box")
+    return _near(_Person(*_points(points), center, scale, head_box))
+
+
+def _test_person(rect: np.void) -> _Person:
+    """A person of a test image, whose joints and head box may be missing."""
+    points = list(_structs(_get(_only(_get(rect, "annopoints")), "point")))
+    xy, visible = _points(points) if points else (np.full((joints.K, 2), np.nan), np.zeros(joints.K, bool))
+    head_box = _head_box(rect)
+    return _near(_Person(xy, visible, *_place(rect), np.full(4, np.nan) if head_box is None else head_box))
+
+
+def _place(rect: np.void) -> tuple[np.ndarray, float]:
+    """Return the position (2,) and the scale of a person."""
     center = _numbers(_only(_get(rect, "objpos")), "x", "y")
     scale = _number(_get(rect, "scale"))
     if center is None or scale is None:
         raise _LeftOut("no scale or objpos")
     if scale * 200 < SMALLEST:
         raise _LeftOut("scale not positive" if scale <= 0 else f"person less than {SMALLEST:.0f} px high")
-    head_box = _numbers(rect, "x1", "y1", "x2", "y2")
-    if head_box is None or head_box[:2] == head_box[2:]:
-        raise _LeftOut("no head box")
-    xy, visible = _points(points)
-    if np.nanmax(np.abs(np.concatenate([xy.ravel(), center, head_box, [scale * 200]]))) > FARTHEST:
+    return np.array(center), scale
+
+
+def _head_box(rect: np.void) -> np.ndarray | None:
+    box = _numbers(rect, "x1", "y1", "x2", "y2")
+    return None if box is None or box[:2] == box[2:] else np.array(box)
+
+
+def _near(person: _Person) -> _Person:
+    """Return the person, if no coordinate lies far outside of any photograph."""
+    numbers = [person.points.ravel(), person.center, person.head_box, [person.scale * 200]]
+    if np.nanmax(np.abs(np.concatenate(numbers))) > FARTHEST:
         raise _LeftOut(f"coordinates beyond {FARTHEST:,.0f} px")
-    return _Person(xy, visible, np.array(center), scale, np.array(head_box))
+    return person
 
 
 def _points(points: list[np.void]) -> tuple[np.ndarray, np.ndarray]:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.core.errors import PoseTopoError, UsageError
-from pose_topo.core.files import git_blob_sha1_file, sha256_file
+from pose_topo.core.errors import PoseTopoError, UsageError, in_short
+from pose_topo.core.files import git_blob_sha1_file, read_lines, sha256_file
 from pose_topo.data.people import People, Split
 
 RULES = ("auto", "tompson", "random", "paper", "hashed", "tune", "file")
@@ -26,6 +26,8 @@ TOMPSON_SIZES = {"train": (22_246, 14_679), "val": (2_958, 2_729)}  # people, im
 OFFICIAL_MAT_BLOB = "114563d045f8b537e978b3f63e03bc2b0f719e0b"  # git's name for the content of MPII's annotation file
 LSPET_SHA256 = "cc66465117888d9f43aac78c15c4548e37df5022640a193f2002fd084cba13ef"  # of LSPET's joints.mat
 NEAR_DUPLICATES = Path(__file__).with_name("lspet_near_duplicates.txt")  # one group of image names per line
+PAIRS = ("index", "person", "imgname")  # the arrays of valid.h5
+MOST_BYTES = 20_000_000  # of one of them; Tompson's whole file has 1.4 MB
 Pairs = dict[tuple[int, int], str]  # (annolist index, person) -> image name, "" where the file has none
 
 
@@ -93,7 +95,7 @@ def _resolve(rule: str, mat_path: str, valid: Path, given: bool) -> str:
     if given:
         import h5py
 
-        return "tompson" if h5py.is_hdf5(valid) else "file"
+        return "tompson" if valid.is_file() and h5py.is_hdf5(valid) else "file"
     return "tompson" if valid.is_file() and is_official(mat_path) else "random"
 
 
@@ -165,10 +167,7 @@ def _draw(names: list[str], count: int, seed: int) -> set[str]:
 
 def from_list(people: People, path: Path) -> Split:
     """Hold out the images that a text file names, one per line."""
-    try:
-        names = {line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
-    except (OSError, UnicodeDecodeError) as error:
-        raise PoseTopoError(f"split file {path}: {error}") from None
+    names = {line.strip() for line in read_lines(path) if line.strip()}
     if unknown := names - set(people.images):
         raise PoseTopoError(
             f"split file {path}: {len(unknown)} names are no annotated image, such as {sorted(unknown)[0]}"
@@ -204,14 +203,18 @@ def read_pairs(path: Path) -> Pairs:
     import h5py
 
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("not a regular file")
         with h5py.File(path, "r") as file:
-            index, person = (np.asarray(file[name]).astype(np.int64).tolist() for name in ("index", "person"))
+            if any(getattr(file[name], "nbytes", 0) > MOST_BYTES for name in PAIRS if name in file):
+                raise ValueError("larger than any data set")
+            with np.errstate(invalid="ignore"):  # NaN belongs to no person
+                index, person = (np.asarray(file[name]).astype(np.int64).tolist() for name in PAIRS[:2])
             names = [_text(name) for name in np.asarray(file["imgname"])] if "imgname" in file else [""] * len(index)
             return dict(zip(zip(index, person, strict=True), names, strict=True))
-    except (OSError, KeyError, ValueError, TypeError) as error:
-        raise PoseTopoError(
-            f"{path}: not Tompson's valid.h5 ({error}); fetch it with `pose-topo download split`"
-        ) from None
+    except Exception as error:  # broken bytes fail in many ways inside h5py
+        what = f"{path}: not Tompson's valid.h5 ({in_short(error)})"
+        raise PoseTopoError(f"{what}; fetch it with `pose-topo download split`") from None
 
 
 def _text(name: Any) -> str:

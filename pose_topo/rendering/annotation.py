@@ -22,10 +22,10 @@ from pose_topo.study import joints as J
 
 Number = int | float
 # x, y, id and is_visible: a number, a character, or None for an empty one
-Point = tuple[Number, Number, int, "int | str | None"]
+Point = tuple[Number, Number, Number, "int | str | None"]
 
 EMPTY = np.zeros((0, 0))
-HEADER = b"MATLAB 5.0 MAT-file, rendered by pose_topo".ljust(116)  # SciPy's has the date: files of equal content differ
+HEADER = b"MATLAB 5.0 MAT-file, %s by pose_topo"  # SciPy's has the date: files of equal content would differ
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,23 @@ def write_mpii_mat(path: str | Path, entries: Sequence[ImageEntry]) -> None:
         act=_rows([_act(entry) for entry in entries], columns=False),
         video_list=_cell([f"video{k:05d}" for k in videos]).T,
     )
+    _write(Path(path), {"RELEASE": release}, b"rendered")
+
+
+def write_mpii_predictions(path: str | Path, entries: Sequence[ImageEntry]) -> None:
+    """Write predictions for MPII's test images, in their order, as its benchmark takes them: the struct array `pred`.
+
+    pred(i).annorect(j).annopoints.point(k) has x, y and id. A person without points has an empty `annopoints`.
+    """
+    images = [{"image": _struct(name=entry.name), "annorect": _annorect(entry.rects)} for entry in entries]
+    _write(Path(path), {"pred": _rows(images, columns=True)}, b"predicted")
+
+
+def _write(path: Path, variables: dict[str, Any], how: bytes) -> None:
     with atomic_path(path) as temporary:
-        savemat(temporary, {"RELEASE": release}, do_compression=True, format="5", oned_as="row")
+        savemat(temporary, variables, do_compression=True, format="5", oned_as="row")
         with temporary.open("r+b") as stream:
-            stream.write(HEADER)
+            stream.write((HEADER % how).ljust(116))
 
 
 def _video(index: int) -> int:
@@ -121,10 +134,14 @@ def _act(entry: ImageEntry) -> dict[str, Any]:
 def _image(index: int, entry: ImageEntry) -> dict[str, Any]:
     return {
         "image": _struct(name=entry.name),
-        "annorect": _rows(_rects(entry.rects), columns=True) if entry.rects else EMPTY,
+        "annorect": _annorect(entry.rects),
         "frame_sec": _number(index % 300),
         "vididx": _number(_video(index)),
     }
+
+
+def _annorect(rects: Sequence[RectEntry]) -> np.ndarray:
+    return _rows(_rects(rects), columns=True) if rects else EMPTY
 
 
 def _rects(rects: Sequence[RectEntry]) -> list[dict[str, Any]]:

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.files import atomic_path
-from pose_topo.data.matlab import read_array
+from pose_topo.data.matlab import MOST_VALUES, read_array
 from pose_topo.data.people import head_size
 from pose_topo.study import joints as J
 
-MOST_VALUES = 20_000_000  # in one array; MPII has 1.3 million, and COCO 8
 EXCHANGED = 0.2  # the share of joints that (y, x) must place better than (x, y); chance differs by a few hundredths
 TRUTH = ("joints", "labelled")
 HEAD = ("head_size", "head_box")  # one of them; the ground truth of other systems may have no boxes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError, in_short
 from pose_topo.core.files import atomic_path, sha256_file, write_json
 from pose_topo.core.machine import autocast, pick_precision, seed_everything
 from pose_topo.data.batches import Batch, Batches
@@ -41,6 +41,7 @@ from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.lattice import Lattice
 from pose_topo.study.results import SCHEMAS, read_document
 from pose_topo.topography import measures, weight_statistics
+from pose_topo.topography.selectivity import Responses, selectivity_measures
 
 Array = NDArray[np.float64]
 
@@ -57,7 +58,7 @@ class Extras:
     """
 
     lesions: bool = False
-    permuted_grids: int = 19
+    permuted_grids: int = 99
     untrained: bool = False
     control: Path | None = None
 
@@ -87,20 +88,28 @@ def analyze_checkpoint(
     opened = open_checkpoint(run, device)
     config, model = opened.config, opened.model
     lattice = grid_of(model)
-    control = None if extras.control is None else best_of(extras.control, lattice)  # fails before the long work
+    control, inner = None, None
+    if extras.control is not None:
+        control, inner = control_of(extras.control, lattice)  # fails before the long work
     dataset, _ = open_data(opened, data, cache=cache, progress=progress)
     before_training = untrained(config, cache).to(opened.device) if extras.untrained else None
     precise = pick_precision(precision, opened.device)
     val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, opened.device)
 
-    def respond(network: SimpleBaseline) -> Array:
-        return mean_activations(network, mapped_layer(network), val.in_order(BATCH), precise)
+    def respond(network: SimpleBaseline) -> Responses:
+        return responses_of(network, mapped_layer(network), val.in_order(BATCH), precise)
 
     def brief(weights: Array, activations: Array) -> dict[str, Any]:
         return measures.brief(weights, activations, lattice, permutations)
 
-    head, activations = head_weight(model), respond(model)
+    people = dataset.people.take(dataset.split.val)
+    head, responses = head_weight(model), respond(model)
+    activations = responses.mean
     numbers, maps = measures.all_measures(head, activations, lattice, permutations)
+    numbers["selectivity"], maps["selectivity"] = selectivity_measures(
+        responses, people.joints, people.visible, lattice, permutations
+    )
+    maps["gram"] = weight_statistics.gram(layer_weight(model))
     order, start = trained_order(config), before_training
     trained_grid = None if order is None else brief(head[:, order], activations[:, order])
     rearranged, maps["arrangement"] = measures.rearranged(head, lattice)
@@ -109,7 +118,7 @@ def analyze_checkpoint(
         "trained_grid": trained_grid,
         "trained_grid_reason": None if trained_grid else "the loss saw the grid as it is, or there was none",
         "rearranged": rearranged,
-        "untrained": start and brief(head_weight(start), respond(start)),
+        "untrained": start and brief(head_weight(start), respond(start).mean),
         "untrained_reason": None if start else "not asked for: --untrained",
         "against": control and measures.control_reference(numbers["moran"]["mean_I"], control),
         "against_reason": None if control else "not asked for: --control",
@@ -117,10 +126,15 @@ def analyze_checkpoint(
     lesions = None
     if extras.lesions:
         lesions, lesion_maps = measure_lesions(
-            model, lattice, val, dataset.people, precision=precise, permuted_grids=extras.permuted_grids
+            model,
+            lattice,
+            val,
+            dataset.people,
+            means=activations.mean(axis=0),
+            precision=precise,
+            permuted_grids=extras.permuted_grids,
         )
         maps |= lesion_maps
-    people = dataset.people.take(dataset.split.val)
     result = plain(
         {
             "schema": SCHEMAS["analysis"],
@@ -133,12 +147,13 @@ def analyze_checkpoint(
             "images_sha256": people_sha256(people),
             **numbers,
             "health": weight_statistics.summary(layer_weight(model), lattice),
+            "directions": weight_statistics.direction_measures(maps["gram"], inner, lattice, permutations),
             "controls": controls,
             "lesions": lesions,
             "lesions_reason": None if extras.lesions else "not asked for: --lesions",
         }
     )
-    maps |= {"images": np.array(people.names), "persons": people.person}
+    maps |= {"images": np.array(people.names), "persons": people.person, "gram": maps["gram"].astype(np.float32)}
     with atomic_path(out / "analysis.npz") as temporary:
         np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]  # NumPy's stub types ** as allow_pickle
     write_json(out / "analysis.json", result)
@@ -153,23 +168,47 @@ def mapped_layer(model: SimpleBaseline) -> nn.Module:
     return model.topo if isinstance(model, TopoModel) else model.deconv
 
 
-@torch.inference_mode()
-def mean_activations(model: nn.Module, layer: nn.Module, batches: Iterable[Batch], precision: str) -> Array:
-    """The spatial means (N, C) of the output of `layer`, for all people of `batches`.
+def responses_of(model: nn.Module, layer: nn.Module, batches: Iterable[Batch], precision: str) -> Responses:
+    """The responses of `layer` to all people of `batches`: on average, near each joint, and away from it."""
 
-    A forward hook keeps only the means, because the feature maps of a data set would need tens of GiB. The means stay
-    on the device until the end, so that the host does not wait for a GPU between two batches. The hook is removed even
-    if the network fails.
+    def pool(maps: Tensor, batch: Batch) -> Tensor:
+        weight = batch.targets.float() * batch.mask[..., None, None]  # (B, K, h, w)
+        inside, cells = weight.sum((2, 3)), maps.shape[2] * maps.shape[3]
+        total = torch.einsum("bkhw,bchw->bkc", weight, maps)
+        mean = maps.mean((2, 3))
+        nothing = torch.where(inside > 0, 0.0, torch.nan)[..., None]
+        near = total / inside.clamp(min=1e-12)[..., None] + nothing
+        far = (cells * mean[:, None] - total) / (cells - inside)[..., None] + nothing
+        return torch.cat([mean[:, None], near, far], dim=1)
+
+    found = _pooled(model, layer, batches, precision, pool)
+    return Responses(found[:, 0], *np.split(found[:, 1:], 2, axis=1))
+
+
+def mean_activations(model: nn.Module, layer: nn.Module, batches: Iterable[Batch], precision: str) -> Array:
+    """The spatial means (N, C) of the output of `layer`, for all people of `batches`."""
+    return _pooled(model, layer, batches, precision, lambda maps, batch: maps.mean((2, 3)))
+
+
+@torch.inference_mode()
+def _pooled(
+    model: nn.Module,
+    layer: nn.Module,
+    batches: Iterable[Batch],
+    precision: str,
+    pool: Callable[[Tensor, Batch], Tensor],
+) -> Array:
+    """What `pool` makes of the output (B, C, h, w) of `layer` for each batch, together.
+
+    A forward hook keeps only that, because the feature maps of a data set would need tens of GiB. It stays on the
+    device until the end, so that the host does not wait for a GPU between two batches. The hook is removed even if the
+    network fails.
     """
     kept: list[Tensor] = []
-
-    def pool(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
-        kept.append(output.float().mean((2, 3)))
-
-    handle = layer.register_forward_hook(pool)
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(pool(output.float(), batch)))
     try:
         model.eval()
-        for batch in batches:
+        for batch in batches:  # the hook reads `batch`
             with autocast(batch.images.device, precision):
                 model(batch.images)
     finally:
@@ -193,8 +232,10 @@ def untrained(config: RunConfig, cache: Path | None) -> SimpleBaseline:
     return model.eval()
 
 
-def best_of(source: Path, lattice: Lattice) -> dict[str, Any]:
-    """Arm, seed and best I of a control: the best I that rearranging its channels reaches.
+def control_of(source: Path, lattice: Lattice) -> tuple[dict[str, Any], Array | None]:
+    """Arm, seed and best I of a control (the best I that rearranging its channels reaches), and its weights.
+
+    The weights are the inner products (C, C) of the rows of its layer; None where an old analysis.npz lacks them.
 
     Args:
         source: A folder with analysis.json, or that file; otherwise a run or a checkpoint, whose I is computed.
@@ -212,15 +253,33 @@ def best_of(source: Path, lattice: Lattice) -> dict[str, Any]:
             best = {"arm": result["arm"], "seed": result["seed"], "best_I": result["controls"]["rearranged"]["mean_I"]}
         except (KeyError, TypeError):
             raise PoseTopoError(f"{file} has no controls.rearranged: make it again with pose-topo analyze") from None
+        inner = _inner_products(file.with_suffix(".npz"))
     else:
         opened = open_checkpoint(source, "cpu")
         own = grid_of(opened.model)
         grid = own.height, own.width
         rearranged, _ = measures.rearranged(head_weight(opened.model), own)
         best = {"arm": opened.config.arm, "seed": opened.config.seed, "best_I": rearranged["mean_I"]}
+        inner = weight_statistics.gram(layer_weight(opened.model))
     if grid != (lattice.height, lattice.width):
         raise UsageError(
             f"--control {source}: its grid is {grid[0]} x {grid[1]}, not {lattice.height} x {lattice.width} "
             "as the grid of this network"
         )
-    return best
+    return best, inner
+
+
+def _inner_products(path: Path) -> Array | None:
+    """The array `gram` of an analysis.npz, or None without it."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            inner = content["gram"] if "gram" in content.files else None
+    except Exception as error:  # broken bytes fail in many ways inside NumPy and zipfile
+        raise PoseTopoError(f"{path}: not readable ({in_short(error)})") from None
+    if inner is None:
+        return None
+    if inner.ndim != 2 or inner.dtype.kind != "f" or not np.isfinite(inner).all():
+        raise PoseTopoError(f"{path}: gram holds {inner.dtype} of shape {inner.shape}, not (C, C): make it again")
+    return inner.astype(np.float64)

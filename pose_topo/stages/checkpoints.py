@@ -31,8 +31,7 @@ from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset, People
 from pose_topo.models.foreign import ConvertedCheckpoint, convert, is_ordinary, listed, unwrap
-from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model
-from pose_topo.models.prediction import check_finite, heatmaps
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, check_finite, heatmaps
 from pose_topo.scoring.decoding import decode
 from pose_topo.study import runs
 from pose_topo.study.config import Data, Recipe, RunConfig

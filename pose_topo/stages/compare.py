@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file, write_json
 from pose_topo.scoring import intervals
-from pose_topo.scoring.intervals import paired_test
+from pose_topo.scoring.intervals import family_wise, paired_test
 from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
 from pose_topo.stages.terminal import show
@@ -271,7 +271,10 @@ def _describe(by_seed: dict[int, Run]) -> dict[str, Any]:
 
 
 def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, Any]:
-    """The paired differences of every metric, and the seeds without a partner."""
+    """The paired differences of every metric, and the seeds without a partner.
+
+    `p_max` corrects for the number of metrics. It is None for a metric that not all shared seeds have.
+    """
     shared = [seed for seed in arm if seed in control]
     metrics: dict[str, Any] = {}
     for metric in METRICS:
@@ -281,7 +284,13 @@ def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, 
             **asdict(paired_test(list(values.values()))),
             "seeds": list(values),
             "differences": list(values.values()),
+            "p_max": None,
         }
+    whole = [metric for metric, found in metrics.items() if shared and found["seeds"] == shared]
+    if whole:
+        corrected = family_wise(np.array([metrics[metric]["differences"] for metric in whole]))
+        for metric, p in zip(whole, corrected, strict=True):
+            metrics[metric]["p_max"] = float(p)
     shares = [
         one / two
         for seed in shared
@@ -305,7 +314,8 @@ def group_table(result: dict[str, Any]) -> str:
             if test["n"]:
                 lines.append(
                     f"  {metric:<25}{show(test['mean']):>9}  [{show(test['low'])}, {show(test['high'])}]  "
-                    f"p {show(test['p'], 4)} (n {test['n']}, p at least {show(test['smallest_p'], 4)})"
+                    f"p {show(test['p'], 4)}, of all metrics {show(test['p_max'], 4)} "
+                    f"(n {test['n']}, p at least {show(test['smallest_p'], 4)})"
                 )
         lines.append(f"  I / best I of the control  {show(comparison['I_over_best'])}")
     return "\n".join(lines)

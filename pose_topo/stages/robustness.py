@@ -28,8 +28,7 @@ from pose_topo.core.files import atomic_path, sha256_file, write_json
 from pose_topo.core.machine import pick_precision
 from pose_topo.data.batches import Batches, Change
 from pose_topo.data.people import People
-from pose_topo.models.pose import SimpleBaseline, head_weight
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import SimpleBaseline, head_weight, predict
 from pose_topo.scoring import intervals
 from pose_topo.scoring.pckh import hits, normalised_errors, percentages
 from pose_topo.stages.checkpoints import (

@@ -4,11 +4,14 @@ The head is linear. With features f and head weights W, silencing the channels S
 Therefore the backbone and the deconvolutions run once per batch, and each lesion costs one product with the few
 channels that it silences. If fewer channels are left than silenced, the product is with those that are left:
 subtracting nearly everything would leave rounding errors.
+
+A silenced channel is 0, or its mean response, which the head expects of it. The two differ by one number in all cells
+of a heatmap. That moves no highest cell, but a heatmap without a positive value has no joint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +42,14 @@ _CPU_BYTES = 8 << 20  # features that all lesions read again: they fit into the 
 
 
 def measure_lesions(
-    model: SimpleBaseline, lattice: Lattice, batches: Batches, people: People, *, precision: str, permuted_grids: int
+    model: SimpleBaseline,
+    lattice: Lattice,
+    batches: Batches,
+    people: People,
+    *,
+    means: Array,
+    precision: str,
+    permuted_grids: int,
 ) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """Silence discs on the true grid and on permuted grids: numbers for analysis.json and maps for analysis.npz.
 
@@ -48,6 +58,7 @@ def measure_lesions(
     Args:
         batches: The held-out people.
         people: All people of the store.
+        means: (C,), the mean response of each channel. "by_mean" holds the numbers of lesions that silence to it.
         permuted_grids: The number of permuted grids in the null.
     """
     orders = lesions.arrangements(lattice.channels, permuted_grids)
@@ -59,13 +70,22 @@ def measure_lesions(
         people,
         batches.input_to_photo(),
         masks.reshape(-1, lattice.channels),
+        fills=(np.zeros_like(means), means),
         decode_by=decode_by,
         precision=precision,
     )
     owner = lesions.owners(parcellation.labels(head_weight(model)), masks)  # (R, A + 1, D)
-    damage = (scores.intact - scores.joints).reshape(*masks.shape[:3], -1)  # (R, A + 1, D, K)
-    pooled = (scores.intact_mean - scores.mean).reshape(masks.shape[:3])  # (R, A + 1, D)
+    shape = (2, *masks.shape[:3])  # by zero and by the mean, R, A + 1, D
+    damage, by_mean = (scores.intact - scores.joints).reshape(*shape, -1)  # (R, A + 1, D, K) each
+    pooled = (scores.intact_mean - scores.mean).reshape(shape)
     sizes = masks[:, 0].sum(axis=-1).mean(axis=-1)
+
+    def by_radius(means: Array, damage: Array) -> list[dict[str, Any]]:
+        return [
+            {"radius": radius, "channels": float(size), **mean_damage(mean), **specificity(values, owned)}
+            for radius, size, mean, values, owned in zip(lesions.RADII, sizes, means, damage, owner, strict=True)
+        ]
+
     numbers = {
         "people": scores.people,
         "threshold": people.validation_unit()[2],
@@ -75,10 +95,8 @@ def measure_lesions(
         "centres": masks.shape[2],
         "permuted_grids": permuted_grids,
         "smallest_p": 1 / (1 + permuted_grids),
-        "radii": [
-            {"radius": radius, "channels": float(size), **mean_damage(mean), **specificity(values, owned)}
-            for radius, size, mean, values, owned in zip(lesions.RADII, sizes, pooled, damage, owner, strict=True)
-        ],
+        "radii": by_radius(pooled[0], damage),
+        "by_mean": by_radius(pooled[1], by_mean),
     }
     maps = {
         "lesion_radii": np.array(lesions.RADII),
@@ -150,6 +168,7 @@ def pckh_silenced(
     *,
     decode_by: str,
     precision: str,
+    fills: Sequence[Array] = (),
 ) -> Scores:
     """Score the intact network and every lesion.
 
@@ -157,6 +176,8 @@ def pckh_silenced(
         people: All people of the store. `input_to_photo` (P, 2, 3) holds their affine maps.
         masks: (L, C), the channels that each lesion silences.
         decode_by: The method that turns heatmaps into joints.
+        fills: (C,) each, the responses that silenced channels have (default: 0). All lesions are scored with each of
+            them; the lesions with the first fill come first.
 
     Raises:
         ValueError: The masks do not match the channels of the head.
@@ -167,8 +188,9 @@ def pckh_silenced(
     model.eval()
     _, unit, threshold = people.validation_unit()
     weight = model.head.weight.float().flatten(1)  # (K, C)
-    terms = [_term(mask, weight) for mask in torch.from_numpy(masks)]
-    correct, labelled, seen = np.zeros((1 + len(masks), joints.K), np.int64), np.zeros(joints.K, np.int64), 0
+    levels = [torch.from_numpy(fill).to(weight) for fill in fills] or [torch.zeros_like(weight[0])]
+    terms = [_term(mask, weight, level) for level in levels for mask in torch.from_numpy(masks)]
+    correct, labelled, seen = np.zeros((1 + len(terms), joints.K), np.int64), np.zeros(joints.K, np.int64), 0
     for batch in batches:
         with autocast(batch.images.device, precision):
             features = model.features(batch.images).float()
@@ -190,18 +212,20 @@ def pckh_silenced(
 class _Term:
     """One lesion as a linear term: the channels it reads, their weights (K, n), and where the product is added.
 
-    sign -1: subtract the product from the heatmaps of the intact network. 1: add it to the bias.
+    sign -1: subtract the product from the heatmaps of the intact network. 1: add it to the bias. `level` (K, 1) is what
+    the silenced channels still add to every cell.
     """
 
     channels: Tensor
     weights: Tensor
     sign: int
+    level: Tensor
 
 
-def _term(mask: Tensor, weight: Tensor) -> _Term:
-    few = 2 * int(mask.sum()) <= len(mask)
-    channels = (mask if few else ~mask).nonzero()[:, 0].to(weight.device)
-    return _Term(channels, weight.index_select(1, channels), -1 if few else 1)
+def _term(mask: Tensor, weight: Tensor, level: Tensor) -> _Term:
+    few, mask = 2 * int(mask.sum()) <= len(mask), mask.to(weight.device)
+    channels = (mask if few else ~mask).nonzero()[:, 0]
+    return _Term(channels, weight.index_select(1, channels), -1 if few else 1, (weight @ (level * mask))[:, None])
 
 
 def _predictions(model: SimpleBaseline, features: Tensor, terms: list[_Term], decode_by: str) -> Iterator[Tensor]:
@@ -225,6 +249,7 @@ def _predictions(model: SimpleBaseline, features: Tensor, terms: list[_Term], de
         for term in terms:
             read = torch.index_select(flat, 0, term.channels, out=picked[: len(term.channels)])
             torch.addmm(intact if term.sign < 0 else silent, term.weights, read, alpha=term.sign, out=maps)
+            maps += term.level
             located.append(decode(maps.view(-1, people, height, width), decode_by)[0])
         yield torch.stack(located)
 

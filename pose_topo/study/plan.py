@@ -1,4 +1,4 @@
-"""Which runs a study consists of: study.toml, with the variables that make was given.
+"""Which runs a study consists of, and on which devices: study.toml, with the variables that make was given.
 
 This module imports the standard library only (and tomli with Python 3.10), so that tools/study.py runs before anything
 is installed.
@@ -6,10 +6,14 @@ is installed.
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import groupby, pairwise, product, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +34,34 @@ def read_study() -> dict[str, Any]:
         except ModuleNotFoundError:
             sys.exit("study: Python 3.10 cannot read TOML by itself: run `make setup` first")
     return tomllib.loads(Path(__file__).with_name("study.toml").read_text(encoding="utf-8"))
+
+
+def gpus() -> int:
+    """Return how many GPUs there are, as CUDA_VISIBLE_DEVICES or the driver says, without torch."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        # CUDA ignores what comes after the first entry that is no device
+        return len(list(takewhile(lambda name: name and name != "-1", visible.replace(" ", "").split(","))))
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    told = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return len(re.findall(r"^GPU \d+:", told, re.MULTILINE))
+
+
+def _cores() -> list[int]:
+    """Return the CPU cores that this process may use. The two threads of a physical core stand beside each other."""
+
+    def place(core: int) -> tuple[int, int]:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list")
+        return int(re.split("[-,]", siblings.read_text())[0]) if siblings.is_file() else core, core
+
+    return sorted(os.sched_getaffinity(0), key=place)
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Return numbers as taskset writes them, e.g. 0-3,8."""
+    groups = groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0])
+    found = [[number for _, number in group] for _, group in groups]
+    return ",".join(f"{one[0]}-{one[-1]}" if len(one) > 1 else str(one[0]) for one in found)
 
 
 @dataclass(frozen=True)
@@ -101,6 +133,9 @@ class Study:
         self.backbones = self.words("ARCHS", own.get("backbones", main["backbones"]))
         self.arms = self.words("ARMS", own.get("arms", main["arms"]))
         self.lesion_arms = self.words("LESION_ARMS", own.get("lesion_arms", [*self.arms, *main["lesion_arms"]]))
+        # a heavy step is started by a launcher such as srun, or by make on one of these devices
+        self.launch = self.text("LAUNCH")
+        self.devices = self._devices()
         self.robust_arms = self.words("ROBUST_ARMS", own.get("robust_arms", main["robust_arms"]))
 
     def text(self, name: str, default: object = "") -> str:
@@ -110,6 +145,28 @@ class Study:
     def words(self, name: str, default: Iterable[object]) -> list[str]:
         """Return the words of a value."""
         return self._given[name].split() if name in self._given else [str(value) for value in default]
+
+    def _devices(self) -> list[str]:
+        """Return a device for each heavy step that runs at the same time: auto, cuda:N, cpu or cpu@CORES."""
+        one, given = self.text("DEVICE", "auto"), self.text("DEVICES").split()
+        if not given:
+            count = gpus() if one == "auto" and not self.launch and not self.reference else 0
+            return [f"cuda:{i}" for i in range(count)] if count > 1 else [one]
+        if self.launch or one != "auto":
+            raise UsageError(f"DEVICES: not with {'LAUNCH, which chooses the devices' if self.launch else 'DEVICE'}")
+        if wrong := [name for name in given if not re.fullmatch(r"cpu|(cuda:)?\d+", name)]:
+            raise UsageError(f"DEVICES: no device {wrong[0]}: give the numbers of GPUs, or cpu, such as 0 1 or cpu cpu")
+        names = [f"cuda:{name}" if name.isdigit() else name for name in given]
+        if twice := [name for name in set(names) if name != "cpu" and names.count(name) > 1]:
+            raise UsageError(f"DEVICES: {min(twice)} is given twice, but a GPU has one step at a time")
+        parts, cores = names.count("cpu"), _cores()
+        if parts > len(cores):
+            raise UsageError(f"DEVICES: {parts} times cpu, but there are {len(cores)} cores")
+        if parts > 1:  # each gets cores of its own, because two programs on the same cores wait for each other
+            bounds = [len(cores) * i // parts for i in range(parts + 1)]
+            shares = [_ranges(cores[a:b]) for a, b in pairwise(bounds)]
+            names = [name for name in names if name != "cpu"] + [f"cpu@{share}" for share in shares]
+        return names
 
     def rendered(self, part: str) -> str:
         """Return the folder of the people that are rendered for a part of the study, or "" if none are."""

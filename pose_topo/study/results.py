@@ -19,11 +19,14 @@ METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
     "I": ("analysis", ("moran", "mean_I")),
     "I_normalised": ("analysis", ("moran_measures", "normalised", "mean_I")),
     "I_activity": ("analysis", ("moran_measures", "activity", "mean_I")),
+    "I_responses": ("analysis", ("single_images", "standardised", "mean_I")),
+    "I_selectivity": ("analysis", ("selectivity", "mean_I_joints")),
     "I_rearranged": ("analysis", ("controls", "rearranged", "mean_I")),
     "contiguity": ("analysis", ("parcellation", "contiguity")),
     "regions": ("analysis", ("parcellation", "components")),
     "neighbour_correlation": ("analysis", ("neighbour_correlation", "neighbours")),
     "smoothness": ("analysis", ("correlation_distance", "smoothness")),
+    "twins": ("analysis", ("body", "twins", "ratio")),
     "wiring": ("analysis", ("wiring", "mean")),
     "effective_dimensionality": ("analysis", ("activations", "effective_dimensionality")),
     "participation_ratio": ("analysis", ("health", "participation_ratio")),
@@ -77,6 +80,7 @@ EVALUATION = {
     "oks": {**NUMBERS, "joints": [str], "note": str},
     "legacy": {**NUMBERS, "head_ratio": {...: NUMBER}},
 }  # fmt: skip
+DIRECTION = Whole({"removed": COUNT, "share": float, "I": NUMBER, "p": NUMBER})
 ANALYSIS = {
     **RUN,
     "model": str,
@@ -97,6 +101,13 @@ ANALYSIS = {
     "coactivation": {"chance": NUMBER, "alphas": [float], "distance": [NUMBER], "pairs": [COUNT], "reason": TEXT},
     "activations": NUMBERS,
     "wiring": {**NUMBERS, "per_joint": {...: {...: NUMBER}}},
+    "body": {"permutations": COUNT, "twins": NUMBERS, "hops": NUMBERS},
+    "single_images": {"permutations": COUNT, "raw": NUMBERS, "standardised": NUMBERS},
+    "selectivity": {"permutations": COUNT, "channels": COUNT, "expected": NUMBER, "mean_I_joints": NUMBER,
+                    "reason": TEXT, "conditions": {...: {"responses": [COUNT], "reason": TEXT, ...: NUMBER}}},
+    "directions": {"permutations": COUNT, "participation_ratio": NUMBER, "reason": TEXT, "trained": [DIRECTION],
+                   "smoothed": ({"width": float, "table": [DIRECTION]}, NOTHING),
+                   "collapsed": ({"table": [DIRECTION]}, NOTHING)},
     "health": {...: NUMBER},
     "controls": {"rearranged": NUMBERS},
     "lesions": (Whole({
@@ -132,7 +143,7 @@ ROBUSTNESS = {
 }  # fmt: skip
 DIFFERENCE = Whole({
     "n": COUNT, "mean": NUMBER, "sd": NUMBER, "low": NUMBER, "high": NUMBER, "p": NUMBER, "smallest_p": NUMBER,
-    "seeds": [COUNT], "differences": [float],
+    "p_max": NUMBER, "seeds": [COUNT], "differences": [float],
 })  # fmt: skip
 GROUP = Whole({
     "arch": str, "protocol": str, "as_protocol": bool, "interval": str, "test": str,

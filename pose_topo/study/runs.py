@@ -123,13 +123,17 @@ def read_content(path: str | Path) -> Any:
         raise PoseTopoError(f"{path} is not a checkpoint ({_why_unread(start, error)})") from None
 
 
-def save_safetensors(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint's weights in half precision, with its settings as metadata, for other people to use."""
+def save_safetensors(path: Path, checkpoint: Checkpoint, *, half: bool = True) -> None:
+    """Write a checkpoint's weights, with its settings as metadata, for other people to use.
+
+    Args:
+        half: in half precision, which halves the file. Otherwise the weights are those of the checkpoint to the bit.
+    """
     from safetensors.torch import save_file
 
     about = {key: getattr(checkpoint, key) for key in ("epoch", "split_sha256")} | {"config": plain(checkpoint.config)}
     weights = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()  # the format knows no other layout
+        key: (value.half() if half and value.is_floating_point() else value).contiguous()  # the only layout it knows
         for key, value in checkpoint.model.items()
     }
     with atomic_path(path) as temporary:

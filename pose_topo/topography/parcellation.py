@@ -1,4 +1,4 @@
-"""Parcellation and wiring: which joint does each channel serve, and do the channels of one joint lie together?
+"""Territories: which joint does each channel serve, do the channels of one joint lie together, and as on the body?
 
 A label is the index of a joint, or -1 for a channel that serves no joint. The parcellation always uses rook neighbours,
 whatever lattice the loss used: with queen neighbours, a checkerboard of two joints would count as two connected
@@ -8,10 +8,12 @@ regions.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, stats
 from scipy.sparse import csgraph
 
 from pose_topo.study import joints
@@ -187,6 +189,116 @@ def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, se
     null = np.concatenate(counts).astype(float)
     observed = np.array([-float(component_count(labels, lattice))])
     return LabelNull(float(null.mean()), float(null.std()), float(p_values(observed, -null[:, None])[0]))
+
+
+# ---- The body on the grid
+
+_PAIRS = np.triu_indices(joints.K, 1)  # each pair of joints once
+_TWINS = np.isin(_PAIRS[0] * joints.K + _PAIRS[1], [min(two) * joints.K + max(two) for two in joints.FLIP_PAIRS])
+
+
+@cache
+def body_hops() -> Array:
+    """The number of limbs between each two joints, (16, 16)."""
+    first, second = np.array(joints.LIMBS).T
+    graph = sparse.coo_array((np.ones(len(first)), (first, second)), shape=(joints.K, joints.K))
+    return csgraph.shortest_path(graph, directed=False, unweighted=True)
+
+
+def territory_distances(labels: Labels, lattice: Lattice) -> Array:
+    """The mean grid distance between the channels of two joints, in cells: labels (..., C) -> (..., 16, 16).
+
+    NaN for a joint without channels.
+
+    Raises:
+        ValueError: The number of labels is not the number of channels.
+    """
+    if labels.shape[-1] != lattice.channels:
+        raise ValueError(f"labels {labels.shape}: the grid has {lattice.channels} channels")
+    member = (labels[..., None, :] == np.arange(joints.K)[:, None]).astype(float)  # (..., 16, C)
+    size = member.sum(axis=-1)
+    pairs = size[..., :, None] * size[..., None, :]
+    total = member @ lattice.distances() @ member.swapaxes(-1, -2)
+    return np.where(pairs > 0, total / np.maximum(pairs, 1), np.nan)
+
+
+def body_map(size: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> dict[str, Any]:
+    """Do the territories lie on the grid as the joints lie on the body?
+
+    Two statistics of the distances between territories (`territory_distances`) of pairs of joints. "twins": the mean
+    distance of left and right twins, divided by that of all other pairs; 1 means that twins lie no nearer. "hops":
+    Spearman's correlation of the distance with the number of limbs between the joints.
+
+    Each is tested against two nulls (one-sided: twins near, correlation high). "p_joints" permutes the joints that own
+    channels over their territories (Mantel 1967), which keeps every territory. "p_shifted" gives the map of each joint
+    a random shift around the borders, and possibly a mirror image, before the territories are found again. This keeps
+    the autocorrelation of each map, and removes what the maps have to do with each other.
+
+    Args:
+        size: (K, C), |head weights|.
+
+    Returns:
+        {"permutations", "twins": {"ratio", "p_joints", "p_shifted", "reason"}, "hops": {"spearman", ...}}. The numbers
+        are None where no pair of twins owns channels, or too few other pairs do.
+    """
+    rng = np.random.default_rng(seed)
+    apart = territory_distances(labels(size), lattice)
+    observed = _twins_and_hops(apart[_PAIRS])
+    owners = np.flatnonzero(~np.isnan(np.diagonal(apart)))
+    orders = np.tile(np.arange(joints.K), (permutations, 1))
+    orders[:, owners] = rng.permuted(orders[:, owners], axis=1)
+    moved = np.stack([labels(_shifted(size, lattice, rng)) for _ in range(permutations)])
+    nulls = {
+        "p_joints": apart[orders[:, _PAIRS[0]], orders[:, _PAIRS[1]]],
+        "p_shifted": territory_distances(moved, lattice)[:, _PAIRS[0], _PAIRS[1]],
+    }
+    sign = np.array([-1.0, 1.0])  # a small ratio and a large correlation are evidence
+    tests = {}
+    for name, distances in nulls.items():
+        null = sign * np.array([_twins_and_hops(row) for row in distances])
+        # a grid without the statistic counts as one that reaches the observation
+        tests[name] = p_values(sign * observed, np.where(np.isnan(null), np.inf, null))
+    return {
+        "permutations": permutations,
+        **{
+            name: {
+                number: None if np.isnan(observed[k]) else float(observed[k]),
+                **{key: None if np.isnan(observed[k]) else float(p[k]) for key, p in tests.items()},
+                "reason": "too few joints own channels" if np.isnan(observed[k]) else None,
+            }
+            for k, (name, number) in enumerate((("twins", "ratio"), ("hops", "spearman")))
+        },
+    }
+
+
+def twin_ratio(apart: Array) -> float:
+    """The mean distance of left and right twins divided by that of all other pairs; NaN where one is not defined.
+
+    Args:
+        apart: (16, 16), from `territory_distances`, or the distances (120,) of the pairs.
+    """
+    distance = apart[_PAIRS] if apart.ndim == 2 else apart
+    known = ~np.isnan(distance)
+    near, rest = distance[known & _TWINS], distance[known & ~_TWINS]
+    return float(near.mean() / rest.mean()) if len(near) and len(rest) and rest.mean() > 0 else float("nan")
+
+
+def _twins_and_hops(distance: Array) -> Array:
+    """The two statistics (2,) of `body_map`, from the distances (120,) of the pairs of joints. NaN: not defined."""
+    known = ~np.isnan(distance)
+    # rounded, because equal means that are summed in another order differ in their last bits
+    ranks = stats.rankdata(distance[known].round(9)), stats.rankdata(body_hops()[_PAIRS][known])
+    varies = known.any() and min(map(np.ptp, ranks)) > 0
+    return np.array([twin_ratio(distance), np.corrcoef(*ranks)[0, 1] if varies else np.nan])
+
+
+def _shifted(size: Array, lattice: Lattice, rng: np.random.Generator) -> Array:
+    """The map of each joint (K, C) at another place of the grid, around the borders, and possibly mirrored."""
+    moved = []
+    for one in size.reshape(-1, lattice.height, lattice.width):
+        mirrored = one[:: rng.choice((-1, 1)), :: rng.choice((-1, 1))]
+        moved.append(np.roll(mirrored, (rng.integers(lattice.height), rng.integers(lattice.width)), (0, 1)))
+    return np.stack(moved).reshape(size.shape)
 
 
 # ---- Wiring length

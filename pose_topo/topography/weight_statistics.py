@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography import inference
+from pose_topo.topography import inference, moran
 
 Array = NDArray[np.float64]
 
@@ -202,6 +202,138 @@ def cosine_test(unit: Array, near: Array, permutations: int, seed: int = 0) -> d
         "histogram": {"neighbours": shares[0].tolist(), "all_pairs": shares[1].tolist()},
         "reason": None,
     }
+
+
+# ---- Is the order more than one smooth direction?
+
+REMOVED = (0, 1, 2, 4)  # how many leading directions are taken out
+_MOST = 999  # permutations
+
+
+def gram(weights: Array) -> Array:
+    """The inner products (C, C) of the rows. They hold all that this section needs, whatever the length of the rows."""
+    rows = np.asarray(weights, np.float64).reshape(len(weights), -1)
+    return rows @ rows.T
+
+
+def residual_order(inner: Array, near: Array, permutations: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Moran's I of weight rows after their leading directions are taken out, and its one-sided p on permuted grids.
+
+    With centred rows r and neighbour weights w,
+
+        I = C / S0 * sum_ij w_ij <r_i, r_j> / sum_i |r_i|^2,
+
+    which is the mean of Moran's I over the directions of the rows (their left singular vectors), weighted by the
+    variance of each direction (the diagonal case of Wartenberg 1985, Geogr. Anal. 17, 263-283). If a network has only
+    one smooth direction, I falls to E[I] once that direction is removed.
+
+    Args:
+        inner: (C, C), from `gram`.
+        near: (C, C), neighbour weights.
+        permutations: The number of permutations. They are those of `moran_test` with the same seed.
+
+    Returns:
+        For each number of `REMOVED` directions: "removed"; "share", the variance that is left; "I"; "p". The last two
+        are None if less than 1e-9 of the variance is left, or if there are no neighbours.
+    """
+    count, total = len(inner), float(near.sum())
+    centred = inner - inner.mean(axis=0) - inner.mean(axis=1, keepdims=True) + inner.mean()
+    values, vectors = np.linalg.eigh(centred)
+    values, vectors = values[::-1].clip(0), vectors[:, ::-1]
+    first, second = np.nonzero(near)
+    table = []
+    for removed in REMOVED:
+        kept = values[removed:]
+        share = float(kept.sum() / max(values.sum(), 1e-300))
+        row: dict[str, Any] = {"removed": removed, "share": share, "I": None, "p": None}
+        if share > 1e-9 and total:
+            rest = (vectors[:, removed:] * kept) @ vectors[:, removed:].T
+            scale = count / total / kept.sum()
+            observed = scale * (rest * near).sum(keepdims=True)
+            null = [
+                scale * (rest[orders[:, first], orders[:, second]] * near[first, second]).sum(axis=1)
+                for orders in inference.permutation_blocks(count, permutations, seed, 128)
+            ]
+            p = inference.p_values(observed.ravel(), np.concatenate(null)[:, None])
+            row |= {"I": float(observed.item()), "p": float(p[0])}
+        table.append(row)
+    return table
+
+
+def gram_ratio(inner: Array) -> float | None:
+    """`participation_ratio` of the rows with these inner products. None if all are zero."""
+    squares = float((inner**2).sum())
+    return float(np.trace(inner) ** 2 / squares) if squares > 0 else None
+
+
+def smoothed(inner: Array, lattice: Lattice, ratio: float) -> tuple[Array, float] | None:
+    """Smooth rows over the grid until their participation ratio is `ratio`. This is order without any learning.
+
+    Each row is replaced by the mean of the rows around it, weighted by a Gaussian of the grid distance. The width of
+    the Gaussian is found by bisection.
+
+    Returns:
+        The inner products (C, C) of the smoothed rows, and the standard deviation of the Gaussian in cells. None if the
+        ratio of the rows is below `ratio` already.
+    """
+    squared = lattice.distances() ** 2
+
+    def at(width: float) -> Array:
+        kernel = np.exp(-squared / (2 * width**2))
+        kernel /= kernel.sum(axis=1, keepdims=True)
+        return kernel @ inner @ kernel.T
+
+    low, high = 0.05, float(np.sqrt(squared.max()))
+    if (gram_ratio(inner) or 0.0) < ratio:
+        return None
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (gram_ratio(at(middle)) or 0.0) > ratio else (low, middle)
+    return at(low), low
+
+
+def collapsed(inner: Array, like: Array) -> Array:
+    """Give rows the singular values of others, and keep their directions: collapse without any smoothing.
+
+    Args:
+        inner, like: (C, C), the inner products of the rows, and of those whose singular values they get.
+    """
+    _, vectors = np.linalg.eigh(inner)
+    return (vectors * np.linalg.eigvalsh(like).clip(0)) @ vectors.T
+
+
+def direction_measures(inner: Array, control: Array | None, lattice: Lattice, permutations: int) -> dict[str, Any]:
+    """Moran's I of the layer's weights without their leading directions, beside two nulls made from a control.
+
+    The control's weights are brought to the participation ratio of these weights in two ways. They are smoothed over
+    the grid, which is order without any learning. And they get the singular values of these weights, which is collapse
+    without any order.
+
+    Args:
+        inner, control: (C, C), the inner products of the weight rows of the channels.
+    """
+    near, few = moran.weights(moran.primary(lattice)), min(permutations, _MOST)
+    ratio = gram_ratio(inner)
+
+    def table(of: Array) -> list[dict[str, Any]]:
+        return residual_order(of, near, few)
+
+    numbers: dict[str, Any] = {
+        "permutations": few,
+        "participation_ratio": ratio,
+        "trained": table(inner),
+        "smoothed": None,
+        "collapsed": None,
+        "reason": "no weights of a control: --control with a run, or with results of this version",
+    }
+    if control is not None:
+        found = None if ratio is None else smoothed(control, lattice, ratio)
+        if found is None:
+            return numbers | {"reason": "the control has no larger participation ratio than this network"}
+        numbers["smoothed"] = {"width": found[1], "table": table(found[0])}
+        numbers["collapsed"] = {"table": table(collapsed(control, inner))}
+        numbers["reason"] = None
+    return numbers
 
 
 # ---- Channel maps: how strongly each joint reads each channel

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError, in_short
 from pose_topo.core.files import write_json, write_text
 from pose_topo.core.log import log
 from pose_topo.core.machine import (
@@ -25,8 +25,7 @@ from pose_topo.core.machine import (
 )
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
-from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight
-from pose_topo.models.prediction import heatmaps
+from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, heatmaps
 from pose_topo.pictures import drawing
 from pose_topo.scoring.decoding import decode
 from pose_topo.study import runs
@@ -45,6 +44,10 @@ from pose_topo.training.state import (
 
 WANDB_PROJECT = "ABNS"  # the project of the original study
 SHOWN = 8  # people in a picture
+COMPILER = (
+    "torch.compile failed ({}): give --compile off, or remove its cache, which a kill may have damaged "
+    "($TORCHINDUCTOR_CACHE_DIR, or torchinductor_* in the folder for temporary files)"
+)
 
 EpochHook = Callable[[SimpleBaseline, dict[str, Any]], None]
 
@@ -183,6 +186,10 @@ def _epochs(state: State, settings: TrainingSettings, context: RunContext) -> No
             row = run_epoch(state, forward, settings)
         except Interrupted:
             save_all(better=False)
+            raise
+        except Exception as error:
+            if config.compile == "on" and type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise PoseTopoError(COMPILER.format(in_short(error))) from error
             raise
         save_all(state.stopping.update(-row["val_pckh"] if config.recipe.select == "pckh" else row["val_loss"]))
         for hook in context.hooks if team.writer else ():

@@ -5,10 +5,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from paper_figures.claims import check
+from paper_figures.lib import command, style
+from paper_figures.report import page
 from pose_topo.core.errors import REPORT, PoseTopoError, UsageError, guarded, one_line
 from pose_topo.scoring import predictions
 
@@ -67,10 +71,34 @@ def test_a_full_disk_is_one_line_without_addresses(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_under_a_figure_is_one_line_that_names_it(tmp_path: Path, capsys) -> None:
+    """matplotlib fails again when it closes the file."""
+    figure = style.new_figure(5, 5)
+    figure.add_subplot().scatter(*np.random.default_rng(0).random((2, 5000)))
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, most))
+    try:
+        assert guarded("figure", lambda: style.save(figure, tmp_path, "a")) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert capsys.readouterr().err == f"figure: {tmp_path}/a.pdf: File too large\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("module", ["paper_figures", "paper_figures.claims.check", "paper_figures.report.page"])
 def test_figure_scripts_know_debug(module: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
     assert "--debug" in done.stdout
+
+
+@pytest.mark.parametrize("script", [command, check, page], ids=lambda script: script.__name__)
+@pytest.mark.parametrize(("made", "said"), [(b"\xff\xd8", "not readable as text"), (None, "not a regular file")])
+def test_a_list_of_results_that_is_no_list(tmp_path: Path, capsys, script: ModuleType, made, said: str) -> None:
+    path = tmp_path / "list"
+    os.mkfifo(path) if made is None else path.write_bytes(made)
+    assert script.main(["--results", f"@{path}", "--out", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{path}: " in line and said in line and REPORT not in line
 
 
 NOBODY = """

@@ -1,6 +1,7 @@
 """Split rules on people whose sides are known by hand."""
 
 import hashlib
+import os
 import re
 from pathlib import Path
 
@@ -181,12 +182,40 @@ def test_from_a_list(folder: Path) -> None:
     with pytest.raises(PoseTopoError, match=r"1 names are no annotated image, such as nobody\.jpg"):
         split_of(folder, people, "file", split_file=str(listed))
     listed.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(PoseTopoError, match="split file"):
+    with pytest.raises(PoseTopoError, match=r"val\.txt: not readable as text"):
         split_of(folder, people, "file", split_file=str(listed))
-    with pytest.raises(PoseTopoError, match="split file"):
+    with pytest.raises(PoseTopoError, match=r"absent\.txt: no such file"):
         split_of(folder, people, "file", split_file=str(folder / "absent.txt"))
     with pytest.raises(UsageError, match="--split-file"):
         split_of(folder, people, "file")
+
+
+@pytest.mark.parametrize("rule", ["auto", "file", "tompson"])
+def test_a_split_file_that_is_a_pipe_is_not_waited_for(folder: Path, rule: str) -> None:
+    people, _ = load_people(folder / "a.mat")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(PoseTopoError, match=r"pipe: not .*regular file"):
+        split_of(folder, people, rule, split_file=str(folder / "pipe"))
+
+
+@pytest.mark.parametrize("name", ["index", "person", "imgname"])
+@pytest.mark.parametrize("odd", ["huge", "group", "scalar", "nan", "empty", "text", "nowhere"])
+def test_a_damaged_valid_h5_is_refused_or_read(folder: Path, name: str, odd: str) -> None:
+    with h5py.File(folder / "valid.h5", "r+") as file:
+        del file[name]
+        if odd == "huge":  # a header that promises terabytes
+            file.create_dataset(name, (10**12,), "f8", chunks=True)
+        elif odd == "group":
+            file.create_group(name)
+        else:
+            file[name] = {"scalar": 3.0, "nan": [np.nan, np.inf], "empty": h5py.Empty("f8"), "text": [b"a", b"b"],
+                          "nowhere": h5py.SoftLink("/nowhere")}[odd]  # fmt: skip
+    try:
+        assert len(splits.read_pairs(folder / "valid.h5")) <= 2
+    except PoseTopoError as error:
+        assert "not Tompson's valid.h5" in str(error)
+    else:
+        assert (name, odd) in {("index", "nan"), ("person", "nan"), ("imgname", "nan"), ("imgname", "text")}
 
 
 def test_auto_with_a_split_file(folder: Path) -> None:

@@ -34,6 +34,14 @@ def room(monkeypatch, gigabytes: float) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, int(gigabytes * 1e9)))
 
 
+def test_a_user_without_a_home_folder_is_told(monkeypatch, tmp_path):
+    for name in ("POSE_TOPO_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", lambda _: (_ for _ in ()).throw(RuntimeError("no home")))
+    (finding,) = prepare.check_folders(tmp_path, "demo")
+    assert finding.level == "FAIL" and "set POSE_TOPO_CACHE" in finding.state
+
+
 def test_missing_and_wrong_data_are_named(known):
     assert levels(known, "full")["data"] == "FAIL"
     assert f"pose-topo download mpii --data {known}" in state(known, "data")

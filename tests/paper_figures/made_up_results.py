@@ -195,7 +195,7 @@ def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[
         },
         "activations": {"dead_channels": 1, "effective_dimensionality": 4.3 if smooth else 30.0, "reason": None},
         "wiring": _wiring(bool(smooth)),
-        "body": {"twins": {"ratio": 1.0 - 0.2 * smooth, "reason": None}},
+        **_beyond(bool(smooth)),
         "controls": _controls(bool(smooth)),
         "lesions": None,
         "lesions_reason": "not asked for: --lesions",
@@ -292,6 +292,49 @@ def _wiring(smooth: bool) -> dict[str, Any]:
     }
 
 
+def _beyond(smooth: bool) -> dict[str, Any]:
+    """Return the order of directions and responses, and of the body on the grid."""
+    tests = {"p_joints": 0.01, "p_shifted": 0.002, "reason": None}
+    names = [*(f"near {name}" for name in joints.NAMES), "elbow flexed", "knee flexed", "upright", "visible"]
+    found = {"I": 0.4 if smooth else -0.01, "z": 9.0, "p": 0.001, "q": 0.001, "p_max": 0.001}
+    of_images = {"mean_I": 0.6 if smooth else 0.01, "p_mean": 0.001, "null_low": -0.06, "null_high": 0.06}
+
+    def table(*values: float) -> list[dict[str, Any]]:
+        removed = (0, 1, 2, 4)
+        return [
+            {"removed": n, "share": 0.9 - n / 8, "I": value, "p": 0.001}
+            for n, value in zip(removed, values, strict=True)
+        ]
+
+    return {
+        "body": {
+            "permutations": 999,
+            "twins": {"ratio": 0.8 if smooth else 1.0, **tests},
+            "hops": {"spearman": 0.1, **tests},
+        },
+        "single_images": {
+            "permutations": 999,
+            **{name: {**of_images, "reason": None} for name in ("raw", "standardised")},
+        },
+        "selectivity": {
+            "permutations": 9999,
+            "channels": SIDE * SIDE,
+            "expected": -0.0039,
+            "mean_I_joints": found["I"],
+            "reason": None,
+            "conditions": {name: {**found, "responses": [120, 480], "reason": None} for name in names},
+        },
+        "directions": {
+            "permutations": 999,
+            "participation_ratio": 1.6 if smooth else 46.0,
+            "trained": table(0.91, 0.89, 0.82, 0.76) if smooth else table(0.001, -0.001, -0.002, -0.003),
+            "smoothed": {"width": 1.6, "table": table(0.82, 0.8, 0.79, 0.75)} if smooth else None,
+            "collapsed": {"table": table(0.03, 0.03, 0.04, 0.0)} if smooth else None,
+            "reason": None if smooth else "the control has no larger participation ratio than this network",
+        },
+    }
+
+
 def _controls(smooth: bool) -> dict[str, Any]:
     chance = {"strength": -0.004, "normalised": -0.003, "activity": -0.005}
     return {
@@ -328,12 +371,12 @@ def _lesions(arm: str, rng: np.random.Generator) -> dict[str, Any]:
         radii.append(
             {"radius": radius, "channels": float([4.8, 12.1, 25.3, 41.0][place]), "damage": other + found / 16}
             | {"null_damage": other, "null_damage_sd": 0.2, "specificity": found, "null_mean": 0.02, "null_sd": 0.2}
-            | {"p": 0.05 if gain else 0.4, "own": other + found, "other": other, "null_own": other + 0.02}
+            | {"p": 0.01 if gain else 0.4, "own": other + found, "other": other, "null_own": other + 0.02}
             | {"null_other": other, "reason": None}
         )
     return {
         **{"people": 617, "threshold": 0.5, "decode": "argmax", "flip_test": False, "intact": SCORE.get(arm, 78.0) - 1},
-        **{"centres": 16, "permuted_grids": 19, "smallest_p": 0.05, "radii": radii},
+        **{"centres": 16, "permuted_grids": 99, "smallest_p": 0.01, "radii": radii, "by_mean": radii},
     }
 
 

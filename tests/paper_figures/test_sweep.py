@@ -126,8 +126,8 @@ def test_lesions_show_specificity_and_p(study: list[Path], text_of: Callable[...
     radii = [said(folder, "analysis")["lesions"]["radii"] for folder in study[4:]]
     first = [found[0]["specificity"] for found in radii]
     text = text_of("lesions", study)
-    assert f"topo {sum(first) / 2:.1f} ({min(first):.1f} to {max(first):.1f}) p 0.05, " in text
-    assert "1 (5 channels), 2 (12 channels)" in text and "the smallest possible is 0.05" in text and "19 grids" in text
+    assert f"topo {sum(first) / 2:.1f} ({min(first):.1f} to {max(first):.1f}) p 0.01, " in text
+    assert "1 (5 channels), 2 (12 channels)" in text and "the smallest possible is 0.01" in text and "99 grids" in text
     with style.applied():
         figure = lesions.draw(load(study))
     drawn = [line for line in figure.axes[5].lines if len(line.get_xdata()) == 4]  # type: ignore[arg-type]  # an index

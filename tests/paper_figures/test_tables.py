@@ -258,10 +258,10 @@ def test_table_seeds_by_hand(tmp_path: Path) -> None:
     assert main(["table_seeds", "--group", str(tmp_path / "group" / "group.json"), "--out", str(tmp_path)]) == 0
     lines = (tmp_path / "table_seeds.md").read_text(encoding="utf-8").splitlines()
     # half the t interval is 12.706 x .1414 / sqrt 2 = 1.271, and 9.53 for the PCKh differences -1 and -2 (sd .7071)
-    assert lines[2] == "| topo | Moran's I of \\|w\\| | 2 | 0.600 | -0.671 to 1.871 | 0.500 | 0.500 |"
-    assert "|  | PCKh@0.5 | 2 | -1.5 | -7.9 to 4.9 | 0.500 | 0.500 |" in lines
+    assert lines[2] == "| topo | Moran's I of \\|w\\| | 2 | 0.600 | -0.671 to 1.871 | 0.500 | 1.000 | 0.500 |"
+    assert "|  | PCKh@0.5 | 2 | -1.5 | -7.9 to 4.9 | 0.500 | 1.000 | 0.500 |" in lines
     share = (0.5 + 0.8) / 2 / 0.43  # 0.43: the best I of the made-up control
-    assert lines[-1] == f"|  | I / best I of the control | – | ratio {share:.2f} | – | – | – |"
+    assert lines[-1] == f"|  | I / best I of the control | – | ratio {share:.2f} | – | – | – | – |"
     row = _rows(tmp_path / "table_seeds.csv")[0]
     assert (row["arm"], row["measure"], row["n"], row["seeds"]) == ("topo", "I", "2", "1 2")
     assert [float(value) for value in row["differences"].split()] == pytest.approx([0.5, 0.7])

@@ -142,10 +142,20 @@ def mpii_annotation(folder: Path) -> Give:
     render_dataset(folder / "data", people=16, seed=5, workers=1, progress=False)
     packed = folder / "data" / MAT_NAME
     savemat(folder / "plain.mat", {"RELEASE": loadmat(packed)["RELEASE"]}, do_compression=False)
-    both = packed.read_bytes(), (folder / "plain.mat").read_bytes()
+    return annotations(folder, packed.read_bytes(), (folder / "plain.mat").read_bytes())
+
+
+def real_annotation(folder: Path) -> Give:
+    """The small annotation file with real people, as it is and with its one variable unpacked."""
+    packed = (Path(os.environ["POSE_TOPO_REAL_DATA"]) / "mini-mpii" / MAT_NAME).read_bytes()
+    return annotations(folder, packed, packed[:128] + zlib.decompress(packed[136:]))
+
+
+def annotations(folder: Path, *files: bytes) -> Give:
+    """Files in MPII's layout."""
 
     def give(draw: random.Random) -> None:
-        (folder / "damaged.mat").write_bytes(flipped(draw, draw.choice(both), 128))
+        (folder / "damaged.mat").write_bytes(flipped(draw, draw.choice(files), draw.choice((0, 128))))
         mpii.load_people(folder / "damaged.mat")
 
     return give
@@ -403,6 +413,7 @@ DOORS: dict[str, Callable[[Path], Give]] = {
     "result files (.json, .npz, .csv)": results,
     "photographs": pictures,
 }
+REAL = "annotation of real people (.mat)"  # not in the table, because its file is not in this repository
 
 
 # ---- one process per door
@@ -410,7 +421,7 @@ DOORS: dict[str, Callable[[Path], Give]] = {
 
 def go(name: str, first: int, count: int, folder: Path) -> dict[str, float]:
     """Give a door `count` damaged files, in this process."""
-    give = DOORS[name](folder)
+    give = (DOORS | {REAL: real_annotation})[name](folder)
     warnings.simplefilter("ignore")
     sys.addaudithook(_refuse_programs)
     read, started = 0, time.perf_counter()

@@ -41,19 +41,19 @@ def clone(folder: Path) -> Path:
     return folder
 
 
-def demo(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the demo in a clone, as the leader of a process group."""
+def demo(folder: Path, *more: str) -> subprocess.Popen[bytes]:
+    """Start the demo in a clone, as the leader of a process group. `more`: further arguments of make."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "POSE_TOPO"))}
     environment |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    command = ["make", "demo", f"VENV={sys.prefix}", f"CACHE={folder / 'cache'}", *TINY]
+    command = ["make", "demo", f"VENV={sys.prefix}", f"CACHE={folder / 'cache'}", *TINY, *more]
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def finish(folder: Path) -> float:
+def finish(folder: Path, *more: str) -> float:
     """Run the demo to its end. Returns the seconds it took."""
     begun = time.monotonic()
-    code = demo(folder).wait()
+    code = demo(folder, *more).wait()
     assert code == 0, (folder.parent / f"{folder.name}.log").read_text()[-2000:]
     return time.monotonic() - begun
 
@@ -102,7 +102,7 @@ def _settled(path: Path) -> bytes:
         return json.dumps([sessions[-1][key] for key in ("commit", "data_sha256", "seed", "precision")]).encode()
     if path.suffix == ".mk":  # it says which lists have to be written
         return path.read_bytes().replace(b" FORCE", b"")
-    if path.name == "report.html":  # it shows times, memory, and the number of sessions
+    if path.name == "report.html" or path.suffix == ".times":  # they show times, memory, and the number of sessions
         return b""
     if path.name == "claims.json":
         claims = json.loads(path.read_text())
@@ -149,7 +149,8 @@ def main() -> None:
     seconds = finish(undisturbed)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
     demos = disturb(undisturbed, seconds, kills)
-    print(f"{kills} kills of {demos} demos: each ended with the results of the undisturbed one, and left nothing over")
+    print(f"{kills} kills, {demos} demos made in spite of them:")
+    print("each ended with the results of the undisturbed one, and left nothing over")
     together = clone(folder / "together")
     both = [demo(together) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0], "two demos at once"

@@ -22,6 +22,13 @@ def test_two_thousand_more_damaged_annotation_files(tmp_path: Path) -> None:
     assert found["peak"] < doors.MOST_MEMORY and min(found["read"], found["refused"]) >= 50
 
 
+@pytest.mark.slow
+@pytest.mark.data
+def test_five_thousand_damaged_annotation_files_of_real_people(tmp_path: Path, real_data: Path) -> None:
+    found = doors.child(doors.REAL, 0, 5000, tmp_path)
+    assert found["peak"] < doors.MOST_MEMORY and min(found["read"], found["refused"]) >= 100
+
+
 def test_some_damaged_annotation_files(tmp_path: Path) -> None:
     found = doors.child("annotation of MPII (.mat)", 300, 60, tmp_path)
     assert found["refused"] > 0

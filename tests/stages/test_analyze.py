@@ -15,10 +15,11 @@ from reasons import without_reason
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.machine import seed_everything
+from pose_topo.data.batches import Batch
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model, trained_order
 from pose_topo.stages import analyze
-from pose_topo.stages.analyze import best_of, mean_activations, untrained
+from pose_topo.stages.analyze import control_of, mean_activations, responses_of, untrained
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.lattice import Lattice
@@ -127,19 +128,61 @@ def test_the_untrained_network_has_the_initial_weights_of_the_run(small_data: Pa
 
 def test_a_control_is_read_from_a_run_a_checkpoint_or_an_analysis(run: Path, full: Path) -> None:
     lattice = Lattice(4, 5)
-    found = [best_of(path, lattice) for path in (run, run / "last.pt", full, full / "analysis.json")]
-    assert all(each == pytest.approx(found[0]) for each in found[1:])
+    found = [control_of(path, lattice) for path in (run, run / "last.pt", full, full / "analysis.json")]
+    best, inner = found[0]
+    assert inner is not None and inner.shape == (20, 20)
+    for each, weights in found[1:]:
+        assert each == pytest.approx(best) and weights == pytest.approx(inner, rel=1e-6)
 
 
 def test_a_control_that_does_not_fit_is_one_line(run: Path, full: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="its grid is 4 x 5, not 5 x 4"):
-        best_of(full, Lattice(5, 4))
+        control_of(full, Lattice(5, 4))
     with pytest.raises(PoseTopoError, match="neither a checkpoint"):
         analyzed(run, tmp_path, extras=analyze.Extras(control=tmp_path / "nowhere"))
     old = tmp_path / "analysis.json"
     old.write_text('{"grid": {"height": 4, "width": 5}}')
     with pytest.raises(PoseTopoError, match="make it again"):
-        best_of(old, Lattice(4, 5))
+        control_of(old, Lattice(4, 5))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "analysis.json").write_bytes((full / "analysis.json").read_bytes())
+    assert control_of(broken, Lattice(4, 5))[1] is None  # results of an older version
+    np.savez(broken / "analysis.npz", gram=np.zeros(3))
+    with pytest.raises(PoseTopoError, match=r"gram holds float64 of shape \(3,\)"):
+        control_of(broken, Lattice(4, 5))
+    (broken / "analysis.npz").write_bytes(b"no archive")
+    with pytest.raises(PoseTopoError, match="not readable"):
+        control_of(broken, Lattice(4, 5))
+
+
+def test_the_directions_are_compared_with_nulls_made_from_the_control(full: Path, run: Path, tmp_path: Path) -> None:
+    found = json.loads((full / "analysis.json").read_text())["directions"]
+    assert [row["removed"] for row in found["trained"]] == [0, 1, 2, 4]
+    assert found["reason"] is None  # the network is its own control: nothing to smooth, and nothing to collapse
+    for null in ("smoothed", "collapsed"):
+        assert found[null]["table"][0]["I"] == pytest.approx(found["trained"][0]["I"], abs=1e-4)
+    alone = analyzed(run, tmp_path)["directions"]
+    assert alone["smoothed"] is None and "--control" in alone["reason"]
+
+
+def test_responses_by_hand() -> None:
+    """Two channels on a 2 x 2 map. The target of joint 0 is the first cell; joint 1 is not in the picture."""
+
+    class Doubled(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return 2 * images
+
+    network = torch.nn.Sequential(Doubled())
+    images = torch.tensor([[[[4.0, 0.0], [0.0, 0.0]], [[1.0, 2.0], [3.0, 4.0]]]])
+    targets = torch.zeros(1, 16, 2, 2)
+    targets[0, 0, 0, 0], targets[0, 1, 0, 1] = 1.0, 1.0
+    mask = torch.zeros(1, 16)
+    mask[0, 0] = 1
+    found = responses_of(network, network[0], [Batch(images, targets, mask, np.array([0]))], "fp32")
+    assert found.mean.tolist() == [[2.0, 5.0]]
+    assert found.near[0, 0].tolist() == [8.0, 2.0] and np.isnan(found.near[0, 1:]).all()
+    assert found.far[0, 0].tolist() == [0.0, 6.0] and np.isnan(found.far[0, 1:]).all()
 
 
 def test_a_grid_that_does_not_match_the_checkpoint_is_one_line(small_data: Path, run: Path, tmp_path: Path) -> None:

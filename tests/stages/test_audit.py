@@ -256,6 +256,13 @@ def test_the_command_audits_a_torchvision_network_with_a_state_dict(ordered, suf
     assert "layer4.1.conv2 of" in printed and "readout fc: I of |w|" in printed and "responses to 6 images" in printed
 
 
+def test_names_of_outputs_that_are_no_text(tmp_path):
+    (tmp_path / "names").write_bytes(b"\xff\xd8")
+    command = ["audit", "--model", "torchvision:resnet18", "--layer", "fc", "--readout-names", str(tmp_path / "names")]
+    with pytest.raises(PoseTopoError, match="names: not readable as text"):
+        cli.app(command, standalone_mode=False)
+
+
 def test_a_readout_of_many_outputs_is_tested_with_fewer_permutations_and_listed_by_its_highest(tmp_path):
     network = nn.Sequential(nn.Linear(5, 12), nn.Linear(12, 100))
     found = pose_topo.audit(network, "0", (3, 4), "1", permutations=1999, out=tmp_path)["readout"]

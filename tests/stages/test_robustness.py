@@ -16,8 +16,7 @@ from reasons import without_reason
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import People
-from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, predict
 from pose_topo.scoring import intervals
 from pose_topo.scoring.pckh import hits, normalised_errors
 from pose_topo.stages import robustness

@@ -11,8 +11,7 @@ import torch
 
 from pose_topo.data.batches import Batch
 from pose_topo.data.people import People, head_size
-from pose_topo.models.pose import TopoModel
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import TopoModel, predict
 from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.stages.silencing import pckh_silenced
 from pose_topo.study.lattice import Lattice
@@ -91,6 +90,27 @@ def test_against_zeroed_head_weights(
         values = [np.nan if value is None else value for value in expected["joints"].values()]
         np.testing.assert_allclose(per_joint, values)
     assert np.isnan(found.intact[4]) and found.intact_mean > 0
+
+
+@pytest.mark.parametrize("mask", [[1, 0, 1, 0, 0, 0], [1, 1, 1, 1, 0, 0]])  # few channels, and most
+def test_silenced_channels_may_keep_their_mean(network: TopoModel, people: People, mask: list[int]) -> None:
+    to_photo, chosen = np.tile(np.eye(2, 3), (PEOPLE, 1, 1)), np.array([mask], bool)
+    means = np.array([3.0, 1.0, -2.0, 0.5, 1.0, 1.0])
+    by = [np.zeros(6), means]
+    found = pckh_silenced(network, batches(), people, to_photo, chosen, fills=by, decode_by="argmax", precision="fp32")
+    recipe = replace(STANDARD, flip_test=False, decode="argmax")
+    for per_joint, fill in zip(found.joints, by, strict=True):
+        cut = copy.deepcopy(network)
+        with torch.no_grad():
+            assert cut.head.bias is not None
+            kept = torch.from_numpy(fill * chosen[0]).float()
+            cut.head.bias += cut.head.weight.flatten(1) @ kept  # a constant channel is a bias
+            cut.head.weight[:, chosen[0]] = 0
+        at, _, rows = predict(cut, batches(), to_photo, recipe, "fp32")
+        truth = people.take(rows)
+        expected = scores_at(normalised_errors(at, truth.joints, truth.labelled, head_size(truth.head_box)), 0.5)
+        values = [np.nan if value is None else value for value in expected["joints"].values()]
+        np.testing.assert_allclose(per_joint, values)
 
 
 def test_masks_of_other_channels_are_refused(network: TopoModel, people: People) -> None:

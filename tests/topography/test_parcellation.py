@@ -6,7 +6,9 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
+from pose_topo.study import joints as J
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography import parcellation
 from pose_topo.topography.inference import permutation_blocks
@@ -193,3 +195,71 @@ def test_wiring_is_shorter_if_channels_lie_together() -> None:
 def test_wiring_refuses_different_channels() -> None:
     with pytest.raises(ValueError, match="9"):
         parcellation.wiring_lengths(np.ones((2, 4)), Lattice(3, 3))
+
+
+# ---- The body on the grid
+
+
+def laid_out(rows: int = 16, columns: int = 16) -> np.ndarray:
+    """The joints of the body in vertical stripes, twins side by side: strengths (16, 256)."""
+    order = [J.HEAD_TOP, J.UPPER_NECK, J.THORAX, J.PELVIS, *(joint for pair in J.FLIP_PAIRS for joint in pair)]
+    strength = np.zeros((J.K, rows, columns))
+    for column, joint in enumerate(order):
+        strength[joint, :, column] = 1.0
+    return strength.reshape(J.K, -1)
+
+
+def test_hops_are_limbs() -> None:
+    hops = parcellation.body_hops()
+    assert hops[J.R_WRIST, J.R_ELBOW] == 1 and hops[J.R_WRIST, J.L_WRIST] == 6 and hops[J.HEAD_TOP, J.R_ANKLE] == 6
+    assert (hops == hops.T).all() and (np.diag(hops) == 0).all() and np.isfinite(hops).all()
+
+
+def test_distances_of_territories_by_hand() -> None:
+    # a 1 x 4 grid: joint 0 owns places 0 and 1, joint 1 owns place 3; place 2 has no label
+    apart = parcellation.territory_distances(np.array([0, 0, -1, 1]), Lattice(1, 4))
+    assert apart[0, 1] == apart[1, 0] == 2.5 and apart[0, 0] == 0.5 and apart[1, 1] == 0
+    assert np.isnan(apart[2]).all() and np.isnan(apart[:, 15]).all()
+    with pytest.raises(ValueError, match="4 channels"):
+        parcellation.territory_distances(np.zeros(3, int), Lattice(1, 4))
+
+
+def test_the_body_map_by_loops() -> None:
+    size = np.random.default_rng(0).random((J.K, 64))
+    grid, label = Lattice(8, 8), parcellation.labels(size)
+    where, twins, rest, hops = grid.distances(), [], [], []
+    pairs = [(a, b) for a in range(J.K) for b in range(a + 1, J.K) if (label == a).any() and (label == b).any()]
+    for a, b in pairs:
+        mean = np.mean([where[i, j] for i in np.flatnonzero(label == a) for j in np.flatnonzero(label == b)])
+        (twins if tuple(sorted((a, b))) in {tuple(sorted(pair)) for pair in J.FLIP_PAIRS} else rest).append(mean)
+        hops.append((mean, parcellation.body_hops()[a, b]))
+    found = parcellation.body_map(size, grid, 19)
+    assert found["twins"]["ratio"] == pytest.approx(np.mean(twins) / np.mean(rest))
+    assert found["hops"]["spearman"] == pytest.approx(spearmanr(*np.transpose(hops)).statistic)
+
+
+def test_a_planted_body_map_is_found_and_a_random_one_is_not() -> None:
+    planted = parcellation.body_map(laid_out(), Lattice(16, 16), 199)
+    # twins are 1 column apart; the p value of permuted joints is the least that 199 permutations can give
+    assert planted["twins"]["ratio"] < 0.7 and planted["twins"]["p_joints"] == 0.005
+    arms = (J.R_WRIST, J.R_ELBOW, J.R_SHOULDER, J.THORAX, J.L_SHOULDER, J.L_ELBOW, J.L_WRIST)
+    chain = np.zeros((J.K, 7, 7))
+    for column, joint in enumerate(arms):  # as many columns apart as limbs
+        chain[joint, :, column] = 1.0
+    hops = parcellation.body_map(chain.reshape(J.K, 49), Lattice(7, 7), 199)["hops"]
+    assert hops["spearman"] == pytest.approx(1.0) and hops["p_joints"] < 0.05
+    found = [
+        parcellation.body_map(np.random.default_rng(seed).random((J.K, 144)), Lattice(12, 12), 39) for seed in range(30)
+    ]
+    ratios = [one["twins"]["ratio"] for one in found]
+    assert 0.97 < np.mean(ratios) < 1.03
+    for null in ("p_joints", "p_shifted"):
+        assert 0.3 < np.mean([one["twins"][null] for one in found]) < 0.7  # uniform: a mean of .5, 3.8 standard errors
+
+
+def test_without_twins_there_is_no_ratio() -> None:
+    size = np.zeros((J.K, 16))
+    size[J.PELVIS, :8], size[J.THORAX, 8:] = 1, 1
+    found = parcellation.body_map(size, Lattice(4, 4), 9)
+    assert found["twins"]["ratio"] is None and found["twins"]["p_joints"] is None and found["twins"]["reason"]
+    assert parcellation.body_map(np.zeros((J.K, 16)), Lattice(4, 4), 9)["hops"]["spearman"] is None

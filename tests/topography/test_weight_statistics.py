@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pose_topo.study.lattice import Lattice
+from pose_topo.topography import moran
 from pose_topo.topography import weight_statistics as ws
 
 GRID = Lattice(16, 16)
@@ -150,3 +151,58 @@ def test_the_channel_map_of_tiny_weights_keeps_its_direction() -> None:
 def test_channel_maps_of_different_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(2, 4\)"):
         ws.channel_maps(np.ones((16, 3)), np.ones((2, 4)))
+
+
+# ---- Is the order more than one smooth direction?
+
+
+def smooth_and_noise(strength: float) -> np.ndarray:
+    """One smooth direction over the grid, and noise in the other directions."""
+    rng, across = np.random.default_rng(3), np.linspace(-1, 1, 256)
+    return np.outer(across, rng.normal(size=30)) + strength * rng.normal(size=(256, 30))
+
+
+def test_the_order_of_all_directions_by_loops() -> None:
+    lattice, weights = Lattice(3, 4), np.random.default_rng(1).normal(0.5, 1, (12, 5))
+    near, table = lattice.adjacency(), ws.residual_order(ws.gram(weights), lattice.adjacency(), 49)
+    rows = weights - weights.mean(axis=0)
+    left, values, right = np.linalg.svd(rows, full_matrices=False)
+    for row in table[:3]:
+        rest = (left[:, row["removed"] :] * values[row["removed"] :]) @ right[row["removed"] :]
+        top = sum(near[i, j] * rest[i] @ rest[j] for i in range(12) for j in range(12))
+        assert row["I"] == pytest.approx(12 / near.sum() * top / (rest**2).sum())
+        assert row["share"] == pytest.approx((rest**2).sum() / (rows**2).sum())
+        # the same as the mean I of the single directions, weighted by their variance
+        single = moran.morans_i(left[:, row["removed"] :].T, near)
+        share = values[row["removed"] :] ** 2
+        assert row["I"] == pytest.approx((share * single).sum() / share.sum())
+    assert [row["removed"] for row in table] == [0, 1, 2, 4]
+
+
+def test_only_one_smooth_direction_leaves_no_order() -> None:
+    whole, first, *_ = ws.residual_order(ws.gram(smooth_and_noise(0.3)), GRID.adjacency(), 199)
+    assert whole["I"] > 0.5 and whole["p"] == 0.005
+    assert abs(first["I"]) < 0.05 and first["p"] > 0.01
+    exact = ws.residual_order(ws.gram(smooth_and_noise(0.0)), GRID.adjacency(), 19)
+    assert exact[0]["I"] > 0.9 and exact[1]["I"] is None and exact[1]["share"] < 1e-9
+
+
+def test_a_control_is_smoothed_or_collapsed_to_a_ratio() -> None:
+    weights = np.random.default_rng(0).normal(size=(256, 300))
+    like = smooth_and_noise(0.2)
+    inner, other = ws.gram(weights), ws.gram(like)
+    assert ws.gram_ratio(inner) == pytest.approx(ws.participation_ratio(weights))
+    wanted = ws.gram_ratio(other)
+    assert wanted is not None
+    found = ws.smoothed(inner, GRID, wanted)
+    assert found is not None and ws.gram_ratio(found[0]) == pytest.approx(wanted, rel=1e-3)
+    # by hand: the rows themselves are averaged with the same Gaussian
+    kernel = np.exp(-(GRID.distances() ** 2) / (2 * found[1] ** 2))
+    rows = kernel / kernel.sum(axis=1, keepdims=True) @ weights
+    assert np.allclose(ws.gram(rows), found[0])
+    flat = ws.collapsed(inner, other)
+    assert ws.gram_ratio(flat) == pytest.approx(wanted)
+    assert np.allclose(np.linalg.eigvalsh(flat), np.linalg.eigvalsh(other), atol=1e-8)
+    order = ws.residual_order(found[0], GRID.adjacency(), 19)[0], ws.residual_order(flat, GRID.adjacency(), 19)[0]
+    assert order[0]["I"] > 0.5 > 0.1 > abs(order[1]["I"])
+    assert ws.smoothed(other, GRID, 250.0) is None  # less is asked for than there is already

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._dynamo.exc
 from torch import nn
 
 from pose_topo.core.errors import PoseTopoError
@@ -79,6 +80,17 @@ def test_a_run_cut_after_an_epoch_and_continued_equals_an_undisturbed_one(config
     assert equal(weights(undisturbed[0]), weights(tmp_path / "run"))
     same = ["epoch", "train_loss", "val_loss", "val_pckh", "moran_i", "lr"]
     assert [[row[key] for key in same] for row in history] == [[row[key] for key in same] for row in undisturbed[1]]
+
+
+def test_a_failed_compilation_is_one_line_that_says_what_to_do(config, dataset, tmp_path, monkeypatch):
+    def failing(*_):
+        raise torch._dynamo.exc.InternalTorchDynamoError("a.so: file too short\nin line 5")
+
+    monkeypatch.setattr("pose_topo.training.loop.run_epoch", failing)
+    with pytest.raises(PoseTopoError, match=r"\(a\.so: file too short in line 5\): give --compile off, or remove"):
+        fit(replace(config, compile="on"), dataset, tmp_path / "run")
+    with pytest.raises(torch._dynamo.exc.InternalTorchDynamoError):
+        fit(config, dataset, tmp_path / "other")
 
 
 def test_a_run_is_not_continued_on_other_people(config, dataset, undisturbed):
