@@ -38,7 +38,7 @@ def test_a_user_without_a_home_folder_is_told(monkeypatch, tmp_path):
     for name in ("POSE_TOPO_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "expanduser", lambda _: (_ for _ in ()).throw(RuntimeError("no home")))
-    (finding,) = doctor.check_folders(tmp_path, "demo")
+    (finding,) = prepare.check_folders(tmp_path, "demo")
     assert finding.level == "FAIL" and "set POSE_TOPO_CACHE" in finding.state
 
 
