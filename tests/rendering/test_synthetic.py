@@ -96,7 +96,14 @@ def rendering(tmp_path: Path, people: int) -> subprocess.Popen[str]:
     """Another process, with workers, that renders into `set`. It leads a process group, as in a terminal."""
     (tmp_path / "render.py").write_text(RENDER)
     command = [sys.executable, str(tmp_path / "render.py"), str(tmp_path / "set"), str(people)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipe = subprocess.PIPE
+    inherited = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a background job ignores it, and so its child
+    try:
+        return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    finally:
+        signal.signal(signal.SIGINT, inherited)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
