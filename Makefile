@@ -16,6 +16,7 @@
 #   LAMBDAS LOSSES FACTORS      lambdas of the study's spatial loss, other losses, learning-rate multipliers
 #   PAPER_ARCHS   backbones that are also trained by the original study's own recipe
 #   LESION_ARMS   arms that are lesioned, and compared with their untrained network
+#   ROBUST_ARMS   arms that are scored while weights, inputs or channels are harmed
 #   DEMO_PEOPLE   how many people are rendered for the demo
 #   CHECKPOINTS   for figures: a folder of finished runs, laid out as RUNS; their results go to OUT/given
 #   RESULTS       for figures: `reference` draws the committed reference results
@@ -35,7 +36,8 @@
 # DOCKER=1 makes a target inside the image; docker/container.mk has the variables of the image.
 
 SETTINGS := STUDY PROTOCOL ARCHS ARMS SEEDS EPOCHS TRAIN SWEEP_ARCHS SWEEP_SEEDS LAMBDAS LOSSES FACTORS PAPER_ARCHS \
-    LESION_ARMS DEMO_PEOPLE CHECKPOINTS RESULTS DATA OUT RUNS CACHE VENV DEVICE DEVICES LAUNCH BENCH PYTHON TORCH
+    LESION_ARMS ROBUST_ARMS DEMO_PEOPLE CHECKPOINTS RESULTS DATA OUT RUNS CACHE VENV DEVICE DEVICES LAUNCH BENCH \
+    PYTHON TORCH
 STUDY  ?= all
 DATA   ?= $(if $(filter photographs,$(STUDY)),lspet,mpii)
 OUT    ?= out

@@ -35,6 +35,7 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     assert numbers["batch_standard_one_thread_ms_per_person"] > 0
     assert numbers["evaluation_people"] == 11 and numbers["evaluation_s"] > 0
     assert numbers["evaluation_over_model_only"] > 0 and numbers["evaluation_images_per_s"] > 0
+    assert numbers["robustness_people"] == 8 and numbers["robustness_s"] > 0
     assert all(numbers[f"loss_{name}_ms"] > 0 for name in LOSSES)
     assert all(
         numbers[f"cores_{how}_{where}_images_per_s"] > 0

@@ -155,6 +155,16 @@ def test_the_demo_is_the_graph_of_all_on_rendered_people(make: Make) -> None:
     assert "--lesions" not in text and "--lesions" in make("-n", "small")
 
 
+def test_robustness_is_measured_for_the_arms_that_are_named(make: Make) -> None:
+    assert "--robustness" not in make("-n", "demo") + make("-n", "small")
+    text = make("-n", "demo", "ROBUST_ARMS=control topo")
+    assert [step.split()[2] for step in steps(text) if step.startswith("== robustness")] == [
+        "demo/resnet18/control-s0", "demo/resnet18/topo-s0",
+    ]  # fmt: skip
+    assert len(commands(text, "analyze", "--robustness")) == 2
+    assert len(commands(make("-n", "quick"), "analyze", "--robustness")) == 9  # three arms, three seeds
+
+
 def test_all_is_the_whole_study(make: Make) -> None:
     runs = trained(make("-n", "all"))
     assert len(runs) == len(set(runs))
@@ -316,7 +326,7 @@ def test_seeds_are_compared_where_there_are_several(make: Make) -> None:
 
 
 def test_the_control_is_analyzed_before_what_is_compared_with_it(make: Make) -> None:
-    analyses = commands(make("-n", "quick", "SEEDS=1"), "pose-topo analyze ")
+    analyses = commands(make("-n", "quick", "SEEDS=1", "ROBUST_ARMS="), "pose-topo analyze ")
     names = [line.split(" analyze ")[1].split()[0].rsplit("/", 1)[1] for line in analyses]
     assert names.index("control-s1") < names.index("topo-s1")
     assert [" --control " in line for line in analyses] == [name == "topo-s1" for name in names]
@@ -361,7 +371,8 @@ def test_what_is_complete_is_not_made_again(complete: Make) -> None:
         ("pose_topo/training/loop.py", {}),
         ("pose_topo/study/study.toml", {"report": 1}),  # a command on the page names the runs beside the demo's
         ("pose_topo/stages/silencing.py", {"analyze": 6}),
-        ("pose_topo/scoring/pckh.py", {"evaluate": 6, "analyze": 6}),
+        ("pose_topo/stages/robustness.py", {"robustness": 6}),
+        ("pose_topo/scoring/pckh.py", {"evaluate": 6, "analyze": 6, "robustness": 6}),
         (
             "pose_topo/scoring/published.csv",
             {"group": 1, "draw": 1, "claims": 1, "report": 1},
@@ -375,7 +386,8 @@ def test_what_is_complete_is_not_made_again(complete: Make) -> None:
 def test_a_change_of_code_makes_again_what_it_made(complete: Make, touched: str, expected: dict[str, int]) -> None:
     assert (ROOT / touched).is_file()
     found = again(complete, touched)
-    follows = {"draw", "group", "claims", "report"} if {"evaluate", "analyze"} & expected.keys() else set()
+    measured = {"evaluate", "analyze", "robustness"} & expected.keys()
+    follows = {"draw", "group", "claims", "report"} if measured else set()
     assert {step: n for step, n in found.items() if step[3:] not in follows | {"done"}} == {
         f"== {step}": n for step, n in expected.items()
     }

@@ -25,7 +25,7 @@ from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import cached_people, prepare
 from pose_topo.data.people import People
 from pose_topo.data.splits import make_split
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import predict
 from pose_topo.scoring.pckh import pck, score
 from pose_topo.stages.checkpoints import open_checkpoint
 from pose_topo.stages.predict import CATEGORY

@@ -5,9 +5,10 @@
 pose_topo/study/study.toml says what the study consists of. The settings NAME=VALUE are the variables of the Makefile;
 they take precedence. With --finished the runs are those that exist, and no rule trains one.
 
-The graph: data -> run (provenance.json is written last) -> evaluation.json, analysis.json -> group.json -> figures and
-tables (`.drawn` is written last) -> claims.json -> report.html. A run depends on no code, so that newer code never
-trains it again. Everything else is made again when the code that makes it changes.
+The graph: data -> run (provenance.json is written last) -> evaluation.json, analysis.json, for some arms
+robustness.json -> group.json -> figures and tables (`.drawn` is written last) -> claims.json -> report.html. A run
+depends on no code, so that newer code never trains it again. Everything else is made again when the code that makes it
+changes.
 """
 
 from __future__ import annotations
@@ -132,6 +133,7 @@ class Rules:
         for name, files in {
             "EVALUATE": code_of("pose_topo.stages.evaluate"),
             "ANALYZE": code_of("pose_topo.stages.analyze"),
+            "ROBUSTNESS": code_of("pose_topo.stages.robustness"),
             "GROUP": code_of("pose_topo.stages.compare"),
             "DRAW": set().union(*code.values()),
             "JUDGE": code_of("paper_figures.claims.check"),
@@ -210,6 +212,13 @@ class Rules:
             f"== analyze: {run}",
             f"{self.tool(f'{place}/analyze')} analyze {folder} --out {result}{self.device}{more}",
         )
+        if run.arm in study.robust_arms:
+            yield from self.rule(
+                f"{result}/robustness.json",
+                [f"{folder}/provenance.json", "$(ROBUSTNESS)"],
+                f"== robustness: {run}",
+                f"{self.tool(f'{place}/robustness')} analyze {folder} --robustness --out {result}{self.device}",
+            )
 
     def tool(self, step: str) -> str:
         """Return how the command of a heavy step begins: what decides when and where it runs, and `pose-topo`.
@@ -252,6 +261,7 @@ class Rules:
         beside = self.study.beside(folder.removeprefix(f"{self.here}/").removesuffix("/paper"))
         runs, group = f"{folder}/.runs", f"{folder}/group/group.json"
         files = [f"{result}/{kind}.json" for result in [*results, *beside] for kind in ("evaluation", "analysis")]
+        files += [file for result in results if (file := f"{result}/robustness.json") in self.targets]
         yield f"files-{folder} := {' '.join(files)}"
         yield from self.list_rule(folder, results)
         names, source = list(own), f"--results @{runs}" + "".join(f" --reference {result}" for result in beside)

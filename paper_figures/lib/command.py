@@ -22,6 +22,7 @@ from paper_figures.lib.arms import REFERENCE
 from paper_figures.lib.results import FILES, WITHIN, Run, check_comparable, load, main_arms
 from pose_topo.core.errors import INTERRUPTED, PoseTopoError, UsageError, guarded
 from pose_topo.core.files import read_lines, write_text
+from pose_topo.study import results
 from pose_topo.study.results import read_document
 
 if TYPE_CHECKING:  # claims and report do not need matplotlib, which takes a second to import
@@ -65,7 +66,7 @@ class Inputs:
         runs = [run for run in self.runs if run.has(*needs)]
         if not runs:
             wanted = " and ".join((FILES | WITHIN)[part] for part in needs)
-            if not {"evaluation", "analysis", *WITHIN} & set(needs):
+            if not {*results.FILES, *WITHIN} & set(needs):
                 wanted += ", with the evaluation.json or analysis.json that names the run"
             raise NothingToShowError(f"no results folder holds {wanted}", self.results)
         check_comparable(runs)

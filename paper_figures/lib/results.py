@@ -30,6 +30,7 @@ FILES = {
 WITHIN = {  # optional parts of a file, as an error message names them
     "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
     "grid": "an analysis.json of a network with a topographic layer",
+    "directions": "directions in its analysis.json (of this version of pose-topo analyze)",
 }
 
 # The arrays that figures read: the kinds of their numbers, as NumPy names them, and their axes (docs/results.md). Axes
@@ -59,7 +60,7 @@ class Run:
     seed: int
     arch: str
     protocol: str
-    json: dict[str, dict[str, Any]]  # the content of "evaluation" and "analysis", where the file exists
+    json: dict[str, dict[str, Any]]  # the content of the files in `results.FILES` that exist
 
     def has(self, *parts: str) -> bool:
         """Return whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
@@ -69,6 +70,8 @@ class Run:
         analysis = self.json.get("analysis", {})
         if part == "lesions":
             return analysis.get("lesions") is not None
+        if part == "directions":
+            return analysis.get("directions") is not None
         if part == "grid":
             return analysis.get("model") == "topo"
         return (self.folder / FILES[part]).is_file()
@@ -199,7 +202,7 @@ def _descend(node: Any, parts: Sequence[str]) -> Any:
 def load(folders: Iterable[Path], keep: Callable[[Run], bool] = lambda run: True) -> list[Run]:
     """Return the runs in `folders` for which `keep` is true, sorted by arm and seed.
 
-    A folder that holds neither evaluation.json nor analysis.json is skipped.
+    A folder that holds none of the files in `results.FILES` is skipped.
 
     Raises:
         PoseTopoError: a folder does not exist, its files contradict each other, or two folders hold the same run.

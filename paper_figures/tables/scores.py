@@ -1,4 +1,5 @@
-"""Accuracy tables (evaluation.json): PCKh by arm, and the official metric beside the metric of the original study."""
+"""Tables of scores: PCKh by arm, the official metric beside that of the original study (both evaluation.json), and
+robustness (robustness.json)."""
 
 from __future__ import annotations
 
@@ -7,10 +8,12 @@ from collections.abc import Sequence
 from paper_figures.lib import captions
 from paper_figures.lib.command import PaperTable
 from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.tables import Column, Row, Table
+from paper_figures.lib.tables import Cell, Column, Row, Table
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.scoring import published as literature
+from pose_topo.scoring.intervals import PairedTest, paired_test
 from pose_topo.study import joints
+from pose_topo.study.results import HARMS
 
 PCKH: dict[str, Column] = {  # key in evaluation.json -> column
     **{f"pckh.0.5.groups.{group}": Column(group, group, 1) for group in joints.GROUPS},
@@ -150,4 +153,63 @@ TABLE_METRICS = PaperTable(
     build=build_metrics,
     caption=caption_metrics,
     every_arm=True,
+)
+
+
+# ---- robustness
+
+AREAS = {"intact": "Intact"} | {f"harms.{harm}.relative": title for harm, (title, _) in HARMS.items()}
+
+
+def build_robustness(runs: list[Run]) -> Table:
+    """Return one column per arm. Each measure has two rows: its value, and p against the control over seeds."""
+    columns = [Column("pairs", "Seeds that the control also has", None), Column("smallest_p", "Smallest possible p", 3)]
+    for key, title in reversed(AREAS.items()):
+        p = Column(f"{key}_p", "p against the control", 3)
+        columns = [Column(key, title, 1 if key == "intact" else 3), p, *columns]
+    rows = []
+    for arm, group in by_arm(runs).items():
+        values: dict[str, tuple[Cell, ...]] = {}
+        for key in AREAS:
+            test = against_control(runs, arm, key)
+            values[key] = tuple(run.number("robustness", key) for run in group)
+            values[f"{key}_p"] = (test.p,) * len(group)
+            if key == "intact":
+                values |= {"pairs": (test.n or None,) * len(group), "smallest_p": (test.smallest_p,) * len(group)}
+        rows.append(Row(arm, values, tuple(run.seed for run in group)))
+    return Table(tuple(columns), tuple(rows), transposed=True)
+
+
+def against_control(runs: Sequence[Run], arm: str, key: str) -> PairedTest:
+    """Return the test of the differences of an arm from the control of the same seed. The control itself has none."""
+    numbers = {(run.arm, run.seed): run.number("robustness", key) for run in runs}
+    pairs = [(own, numbers.get(("control", seed))) for (name, seed), own in numbers.items() if name == arm != "control"]
+    return paired_test([own - other for own, other in pairs if own is not None and other is not None])
+
+
+def caption_robustness(runs: list[Run]) -> str:
+    """Say what the rows are, and how small p can be."""
+    score = captions.same(runs, "robustness", "score")
+    ranges = "; ".join(
+        f"{title.lower()} 0 to {runs[0].value('robustness', f'harms.{harm}.levels')[-1]['level']:g}, {unit}"
+        for harm, (title, unit) in HARMS.items()
+    )
+    return (
+        f"Robustness of {captions.count(runs, 'robustness', 'images')} held-out people's {score}, without further "
+        f"training. Intact: {score} (%). Other rows: the area under the curve of {score} over the levels of a harm, by "
+        "the trapezoidal rule, as a share of the intact score (1: the harm costs nothing; robustness.json also has the "
+        f"area itself). Ranges of the levels: {ranges}. p: two-sided sign-flip test of the differences from the "
+        "control of the same seed; one training run is one observation. With n seeds p is at least 2 / 2^n, which the "
+        f"last row shows. ± is the standard deviation over seeds. {captions.about(runs)}"
+    )
+
+
+TABLE_ROBUSTNESS = PaperTable(
+    name="table_robustness",
+    place=126,
+    title="Area under the curves of robustness",
+    about="robustness by arm, with tests over seeds",
+    needs=("robustness",),
+    build=build_robustness,
+    caption=caption_robustness,
 )

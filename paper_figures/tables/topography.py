@@ -5,9 +5,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from paper_figures.lib import captions
 from paper_figures.lib.arms import MAIN, REFERENCE, arm_order, chosen, family
@@ -15,7 +19,7 @@ from paper_figures.lib.captions import NO_VALUE, fixed
 from paper_figures.lib.command import GroupTable, PaperTable
 from paper_figures.lib.results import Run, by_arm
 from paper_figures.lib.tables import Cell, Column, Row, Table, TextTable
-from pose_topo.topography.weight_statistics import excess
+from pose_topo.topography.weight_statistics import REMOVED, excess
 
 Measure = Callable[[Run], Cell]
 
@@ -182,17 +186,139 @@ TABLE_LOSSES = PaperTable(
 )
 
 
+# ---- table_beyond
+
+
+def build_beyond(runs: list[Run]) -> Table:
+    """Return one column per arm and one row per measure."""
+
+    def order(of: str, place: int) -> Measure:
+        def value(run: Run) -> Cell:
+            found = run.value("analysis", "directions")[of]
+            return found and found["table"][place]["I"]
+
+        return value
+
+    def trained(place: int) -> Measure:
+        return lambda run: run.value("analysis", "directions.trained")[place]["I"]
+
+    columns: dict[Column, Measure] = {
+        Column("participation_ratio", "Participation ratio of the layer's weights", 1): _analysis(
+            "directions.participation_ratio"
+        ),
+        Column("I_weights", "I of the layer's weights, all directions", 3): trained(0),
+        **{
+            Column(f"I_weights_less_{n}", f"the same without the leading {n}", 3): trained(place)
+            for place, n in enumerate(REMOVED)
+            if n
+        },
+        Column("I_smoothed", "Control smoothed to this participation ratio", 3): order("smoothed", 0),
+        Column("I_smoothed_less_4", "the same without the leading 4", 3): order("smoothed", 3),
+        Column("I_collapsed", "Control collapsed to it without smoothing", 3): order("collapsed", 0),
+        Column("I_maps", "I of |head weights| (for comparison)", 3): _analysis("moran.mean_I"),
+        Column("I_near_joints", "I of selectivity: near each joint", 3): _analysis("selectivity.mean_I_joints"),
+        **{
+            Column(f"I_{name}", f"I of selectivity: {name}", 3): _analysis(f"selectivity.conditions.{name}.I")
+            for name in ("elbow flexed", "knee flexed", "upright", "visible")
+        },
+        Column("I_single_images", "I of responses to one person", 3): _analysis("single_images.raw.mean_I"),
+        Column("I_standardised", "the same, channels standardised", 3): _analysis("single_images.standardised.mean_I"),
+        Column("twins", "Distance of left-right twins / of other pairs", 2): _analysis("body.twins.ratio"),
+        Column("hops", "Distance and limbs between joints, Spearman", 2): _analysis("body.hops.spearman"),
+    }
+    return Table(tuple(columns), tuple(_row_per_arm(runs, columns)), transposed=True)
+
+
+def caption_beyond(runs: list[Run]) -> str:
+    """Say what the rows are."""
+    return (
+        "Is the order more than one smooth direction, and what do the responses look like? I of the layer's weights: "
+        "Moran's I over all directions of the weight rows, each weighted by its variance, and of what is left without "
+        "the leading directions. The control of the same seed is brought to the participation ratio of the network in "
+        "two ways: smoothed over the grid (order without learning), and with the singular values of the network "
+        "(collapse without order). Selectivity: d' of each channel, from the held-out people, for responses at a joint "
+        f"against the rest of the picture (mean over {captions.count(runs, 'analysis', 'selectivity.channels')} "
+        "channels and all joints), for a flexed against a straight limb, for upright people against others, and for "
+        "visible against occluded joints. Responses to one person: Moran's I of the channels' mean responses, as a "
+        "mean over people. ± is the standard deviation over seeds."
+        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+    )
+
+
+TABLE_BEYOND = PaperTable(
+    name="table_beyond",
+    place=90,
+    title="More than one direction, and responses",
+    about="order without the leading directions, and of responses",
+    needs=("directions",),
+    build=build_beyond,
+    caption=caption_beyond,
+)
+
+
+# ---- table_matched
+
+RATIOS = (1.1, 1.3, 3.0, 16.0, 130.0, 160.0)  # where the lambdas of two losses overlap, and one between
+
+
+def build_matched(runs: list[Run]) -> Table:
+    """Return one row per loss: I at given participation ratios, between the lambdas of that loss."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for group in by_arm(run for run in runs if run.number("analysis", "lambda")).values():
+        if group[0].value("analysis", "permuted"):
+            continue
+        both = [
+            (run.number("analysis", "health.participation_ratio"), run.number("analysis", "moran.mean_I"))
+            for run in group
+        ]
+        ratios, orders = zip(*((r, i) for r, i in both if r and i is not None), strict=True) if both else ((), ())
+        points.setdefault(loss(group[0]), []).append((fmean(map(math.log, ratios)), fmean(orders)))
+    columns = [Column(f"at_{ratio:g}", f"I at ratio {ratio:g}", 3) for ratio in RATIOS]
+    rows = []
+    for name, found in points.items():
+        x, y = np.array(sorted(found)).T
+        values = np.interp(np.log(RATIOS), x, y, left=np.nan, right=np.nan)
+        known = [None if np.isnan(value) else float(value) for value in values]
+        rows.append(Row(name, {c.key: (value,) for c, value in zip(columns, known, strict=True)}, ()))
+    return Table(tuple(columns), tuple(rows))
+
+
+def caption_matched(runs: list[Run]) -> str:
+    """Say how the numbers are found."""
+    return (
+        "Moran's I of |head weight| at equal collapse: each loss at the lambda at which the layer's weights would have "
+        "this participation ratio. I is interpolated between the means of neighbouring lambdas, linearly in the "
+        "logarithm of the ratio; – lies outside the lambdas of the loss. Compare within a column: at an equal number "
+        f"of directions, a larger I is more order. {captions.about(runs)}"
+    )
+
+
+TABLE_MATCHED = PaperTable(
+    name="table_matched",
+    place=150,
+    title="The losses at equal collapse",
+    about="I of the losses at equal participation ratio",
+    needs=("grid", "evaluation"),
+    build=build_matched,
+    caption=caption_matched,
+    every_arm=True,
+)
+
+
 # ---- table_seeds
 
 COMPARED = {  # key in group.json -> title and decimals
     "I": ("Moran's I of |w|", 3),
     "I_normalised": ("Moran's I, normalised", 3),
     "I_activity": ("Moran's I, activity", 3),
+    "I_responses": ("I of responses to one person", 3),
+    "I_selectivity": ("I of selectivity near joints", 3),
     "I_rearranged": ("I, best rearrangement", 3),
     "contiguity": ("Contiguity", 3),
     "regions": ("Connected parcels", 1),
     "neighbour_correlation": ("Correlation, neighbours", 3),
     "smoothness": ("Smoothness", 3),
+    "twins": ("Distance of twins / other pairs", 2),
     "wiring": ("Wiring length (cells)", 2),
     "effective_dimensionality": ("Effective dimensionality", 1),
     "participation_ratio": ("Participation ratio", 1),
@@ -201,8 +327,8 @@ COMPARED = {  # key in group.json -> title and decimals
     "PCKh@0.1": ("PCKh@0.1", 1),
     "AUC": ("AUC", 1),
 }
-COMPARED_HEADER = ("Less the control", "Measure", "n", "Difference", "95% interval", "p", "smallest p")
-COMPARED_NUMBERS = ("n", "mean", "sd", "low", "high", "p", "smallest_p")
+COMPARED_HEADER = ("Less the control", "Measure", "n", "Difference", "95% interval", "p", "p, all", "smallest p")
+COMPARED_NUMBERS = ("n", "mean", "sd", "low", "high", "p", "p_max", "smallest_p")
 
 
 def compared(group: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -230,12 +356,12 @@ def _line(found: dict[str, Any], title: str, digits: int) -> list[str] | None:
         return None
     low, high = found["low"], found["high"]
     interval = NO_VALUE if low is None else f"{fixed(low, digits)} to {fixed(high, digits)}"
-    tests = [NO_VALUE if found[key] is None else fixed(found[key], 3) for key in ("p", "smallest_p")]
+    tests = [NO_VALUE if found[key] is None else fixed(found[key], 3) for key in ("p", "p_max", "smallest_p")]
     return [title, str(found["n"]), fixed(found["mean"], digits), interval, *tests]
 
 
 def _share(share: float | None) -> list[str]:
-    return [NO_VALUE, f"ratio {fixed(share, 2)}" if share is not None else NO_VALUE, *[NO_VALUE] * 3]
+    return [NO_VALUE, f"ratio {fixed(share, 2)}" if share is not None else NO_VALUE, *[NO_VALUE] * 4]
 
 
 def seeds_csv(group: dict[str, Any]) -> str:
@@ -261,10 +387,11 @@ def caption_seeds(group: dict[str, Any]) -> str:
     shown = chosen([*arms, "control"])
     return (
         "Differences to the control of the same seed, which has the same split and, in the layers that both have, the "
-        f"same initial weights: mean, interval ({group['interval']}) and p ({group['test']}). The smallest p is the "
-        "smallest that so few pairs can give. One training run is one observation. I / best I of the control: I as a "
-        "share of what sorting the channels of the control reaches; below 1 the loss organised the grid less than "
-        "sorting would. Differences of percentages are in points. "
+        f"same initial weights: mean, interval ({group['interval']}) and p ({group['test']}). p, all is corrected for "
+        "the number of measures (max-T). The smallest p is the smallest that so few pairs can give. One training run "
+        "is one observation. I / best I of the control: I as a share of what sorting the channels of the control "
+        "reaches; below 1 the loss organised the grid less than sorting would. Differences of percentages are in "
+        "points. "
         f"{'The grid of a baseline is arbitrary. ' if 'baseline' in arms else ''}"
         f"Protocol {group['protocol']}, {group['arch']}. Seeds: {pairs}."
         f"{' Some settings deviate from the protocol.' if group['as_protocol'] is not True else ''}"

@@ -28,6 +28,7 @@ from pose_topo.bench.costs import (
     endless,
     evaluation_cost,
     milliseconds,
+    robustness_cost,
     side_by_side,
     sized_crops_cost,
     spatial_loss_cost,
@@ -145,6 +146,7 @@ def measure(
         "batches": lambda: batch_cost(store, people, recipe, device),
         "training": lambda: step_cost(store, people, photographs, config, device, compiled=compiled),
         "evaluation": lambda: evaluation_cost(store, people, config, device, score or len(people)),
+        "robustness": lambda: robustness_cost(store, people, config, device),
         "spatial losses": lambda: spatial_loss_cost(device),
         "two programs on the same cores": lambda: sharing_cost(config),
     }

@@ -1,4 +1,4 @@
-"""What each part costs: crops, batches, training steps, the scoring of people, and the spatial losses.
+"""What each part costs: crops, batches, training steps, the scoring of people, robustness, and the spatial losses.
 
 Every function returns a dictionary of numbers. Things that are compared are timed in turn (`side_by_side`).
 """
@@ -39,11 +39,11 @@ from pose_topo.data.crop_store import cores, open_or_build
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.data.splits import TOMPSON_SIZES
-from pose_topo.models.pose import TopoModel, build_model
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import TopoModel, build_model, predict
 from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.scoring.pckh import score
 from pose_topo.stages.evaluate import BATCH
+from pose_topo.stages.robustness import LEVELS, correct_joints, curve
 from pose_topo.study import joints as J
 from pose_topo.study.backbones import HEATMAP_STRIDE
 from pose_topo.study.config import Recipe, RunConfig
@@ -386,6 +386,21 @@ def evaluation_cost(
         "evaluation_score_ms": scoring,
         "evaluation_over_model_only": ceiling / (prediction + scoring),
     }
+
+
+def robustness_cost(store: CropStore, people: People, config: RunConfig, device: torch.device) -> dict[str, float]:
+    """Score people under every harm, with the flip test. It is timed once, because it takes minutes."""
+    precision = pick_precision(config.precision, device)
+    seed_everything(0)
+    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
+    batches = Batches(store, people, np.arange(len(people)), replace(config.recipe, flip_test=True), device)
+
+    def run() -> None:
+        correct, labelled = correct_joints(model, batches, people, precision)
+        for harm, levels in LEVELS.items():
+            curve(correct[harm], labelled, levels)
+
+    return {"robustness_people": len(people), "robustness_s": _spent(run, device) / 1e3}
 
 
 def spatial_loss_cost(device: torch.device) -> dict[str, float]:

@@ -88,9 +88,24 @@ class AnalyzeOptions(ResultOptions):
         bool, Option("--lesions", help="Also silence discs of the grid and score the held-out people each time.")
     ] = False
     lesion_grids: Annotated[int, Option(min=1, help="With --lesions: permuted grids for its p value.")] = 99
+    robustness: Annotated[
+        bool, Option("--robustness", help="Instead, score the network while weights, inputs or channels are harmed.")
+    ] = False
     group: Annotated[
         bool, Option("--group", help="Compare the results folders of several seeds, arm by arm, with the control.")
     ] = False
+
+    def check(self) -> None:
+        """Check that the options fit together.
+
+        Raises:
+            UsageError: an option of the analysis, or --group, was given together with --robustness.
+        """
+        other = {"--group": self.group, "--lesions": self.lesions, "--untrained": self.untrained,
+                 "--control": self.control is not None}  # fmt: skip
+        if self.robustness and any(other.values()):
+            given = " and ".join(name for name, value in other.items() if value)
+            raise UsageError(f"{given}: not together with --robustness; run analyze once for each")
 
 
 RUNS = {
@@ -152,7 +167,9 @@ def compare(
 @app.command("analyze")
 @as_command(AnalyzeOptions, RUNS)
 def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
-    """Measure the topography of a checkpoint: Moran's I, parcellation, correlations, controls; or compare seeds."""
+    """Measure the topography of a checkpoint: Moran's I, parcellation, correlations, controls; or its robustness; or
+    compare seeds."""
+    chosen.check()
     if chosen.group:
         from pose_topo.stages.compare import analyze_group, group_table
 
@@ -164,10 +181,18 @@ def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
     if len(runs) > 1:
         raise UsageError(f"analyze takes one run, not {len(runs)}; --group compares the results of several")
     share_cores()
+    out = _out(runs[0], chosen)
+    if chosen.robustness:
+        from pose_topo.stages.robustness import measure_robustness
+        from pose_topo.stages.terminal import robustness
+
+        found = measure_robustness(runs[0], out, data=chosen.elsewhere(), **_shared(chosen))
+        log.info(f"written: {out / 'robustness.json'}")
+        typer.echo(robustness(found))
+        return
     from pose_topo.stages.analyze import Extras, analyze_checkpoint
     from pose_topo.stages.terminal import summary
 
-    out = _out(runs[0], chosen)
     extras = Extras(chosen.lesions, chosen.lesion_grids, chosen.untrained, chosen.control)
     result = analyze_checkpoint(
         runs[0],

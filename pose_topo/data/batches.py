@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,6 +35,8 @@ CPU_CHUNK = 4  # people that a CPU warps at once, so that the crops as floats st
 POLL = 0.1  # seconds between two checks whether the consumer of a prefetch thread has gone
 
 T = TypeVar("T")
+# Takes inputs (B, 3, H, W), RGB, 0..255, and the rows of their people (B,). Returns changed inputs.
+Change = Callable[[Tensor, NDArray[np.int64]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,16 @@ class Batches:
                 start, end = end, end + len(chunks[step])
                 yield batch.part(slice(start, end), weights[step])
 
-    def in_order(self, batch_size: int, *, process: int = 0, processes: int = 1) -> Iterator[Batch]:
-        """Yield every person once, in order, without augmentation. Each of n processes makes every n-th batch."""
+    def in_order(
+        self, batch_size: int, *, process: int = 0, processes: int = 1, change: Change | None = None
+    ) -> Iterator[Batch]:
+        """Yield every person once, in order, without augmentation. Each of n processes makes every n-th batch.
+
+        Args:
+            change: what is done to the inputs before they are normalised.
+        """
         for index, crops in self._read(_chunks(self.rows, batch_size)[process::processes], margin=False):
-            yield self._plain(index, crops)
+            yield self._plain(index, crops, change)
 
     def input_to_photo(self) -> NDArray[np.float64]:
         """Return affines (P, 2, 3) from the network's input to the photograph, for every person of the store."""
@@ -189,8 +197,10 @@ class Batches:
             into[place] = self._crops[row, inner, inner]
         return crops
 
-    def _plain(self, index: NDArray[np.int64], crops: Tensor) -> Batch:
+    def _plain(self, index: NDArray[np.int64], crops: Tensor, change: Change | None = None) -> Batch:
         images = crops.permute(0, 3, 1, 2).float()  # (B, 3, H, W), channels_last as the crops are
+        if change is not None:
+            images = change(images, index)
         return self._batch(images, self.joints[index] - self.margin, self.labelled[index], index)
 
     def _augmented(self, index: NDArray[np.int64], crops: Tensor, drawn: EpochAugmentation) -> Batch:

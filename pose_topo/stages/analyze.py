@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,6 @@ from pose_topo.core.errors import PoseTopoError, UsageError, in_short
 from pose_topo.core.files import atomic_path, sha256_file, write_json
 from pose_topo.core.machine import autocast, pick_precision, seed_everything
 from pose_topo.data.batches import Batch, Batches
-from pose_topo.data.people import People
 from pose_topo.download.weights import start_file
 from pose_topo.models.pose import (
     SimpleBaseline,
@@ -29,7 +26,15 @@ from pose_topo.models.pose import (
     load_start,
     trained_order,
 )
-from pose_topo.stages.checkpoints import identity, open_checkpoint, open_data
+from pose_topo.stages.checkpoints import (
+    grid_of,
+    grid_settings,
+    identity,
+    open_checkpoint,
+    open_data,
+    people_sha256,
+    plain,
+)
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions
 from pose_topo.study.config import Data, RunConfig
@@ -137,7 +142,7 @@ def analyze_checkpoint(
             "checkpoint_sha256": sha256_file(opened.path),
             "data_sha256": dataset.sha256,
             **identity(opened, dataset),
-            **_settings(config, lattice, known=opened.foreign is None),
+            **grid_settings(config, lattice, known=opened.foreign is None),
             "images": len(people),
             "images_sha256": people_sha256(people),
             **numbers,
@@ -155,49 +160,7 @@ def analyze_checkpoint(
     return result
 
 
-def _settings(config: RunConfig, lattice: Lattice, *, known: bool) -> dict[str, Any]:
-    """The settings of the grid and of the spatial loss. None where they are unknown or do not apply."""
-    topography = config.topography if known else None
-    return {
-        "model": config.model,
-        "grid": {
-            "height": lattice.height,
-            "width": lattice.width,
-            "neighbours": lattice.neighbours,
-            "torus": lattice.torus,
-        },
-        "topo_lr_mult": config.recipe.topo_lr_mult if topography else None,
-        "lambda": topography.weight if topography else None,
-        "topo_loss": topography.loss if topography else None,
-        "permuted": topography.permuted if topography else None,
-    }
-
-
-def people_sha256(people: People) -> str:
-    """The sha256 of "photograph person" lines: which people were measured, and in which order."""
-    lines = (f"{name} {person}\n" for name, person in zip(people.names, people.person.tolist(), strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def plain(value: Any) -> Any:
-    """Replace NaN by None at all depths, because JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
-
-
 # ---- The network as the measures see it
-
-
-def grid_of(model: SimpleBaseline) -> Lattice:
-    """The lattice of the layer. The channels of a baseline have an arbitrary arrangement, as square as possible."""
-    if isinstance(model, TopoModel):
-        return model.topo.lattice
-    return Lattice.squarest(model.head.in_channels)
 
 
 def mapped_layer(model: SimpleBaseline) -> nn.Module:

@@ -27,8 +27,7 @@ from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.crops import read_photograph
 from pose_topo.models.pose import TopoModel
 from pose_topo.models.regularizers import channels_of, find_layer, grid_for, incoming_weights
-from pose_topo.stages.analyze import grid_of, plain
-from pose_topo.stages.checkpoints import build_named, load_weights, open_checkpoint
+from pose_topo.stages.checkpoints import build_named, grid_of, load_weights, open_checkpoint, plain
 from pose_topo.stages.predict import find_photographs
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice

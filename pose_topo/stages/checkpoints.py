@@ -1,11 +1,14 @@
 """Load a checkpoint and the data set it is scored on.
 
-`open_checkpoint` loads the checkpoint of a run, or of another code base. `open_data` prepares its data set. `identity`
-says in every result file which network was measured. `load_network` loads a network for `predict`.
+`open_checkpoint` loads the checkpoint of a run, or of another code base. `open_data` prepares its data set. `identity`,
+`grid_settings` and `people_sha256` say in result files which network was measured, and on whom. `load_network` loads a
+network for `predict`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -26,13 +29,13 @@ from pose_topo.core.log import log
 from pose_topo.core.machine import pick_device, pick_precision
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.dataset import prepare
-from pose_topo.data.people import Dataset
+from pose_topo.data.people import Dataset, People
 from pose_topo.models.foreign import ConvertedCheckpoint, convert, is_ordinary, listed, unwrap
-from pose_topo.models.pose import SimpleBaseline, build_model
-from pose_topo.models.prediction import check_finite, heatmaps
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, check_finite, heatmaps
 from pose_topo.scoring.decoding import decode
 from pose_topo.study import runs
 from pose_topo.study.config import Data, Recipe, RunConfig
+from pose_topo.study.lattice import Lattice
 from pose_topo.study.protocols import as_protocol, deviations
 
 OTHER_PEOPLE = "these are not the people that the network was trained on and tested with"
@@ -270,6 +273,48 @@ def identity(opened: LoadedNetwork, dataset: Dataset, asked: Recipe | None = Non
         "checkpoint": None if own else foreign.record(),
         "deviations": [*deviations(config), *([] if own else foreign.notes), *doubts],
     }
+
+
+def grid_of(model: SimpleBaseline) -> Lattice:
+    """The lattice of the layer. The channels of a baseline have an arbitrary arrangement, as square as possible."""
+    if isinstance(model, TopoModel):
+        return model.topo.lattice
+    return Lattice.squarest(model.head.in_channels)
+
+
+def grid_settings(config: RunConfig, lattice: Lattice, *, known: bool) -> dict[str, Any]:
+    """The settings of the grid and of the spatial loss. None where they are unknown or do not apply."""
+    topography = config.topography if known else None
+    return {
+        "model": config.model,
+        "grid": {
+            "height": lattice.height,
+            "width": lattice.width,
+            "neighbours": lattice.neighbours,
+            "torus": lattice.torus,
+        },
+        "topo_lr_mult": config.recipe.topo_lr_mult if topography else None,
+        "lambda": topography.weight if topography else None,
+        "topo_loss": topography.loss if topography else None,
+        "permuted": topography.permuted if topography else None,
+    }
+
+
+def people_sha256(people: People) -> str:
+    """The sha256 of "photograph person" lines: which people were measured, and in which order."""
+    lines = (f"{name} {person}\n" for name, person in zip(people.names, people.person.tolist(), strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def plain(value: Any) -> Any:
+    """Replace NaN by None at all depths, because JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 @dataclass(frozen=True)

@@ -13,18 +13,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import sha256_file, write_json
 from pose_topo.scoring import intervals
+from pose_topo.scoring.intervals import family_wise, paired_test
 from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
 from pose_topo.stages.terminal import show
 from pose_topo.study import joints
 from pose_topo.study.results import METRICS, SCHEMAS, Documents, check_one_study, read_document, read_documents
-
-Array = NDArray[np.float64]
 
 # ---- two evaluations of the same people
 
@@ -157,7 +155,6 @@ def _identity(folder: Path) -> dict[str, Any]:
 # ---- arms over several seeds, each against the control, paired by seed
 
 CONTROL = "control"
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,7 @@ def analyze_group(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "arch": first["arch"],
         "protocol": first["protocol"],
         "as_protocol": all(run.analysis.get("as_protocol") is True for run in runs),
-        "interval": f"t, {LEVEL:.0%}, n - 1 degrees of freedom",
+        "interval": f"t, {intervals.LEVEL:g}%, n - 1 degrees of freedom",
         "test": "sign flips, two-sided",
         "arms": {arm: _describe(by_seed) for arm, by_seed in arms.items()},
         "comparisons": {
@@ -274,7 +271,10 @@ def _describe(by_seed: dict[int, Run]) -> dict[str, Any]:
 
 
 def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, Any]:
-    """The paired differences of every metric, and the seeds without a partner."""
+    """The paired differences of every metric, and the seeds without a partner.
+
+    `p_max` corrects for the number of metrics. It is None for a metric that not all shared seeds have.
+    """
     shared = [seed for seed in arm if seed in control]
     metrics: dict[str, Any] = {}
     for metric in METRICS:
@@ -284,7 +284,13 @@ def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, 
             **asdict(paired_test(list(values.values()))),
             "seeds": list(values),
             "differences": list(values.values()),
+            "p_max": None,
         }
+    whole = [metric for metric, found in metrics.items() if shared and found["seeds"] == shared]
+    if whole:
+        corrected = family_wise(np.array([metrics[metric]["differences"] for metric in whole]))
+        for metric, p in zip(whole, corrected, strict=True):
+            metrics[metric]["p_max"] = float(p)
     shares = [
         one / two
         for seed in shared
@@ -299,66 +305,6 @@ def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, 
     }
 
 
-# ---- Paired differences
-
-_EXACT = 16  # the largest number of seeds for which every pattern of signs is tried
-_DRAWS = 99_999  # random patterns for more seeds
-_TIE = 1e-10
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """n paired differences: their `mean` and `sd`, the t interval `low`..`high`, and the two-sided sign-flip `p`.
-
-    `smallest_p` is the smallest p that n differences can give. A value that does not exist for this n is None, and
-    `reason` says why.
-    """
-
-    n: int
-    mean: float | None
-    sd: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    smallest_p: float | None
-    reason: str | None
-
-
-def paired_test(differences: Sequence[float]) -> PairedTest:
-    """The mean, the 95% t interval (n - 1 degrees of freedom) and the sign-flip test of paired differences.
-
-    The sign-flip test assumes only that, without an effect, each difference is positive or negative with the same
-    probability (Fisher 1935; Pesarin 2001). With n seeds its p is at least 2 / 2^n: .0625 for 5 seeds, .031 for 6.
-    """
-    values = np.asarray(differences, np.float64)
-    n = len(values)
-    if n == 0:
-        return PairedTest(0, None, None, None, None, None, None, "no seed that both arms have")
-    mean, (p, smallest) = float(values.mean()), sign_flip(values)
-    if n == 1:
-        return PairedTest(1, mean, None, None, None, p, smallest, "one pair has no spread")
-    sd = float(values.std(ddof=1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * sd / n**0.5
-    return PairedTest(n, mean, sd, mean - half, mean + half, p, smallest, None)
-
-
-def sign_flip(differences: Array) -> tuple[float, float]:
-    """The two-sided p of the mean of n differences under flips of their signs, and the smallest possible p.
-
-    The test is exact over all 2^n patterns up to n = 16. For more seeds it uses 99,999 random patterns (seed 0) and the
-    observed one.
-    """
-    n = len(differences)
-    if n <= _EXACT:
-        patterns = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    else:
-        drawn = np.random.default_rng(0).integers(0, 2, (_DRAWS, n))
-        patterns = np.concatenate([np.ones((1, n)), 1.0 - 2.0 * drawn])
-    flipped = np.abs(patterns @ differences)
-    reached = flipped >= abs(differences.sum()) - _TIE * np.abs(differences).sum()
-    return float(reached.mean()), (2 / 2**n if n <= _EXACT else 1 / (_DRAWS + 1))
-
-
 def group_table(result: dict[str, Any]) -> str:
     """The differences as text for the terminal."""
     lines = []
@@ -368,7 +314,8 @@ def group_table(result: dict[str, Any]) -> str:
             if test["n"]:
                 lines.append(
                     f"  {metric:<25}{show(test['mean']):>9}  [{show(test['low'])}, {show(test['high'])}]  "
-                    f"p {show(test['p'], 4)} (n {test['n']}, p at least {show(test['smallest_p'], 4)})"
+                    f"p {show(test['p'], 4)}, of all metrics {show(test['p_max'], 4)} "
+                    f"(n {test['n']}, p at least {show(test['smallest_p'], 4)})"
                 )
         lines.append(f"  I / best I of the control  {show(comparison['I_over_best'])}")
     return "\n".join(lines)

@@ -19,7 +19,7 @@ from pose_topo.data.crops import photo_sizes
 from pose_topo.data.dataset import prepare_test_set
 from pose_topo.data.mpii import TestSet
 from pose_topo.data.people import Dataset, People, Split
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import predict
 from pose_topo.rendering.annotation import ImageEntry, RectEntry, write_mpii_predictions
 from pose_topo.rendering.folder import is_rendered
 from pose_topo.scoring.other_metrics import legacy_report, oks_report

@@ -17,7 +17,7 @@ from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import select_and_split
 from pose_topo.data.people import CropSettings, CropStore, People, Split
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import predict
 from pose_topo.pictures import drawing
 from pose_topo.pictures.drawing import CELL, Cell
 from pose_topo.scoring.pckh import hits, normalised_errors

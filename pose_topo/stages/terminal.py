@@ -1,4 +1,4 @@
-"""The text that the terminal shows for evaluations, comparisons, analyses and audits."""
+"""The text that the terminal shows for evaluations, comparisons, analyses, robustness and audits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from pose_topo.download import catalog
 from pose_topo.scoring import published
 from pose_topo.study import joints
+from pose_topo.study.results import HARMS
 
 WIDTH = 22  # of the first column
 COLUMNS = (*joints.GROUPS, "Mean")
@@ -124,6 +125,18 @@ def summary(result: dict[str, Any]) -> str:
             f"{show(disc['null_damage'], 2)}), specificity {show(disc['specificity'], 2)} "
             f"(random {show(disc['null_mean'], 2)}, p {show(disc['p'])})"
         )
+    return "\n".join(lines)
+
+
+def robustness(result: dict[str, Any]) -> str:
+    """The score at each level of each harm, and the area under the curve as a share of the intact score."""
+    level = f"{result['bootstrap']['level']:g}%"
+    lines = [f"{result['score']} of {result['images']:,} people by level (0: intact), and area / intact"]
+    for harm, found in result["harms"].items():
+        scores = ", ".join(f"{one['level']:g}: {show(one['pckh'], 1)}" for one in found["levels"])
+        band = found["relative_interval"]
+        area = f"area {show(found['relative'])}" + (f", {level} interval {_band(band)}" if band else "")
+        lines.append(f"  {HARMS[harm][0]}, {found['unit']}: {scores}; {area}")
     return "\n".join(lines)
 
 

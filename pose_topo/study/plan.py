@@ -136,6 +136,7 @@ class Study:
         # a heavy step is started by a launcher such as srun, or by make on one of these devices
         self.launch = self.text("LAUNCH")
         self.devices = self._devices()
+        self.robust_arms = self.words("ROBUST_ARMS", own.get("robust_arms", main["robust_arms"]))
 
     def text(self, name: str, default: object = "") -> str:
         """Return a value without surplus blanks."""

@@ -10,8 +10,8 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import read_json
 
 # The version of each kind of result file (docs/results.md). It is raised when a field goes or changes its meaning.
-SCHEMAS = {"evaluation": 2, "analysis": 2, "group": 1, "comparison": 1, "claims": 1, "audit": 1}
-FILES = {"evaluation": "evaluation.json", "analysis": "analysis.json"}
+SCHEMAS = {"evaluation": 2, "analysis": 2, "robustness": 1, "group": 1, "comparison": 1, "claims": 1, "audit": 1}
+FILES = {"evaluation": "evaluation.json", "analysis": "analysis.json", "robustness": "robustness.json"}
 IDENTITY = ("arm", "seed", "arch", "protocol")
 
 # the numbers that a group compares: name -> file and the keys of the number in it
@@ -117,9 +117,33 @@ ANALYSIS = {
              "null_own", "null_other"), NUMBER))],
     }), NOTHING),
 }  # fmt: skip
+# The harms of robustness.json, in the order of figures and tables: title, and the unit of its levels.
+HARMS = {
+    "weight_noise": ("Noise in the weights", "sd of the noise / sd of the tensor"),
+    "blur": ("Blur", "sd (pixels of the input)"),
+    "noise": ("Noise in the picture", "sd (grey levels of 255)"),
+    "contrast": ("Loss of contrast", "share of the contrast removed"),
+    "prune_territory": ("Pruning by territory", "share of the channels removed"),
+    "prune_norm": ("Pruning by norm", "share of the channels removed"),
+    "prune_random": ("Pruning at random", "share of the channels removed"),
+}
+ROBUSTNESS = {
+    **RUN,
+    "model": str,
+    "images": COUNT,
+    "images_sha256": TEXT,
+    "settings": Whole({"decode": str, "flip_test": bool, "precision": str}),
+    "score": str,
+    "intact": NUMBER,
+    "harms": Whole(dict.fromkeys(HARMS, Whole({
+        "unit": str, "draws": COUNT, "area": NUMBER, "area_interval": BAND, "relative": NUMBER,
+        "relative_interval": BAND, "reason": TEXT,
+        "levels": [Whole({"level": float, "pckh": NUMBER, "interval": BAND})],
+    }))),
+}  # fmt: skip
 DIFFERENCE = Whole({
     "n": COUNT, "mean": NUMBER, "sd": NUMBER, "low": NUMBER, "high": NUMBER, "p": NUMBER, "smallest_p": NUMBER,
-    "seeds": [COUNT], "differences": [float],
+    "p_max": NUMBER, "seeds": [COUNT], "differences": [float],
 })  # fmt: skip
 GROUP = Whole({
     "arch": str, "protocol": str, "as_protocol": bool, "interval": str, "test": str,
@@ -143,23 +167,25 @@ CLAIMS = Whole({
     "not_supported": [str],
     "never_run": [str],
 })  # fmt: skip
-LAYOUTS: dict[str, Any] = {"evaluation": EVALUATION, "analysis": ANALYSIS, "group": GROUP, "claims": CLAIMS}
+LAYOUTS: dict[str, Any] = {"evaluation": EVALUATION, "analysis": ANALYSIS, "robustness": ROBUSTNESS, "group": GROUP,
+                           "claims": CLAIMS}  # fmt: skip
 SAME_LENGTH = {"evaluation": ["curve.thresholds", "curve.mean"],
                "analysis": ["coactivation.alphas", "coactivation.distance", "coactivation.pairs"]}  # fmt: skip
 
-Documents = dict[str, dict[str, Any]]  # "evaluation" and "analysis", those that exist
+Documents = dict[str, dict[str, Any]]  # "evaluation", "analysis" and "robustness", those that exist
 
 
 def read_documents(folder: Path) -> Documents:
-    """The evaluation and the analysis in a results folder. A file that does not exist is left out.
+    """The JSON files of a run in a results folder. A file that does not exist is left out.
 
     Raises:
-        PoseTopoError: A file is not readable or has another schema, or the two files are of different runs.
+        PoseTopoError: A file is not readable or has another schema, or the files are of different runs.
     """
     documents = {kind: read_document(folder / file, kind) for kind, file in FILES.items() if (folder / file).is_file()}
     for key in (*IDENTITY, "checkpoint_sha256", "data_sha256"):
         if len({content.get(key) for content in documents.values()}) > 1:
-            raise PoseTopoError(f"{folder}: evaluation.json and analysis.json differ in {key}: make both again")
+            names = " and ".join(FILES[kind] for kind in documents)
+            raise PoseTopoError(f"{folder}: {names} differ in {key}: make them again")
     return documents
 
 
@@ -242,8 +268,7 @@ def check_one_study(runs: Sequence[Documents], further: Mapping[str, Iterable[An
             raise UsageError(f"the results are of different {what} ({', '.join(sorted(several))}): give one")
     data: dict[tuple[Any, str], set[Any]] = {}
     for content in everything:
-        keys = ("data_sha256", "images_sha256") if content.get("kind") == "analysis" else ("data_sha256",)
-        for key in keys:
+        for key in ("data_sha256", *(["images_sha256"] if content.get("kind") != "evaluation" else [])):
             data.setdefault((content.get("seed"), key), set()).add(content.get(key))
     for (seed, _), hashes in data.items():
         if len(hashes) > 1:

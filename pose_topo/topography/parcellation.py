@@ -271,15 +271,25 @@ def body_map(size: Array, lattice: Lattice, permutations: int = 999, seed: int =
     }
 
 
-def _twins_and_hops(distance: Array) -> Array:
-    """The two statistics (2,) of `body_map`, from the distances of the 120 pairs of joints. NaN: not defined."""
+def twin_ratio(apart: Array) -> float:
+    """The mean distance of left and right twins divided by that of all other pairs; NaN where one is not defined.
+
+    Args:
+        apart: (16, 16), from `territory_distances`, or the distances (120,) of the pairs.
+    """
+    distance = apart[_PAIRS] if apart.ndim == 2 else apart
     known = ~np.isnan(distance)
     near, rest = distance[known & _TWINS], distance[known & ~_TWINS]
-    ratio = near.mean() / rest.mean() if len(near) and len(rest) and rest.mean() > 0 else np.nan
+    return float(near.mean() / rest.mean()) if len(near) and len(rest) and rest.mean() > 0 else float("nan")
+
+
+def _twins_and_hops(distance: Array) -> Array:
+    """The two statistics (2,) of `body_map`, from the distances (120,) of the pairs of joints. NaN: not defined."""
+    known = ~np.isnan(distance)
     # rounded, because equal means that are summed in another order differ in their last bits
     ranks = stats.rankdata(distance[known].round(9)), stats.rankdata(body_hops()[_PAIRS][known])
     varies = known.any() and min(map(np.ptp, ranks)) > 0
-    return np.array([ratio, np.corrcoef(*ranks)[0, 1] if varies else np.nan])
+    return np.array([twin_ratio(distance), np.corrcoef(*ranks)[0, 1] if varies else np.nan])
 
 
 def _shifted(size: Array, lattice: Lattice, rng: np.random.Generator) -> Array:

@@ -22,8 +22,7 @@ from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.people import People
-from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, layer_weight
-from pose_topo.models.prediction import heatmaps
+from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, heatmaps, layer_weight
 from pose_topo.scoring.decoding import decode
 from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.study.config import Recipe

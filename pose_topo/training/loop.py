@@ -25,8 +25,7 @@ from pose_topo.core.machine import (
 )
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
-from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight
-from pose_topo.models.prediction import heatmaps
+from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, heatmaps
 from pose_topo.pictures import drawing
 from pose_topo.scoring.decoding import decode
 from pose_topo.study import runs

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from pose_topo.data.batches import Batch
-from pose_topo.models.pose import build_model
-from pose_topo.models.prediction import heatmaps, predict
+from pose_topo.models.pose import build_model, heatmaps, predict
 from pose_topo.scoring.decoding import DECODES, flip_back, shift_right
 from pose_topo.study import joints as J
 from pose_topo.study.config import Data, RunConfig
@@ -77,7 +76,7 @@ def test_arguments_are_not_changed():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("how", DECODES)
 def test_the_host_waits_for_no_batch_on_a_gpu(how):
-    from pose_topo.models.prediction import heatmaps
+    from pose_topo.models.pose import heatmaps
     from pose_topo.scoring.decoding import decode
 
     model, pictures = Shrunk().cuda(), images().cuda()

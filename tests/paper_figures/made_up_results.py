@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import norm
 
 from pose_topo.study import joints
-from pose_topo.study.results import SCHEMAS
+from pose_topo.study.results import HARMS, SCHEMAS
 
 SIDE, EPOCHS, IMAGES, CROP = 16, 8, 150, 96
 SCORE = {"baseline": 80.0, "control": 79.0, "topo": 77.5}
@@ -40,8 +40,9 @@ def write_study(
 
 
 def write_run(
-    folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "small", lesions: bool = False
-) -> Path:
+    folder: Path, arm: str, seed: int, *, data: str = "synthetic", protocol: str = "small", lesions: bool = False,
+    robustness: bool = False,
+) -> Path:  # fmt: skip
     """Write all files of one run."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, *arm.encode()])
@@ -68,6 +69,9 @@ def write_run(
         numbers |= {"lesions": _lesions(arm, rng), "lesions_reason": None}
     dump(folder / "analysis.json", numbers | identity | {"kind": "analysis"})
     np.savez_compressed(folder / "analysis.npz", allow_pickle=False, **maps)
+    if robustness:
+        found = _robustness(arm, rng) | identity | setting(arm, protocol)
+        dump(folder / "robustness.json", found | {"kind": "robustness", "schema": SCHEMAS["robustness"]})
     _metrics(folder / "metrics.csv", arm, rng, evaluation["pckh"]["0.5"]["mean"])
     np.savez_compressed(folder / "examples.npz", allow_pickle=False, **_examples(np.random.default_rng(seed), rng))
     return folder
@@ -191,7 +195,7 @@ def _analysis(arm: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[
         },
         "activations": {"dead_channels": 1, "effective_dimensionality": 4.3 if smooth else 30.0, "reason": None},
         "wiring": _wiring(bool(smooth)),
-        "body": {"twins": {"ratio": 1.0 - 0.2 * smooth, "reason": None}},
+        **_beyond(bool(smooth)),
         "controls": _controls(bool(smooth)),
         "lesions": None,
         "lesions_reason": "not asked for: --lesions",
@@ -288,6 +292,49 @@ def _wiring(smooth: bool) -> dict[str, Any]:
     }
 
 
+def _beyond(smooth: bool) -> dict[str, Any]:
+    """Return the order of directions and responses, and of the body on the grid."""
+    tests = {"p_joints": 0.01, "p_shifted": 0.002, "reason": None}
+    names = [*(f"near {name}" for name in joints.NAMES), "elbow flexed", "knee flexed", "upright", "visible"]
+    found = {"I": 0.4 if smooth else -0.01, "z": 9.0, "p": 0.001, "q": 0.001, "p_max": 0.001}
+    of_images = {"mean_I": 0.6 if smooth else 0.01, "p_mean": 0.001, "null_low": -0.06, "null_high": 0.06}
+
+    def table(*values: float) -> list[dict[str, Any]]:
+        removed = (0, 1, 2, 4)
+        return [
+            {"removed": n, "share": 0.9 - n / 8, "I": value, "p": 0.001}
+            for n, value in zip(removed, values, strict=True)
+        ]
+
+    return {
+        "body": {
+            "permutations": 999,
+            "twins": {"ratio": 0.8 if smooth else 1.0, **tests},
+            "hops": {"spearman": 0.1, **tests},
+        },
+        "single_images": {
+            "permutations": 999,
+            **{name: {**of_images, "reason": None} for name in ("raw", "standardised")},
+        },
+        "selectivity": {
+            "permutations": 9999,
+            "channels": SIDE * SIDE,
+            "expected": -0.0039,
+            "mean_I_joints": found["I"],
+            "reason": None,
+            "conditions": {name: {**found, "responses": [120, 480], "reason": None} for name in names},
+        },
+        "directions": {
+            "permutations": 999,
+            "participation_ratio": 1.6 if smooth else 46.0,
+            "trained": table(0.91, 0.89, 0.82, 0.76) if smooth else table(0.001, -0.001, -0.002, -0.003),
+            "smoothed": {"width": 1.6, "table": table(0.82, 0.8, 0.79, 0.75)} if smooth else None,
+            "collapsed": {"table": table(0.03, 0.03, 0.04, 0.0)} if smooth else None,
+            "reason": None if smooth else "the control has no larger participation ratio than this network",
+        },
+    }
+
+
 def _controls(smooth: bool) -> dict[str, Any]:
     chance = {"strength": -0.004, "normalised": -0.003, "activity": -0.005}
     return {
@@ -324,12 +371,34 @@ def _lesions(arm: str, rng: np.random.Generator) -> dict[str, Any]:
         radii.append(
             {"radius": radius, "channels": float([4.8, 12.1, 25.3, 41.0][place]), "damage": other + found / 16}
             | {"null_damage": other, "null_damage_sd": 0.2, "specificity": found, "null_mean": 0.02, "null_sd": 0.2}
-            | {"p": 0.05 if gain else 0.4, "own": other + found, "other": other, "null_own": other + 0.02}
+            | {"p": 0.01 if gain else 0.4, "own": other + found, "other": other, "null_own": other + 0.02}
             | {"null_other": other, "reason": None}
         )
     return {
         **{"people": 617, "threshold": 0.5, "decode": "argmax", "flip_test": False, "intact": SCORE.get(arm, 78.0) - 1},
-        **{"centres": 16, "permuted_grids": 19, "smallest_p": 0.05, "radii": radii},
+        **{"centres": 16, "permuted_grids": 99, "smallest_p": 0.01, "radii": radii, "by_mean": radii},
+    }
+
+
+def _robustness(arm: str, rng: np.random.Generator) -> dict[str, Any]:
+    """Return curves that fall, for smooth maps more slowly."""
+    intact, rate = SCORE.get(arm, 78.0), 1.2 if smoothness(arm) else 1.8
+    harms = {}
+    for harm, (_, unit) in HARMS.items():
+        scores = [intact, *(intact * np.exp(-rate * share) + rng.normal(0, 0.3) for share in (0.25, 0.5, 1.0))]
+        area = float(np.trapezoid(scores, [0, 0.25, 0.5, 1]))
+        harms[harm] = {
+            **{"unit": unit, "draws": 1, "area": area, "area_interval": [area - 1, area + 1], "reason": None},
+            **{"relative": area / intact, "relative_interval": [area / intact - 0.01, area / intact + 0.01]},
+            "levels": [
+                {"level": level, "pckh": float(score), "interval": [float(score) - 1, float(score) + 1]}
+                for level, score in zip((0.0, 10.0, 20.0, 40.0), scores, strict=True)
+            ],
+        }
+    return {
+        **{"model": "baseline" if arm == "baseline" else "topo", "images": 617, "images_sha256": None},
+        **{"settings": {"decode": "dark", "flip_test": True, "precision": "fp32"}, "score": "PCKh@0.5"},
+        **{"intact": intact, "harms": harms},
     }
 
 

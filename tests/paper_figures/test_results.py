@@ -54,7 +54,8 @@ def test_folders_without_results_are_skipped(study: list[Path], tmp_path: Path) 
         load([tmp_path / "nowhere"])
     given = tmp_path / "given"
     shutil.copytree(study[0], given)
-    (given / "analysis.json").unlink()
+    for name in ("analysis.json", "robustness.json"):
+        (given / name).unlink()
     made_up_results.edit(given, "evaluation.json", ("arm",), None)  # a prediction file of another system
     assert load([given]) == []
 
@@ -137,7 +138,7 @@ def test_runs_that_cannot_be_compared_are_refused(study: list[Path], tmp_path: P
     other = made_up_results.write_run(tmp_path / "other", "control", 1, protocol="paper")
     with pytest.raises(PoseTopoError, match="protocols"):
         check_comparable(load([study[0], other]))
-    for name in ("evaluation.json", "analysis.json"):
+    for name in ("evaluation.json", "analysis.json", "robustness.json"):
         made_up_results.edit(tmp_path / "copy", name, ("data_sha256",), "another split")
     with pytest.raises(PoseTopoError, match="seed 1 were measured on different data"):
         check_comparable(load([tmp_path / "copy", study[2]]))

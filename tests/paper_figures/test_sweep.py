@@ -1,4 +1,4 @@
-"""Figures of many arms: the trade-off, lesions and the schematic show what the files hold."""
+"""Figures of many arms: the trade-off, lesions, robustness and the schematic show what the files hold."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
-from paper_figures.figures import lesions, schematic, tradeoff
+from paper_figures.figures import lesions, robustness, schematic, tradeoff
 from paper_figures.figures.tradeoff import place_labels
-from paper_figures.lib import command, style
+from paper_figures.lib import captions, command, style
 from paper_figures.lib.command import main
 from paper_figures.lib.results import load
+from pose_topo.core.errors import PoseTopoError
 
 ARMS = ("control", "topo", "topo-l0.05", "topo-l5", "topoloss-l0.05", "topoloss-l0.5", "topo-permuted")
 
@@ -125,8 +126,8 @@ def test_lesions_show_specificity_and_p(study: list[Path], text_of: Callable[...
     radii = [said(folder, "analysis")["lesions"]["radii"] for folder in study[4:]]
     first = [found[0]["specificity"] for found in radii]
     text = text_of("lesions", study)
-    assert f"topo {sum(first) / 2:.1f} ({min(first):.1f} to {max(first):.1f}) p 0.05, " in text
-    assert "1 (5 channels), 2 (12 channels)" in text and "the smallest possible is 0.05" in text and "19 grids" in text
+    assert f"topo {sum(first) / 2:.1f} ({min(first):.1f} to {max(first):.1f}) p 0.01, " in text
+    assert "1 (5 channels), 2 (12 channels)" in text and "the smallest possible is 0.01" in text and "99 grids" in text
     with style.applied():
         figure = lesions.draw(load(study))
     drawn = [line for line in figure.axes[5].lines if len(line.get_xdata()) == 4]  # type: ignore[arg-type]  # an index
@@ -156,6 +157,32 @@ def test_no_lesions_is_one_line_or_a_caption(
     text = text_of("lesions", bare, "--if-there")
     assert text == "Not shown: no results folder holds lesions in its analysis.json (pose-topo analyze --lesions).\n"
     assert [path.name for path in out.iterdir()] == ["lesions.caption.md"]
+
+
+def test_robustness_shows_the_curves_and_their_areas(study: list[Path], text_of: Callable[..., str]) -> None:
+    found = [said(folder, "robustness")["harms"]["blur"] for folder in study[4:]]
+    with style.applied():
+        figure = robustness.draw(load(study))
+    (topo,) = [line for line in figure.axes[1].lines if line.get_marker() == "^"]
+    means = np.mean([[level["pckh"] for level in one["levels"]] for one in found], axis=0)
+    assert np.asarray(topo.get_ydata()) == pytest.approx(means)
+    assert np.asarray(topo.get_xdata()).tolist() == [0, 10, 20, 40]
+    areas = [one["relative"] for one in found]
+    text = text_of("robustness", study)
+    assert f"topo {captions.spread(areas, 2)}" in text.split("blur: ")[-1].split(";")[0]
+    assert text.startswith("**The share of the intact PCKh@0.5 that is left, averaged over the range of a harm,")
+
+
+def test_robustness_needs_the_same_levels(study: list[Path], tmp_path: Path) -> None:
+    other = made_up_results.write_run(tmp_path / "run", "topo", 3, robustness=True)
+    made_up_results.edit(other, "robustness.json", ("harms", "noise", "levels", 1, "level"), 11.0)  # type: ignore[arg-type]  # an index
+    with pytest.raises(PoseTopoError, match="different levels of noise"):
+        robustness.draw(load([*study, other]))
+
+
+def test_no_robustness_is_a_caption(tmp_path: Path, text_of: Callable[..., str]) -> None:
+    bare = made_up_results.write_study(tmp_path / "runs")
+    assert text_of("robustness", bare, "--if-there") == "Not shown: no results folder holds robustness.json.\n"
 
 
 def test_if_there_allows_no_other_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from paper_figures.lib.arms import LOSSES
 from paper_figures.lib.command import main
+from paper_figures.lib.results import load
 from paper_figures.lib.tables import (
     Column,
     Row,
@@ -25,7 +26,7 @@ from paper_figures.lib.tables import (
     to_markdown,
     write_table,
 )
-from paper_figures.tables import topography
+from paper_figures.tables import scores, topography
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.stages.compare import METRICS, analyze_group
 
@@ -205,6 +206,27 @@ def test_table_losses_by_hand(tmp_path: Path) -> None:
     assert "Seeds: 1, 2 (control, topo, topo-l0.05, topoloss-l5)." in caption
 
 
+def test_table_robustness_by_hand(tmp_path: Path) -> None:
+    """Three seeds of topo and control, and another seed of topo without a partner: 0.1, 0.2 and -0.05 above it."""
+    own = {"control": (0.5, 0.6, 0.7), "topo": (0.6, 0.8, 0.65, 0.9)}
+    folders = []
+    for arm, areas in own.items():
+        for seed, area in enumerate(areas):
+            folders.append(made_up_results.write_run(tmp_path / f"{arm}-s{seed}", arm, seed, robustness=True))
+            made_up_results.edit(folders[-1], "robustness.json", ("harms", "blur", "relative"), area)
+    assert main(["table_robustness", "--results", *map(str, folders), "--out", str(tmp_path / "out")]) == 0
+    lines = {line[0]: line[1:] for line in read_table(tmp_path / "out" / "table_robustness.json").rows}
+    assert lines["Blur"] == ("0.600 ± 0.100", "0.738 ± 0.138")
+    table = scores.build_robustness(load(folders))
+    control, topo = (row.values for row in table.rows)
+    # of the 8 patterns of signs, those with a sum of at least .25 in size: +++, ++-, and their mirror images
+    assert topo["harms.blur.relative_p"] == (0.5,) * 4 and control["harms.blur.relative_p"] == (None,) * 3
+    assert topo["smallest_p"] == (0.25,) * 4 and topo["pairs"] == (3,) * 4
+    assert lines["Seeds that the control also has"] == ("–", "3") and lines["Smallest possible p"] == ("–", "0.250")
+    text = (tmp_path / "out" / "table_robustness.caption.md").read_text(encoding="utf-8")
+    assert "With n seeds p is at least 2 / 2^n" in text and "blur 0 to 40, sd (pixels of the input);" in text
+
+
 def test_latex_breaks_titles_and_separates_blocks() -> None:
     head = ("", "Kind", "Head size, legacy / official")
     table = TextTable(head, (("a", "x|y", "1"), ("", "z", "2"), ("b", "x", "-3")), words=2)
@@ -236,10 +258,10 @@ def test_table_seeds_by_hand(tmp_path: Path) -> None:
     assert main(["table_seeds", "--group", str(tmp_path / "group" / "group.json"), "--out", str(tmp_path)]) == 0
     lines = (tmp_path / "table_seeds.md").read_text(encoding="utf-8").splitlines()
     # half the t interval is 12.706 x .1414 / sqrt 2 = 1.271, and 9.53 for the PCKh differences -1 and -2 (sd .7071)
-    assert lines[2] == "| topo | Moran's I of \\|w\\| | 2 | 0.600 | -0.671 to 1.871 | 0.500 | 0.500 |"
-    assert "|  | PCKh@0.5 | 2 | -1.5 | -7.9 to 4.9 | 0.500 | 0.500 |" in lines
+    assert lines[2] == "| topo | Moran's I of \\|w\\| | 2 | 0.600 | -0.671 to 1.871 | 0.500 | 1.000 | 0.500 |"
+    assert "|  | PCKh@0.5 | 2 | -1.5 | -7.9 to 4.9 | 0.500 | 1.000 | 0.500 |" in lines
     share = (0.5 + 0.8) / 2 / 0.43  # 0.43: the best I of the made-up control
-    assert lines[-1] == f"|  | I / best I of the control | – | ratio {share:.2f} | – | – | – |"
+    assert lines[-1] == f"|  | I / best I of the control | – | ratio {share:.2f} | – | – | – | – |"
     row = _rows(tmp_path / "table_seeds.csv")[0]
     assert (row["arm"], row["measure"], row["n"], row["seeds"]) == ("topo", "I", "2", "1 2")
     assert [float(value) for value in row["differences"].split()] == pytest.approx([0.5, 0.7])

@@ -306,7 +306,8 @@ def configs(folder: Path) -> Give:
 
 def results(folder: Path) -> Give:
     """The files of a results folder, read by the tables and by a figure every now and then, and by a group."""
-    control, topo = (made_up_results.write_run(folder / arm, arm, 1, lesions=True) for arm in ("control", "topo"))
+    extras = {"lesions": True, "robustness": True}
+    control, topo = (made_up_results.write_run(folder / arm, arm, 1, **extras) for arm in ("control", "topo"))
     made_up_results.dump(folder / "claims.json", CLAIMS)
     made_up_results.dump(topo / "provenance.json", {"sessions": [SESSION]})
     analyze_group([control, topo], folder)

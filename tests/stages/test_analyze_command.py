@@ -38,6 +38,8 @@ def test_a_group_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--group", "nowhere"], 1, "no analysis.json"),
         (["nowhere", "--control", "nowhere"], 1, "nowhere"),
         (["nowhere", "--lesion-grids", "0"], 2, "lesion-grids"),
+        (["nowhere", "--robustness"], 1, "nowhere"),
+        (["nowhere", "--robustness", "--lesions"], 2, "--lesions: not together with --robustness"),
     ],
 )
 def test_wrong_usage_is_one_line(

@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.scoring.intervals import family_wise, paired_test, sign_flip
 from pose_topo.scoring.predictions import Record, read_record, write_predictions
 from pose_topo.stages import terminal as report
 from pose_topo.stages.compare import (
@@ -21,9 +22,7 @@ from pose_topo.stages.compare import (
     compare,
     compare_results,
     group_table,
-    paired_test,
-    sign_flip,
-)  # fmt: skip
+)
 from pose_topo.study import joints as J
 from pose_topo.study.results import SCHEMAS
 
@@ -309,6 +308,32 @@ def test_sign_flips_by_loops_and_by_scipy() -> None:
     assert paired_test(VALUES).p == expected
     scipy_p = stats.permutation_test((VALUES,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
     assert expected == pytest.approx(scipy_p)
+
+
+def test_family_wise_p_by_loops() -> None:
+    rows = np.random.default_rng(0).normal(0.5, 1, (4, 6))
+    rows[1] *= 1000  # the scale of a metric does not matter
+    rows[3] = 0.0
+
+    def largest(signs: tuple[int, ...]) -> float:
+        return max(abs(signs @ row) / np.linalg.norm(row) for row in rows[:3])
+
+    every = np.array([largest(np.array(signs)) for signs in product((1, -1), repeat=6)])  # type: ignore[arg-type]
+    found = family_wise(rows)
+    for row, p in zip(rows[:3], found, strict=False):
+        assert p == np.mean(every >= abs(row.sum()) / np.linalg.norm(row) - 1e-10)
+        assert p >= paired_test(row).p  # type: ignore[operator]
+    assert found[3] == 1.0
+    assert family_wise(rows[:1])[0] == paired_test(rows[0]).p  # of a single metric
+
+
+def test_the_family_wise_error_is_held() -> None:
+    rng = np.random.default_rng(1)
+    errors = []
+    for _ in range(400):
+        common = rng.normal(size=7)  # metrics depend on each other
+        errors.append(family_wise(rng.normal(size=(12, 7)) + common).min() <= 0.05)
+    assert np.mean(errors) < 0.083  # .05 and three standard errors
 
 
 @pytest.mark.parametrize(("n", "smallest"), [(2, 0.5), (5, 0.0625), (6, 0.03125), (10, 2 / 1024)])

@@ -11,8 +11,7 @@ import torch
 
 from pose_topo.data.batches import Batch
 from pose_topo.data.people import People, head_size
-from pose_topo.models.pose import TopoModel
-from pose_topo.models.prediction import predict
+from pose_topo.models.pose import TopoModel, predict
 from pose_topo.scoring.pckh import normalised_errors, scores_at
 from pose_topo.stages.silencing import pckh_silenced
 from pose_topo.study.lattice import Lattice
