@@ -1,37 +1,29 @@
 # pose_topo. `make` alone prints the targets; README.md explains them.
-#
 # The steps of the study: data -> runs (checkpoints) -> evaluation.json, analysis.json -> group.json -> figures, tables ->
 # claims, report. pose_topo/study/study.toml says which runs there are. tools/study.py prints a plain rule for each file
 # into $(RULES), e.g. out/study-demo.mk, which this Makefile includes: `less` it, or `make -n demo`, to see all commands.
-#
 # Variables, given on the command line or in the environment: make all ARCHS=resnet18 SEEDS="0 1" DEVICE=cuda:1
-#
 # Which runs (values not given are those of study.toml):
 #   STUDY         the part of the study: all, quick, demo, small, synthetic or photographs (e.g. make figures STUDY=demo)
 #   PROTOCOL      how networks are trained: standard, paper, synthetic, photographs, small or demo
 #   ARCHS ARMS SEEDS            the main comparison: backbones, arms, seeds
-#   EPOCHS        epochs, instead of the protocol's
-#   TRAIN         further options of the training commands, e.g. TRAIN="--lr 1e-4"
+#   EPOCHS TRAIN                epochs, instead of the protocol's; further options of training, e.g. TRAIN="--lr 1e-4"
 #   SWEEP_ARCHS SWEEP_SEEDS     backbones and seeds of the sweep over
 #   LAMBDAS LOSSES FACTORS      lambdas of the study's spatial loss, other losses, learning-rate multipliers
 #   PAPER_ARCHS   backbones that are also trained by the original study's own recipe
-#   LESION_ARMS   arms that are lesioned, and compared with their untrained network
-#   ROBUST_ARMS   arms that are scored while weights, inputs or channels are harmed
+#   LESION_ARMS ROBUST_ARMS     arms that are also lesioned; that are scored while weights, inputs or channels are harmed
 #   DEMO_PEOPLE   how many people are rendered for the demo
 #   CHECKPOINTS   for figures: a folder of finished runs, laid out as RUNS; their results go to OUT/given
 #   RESULTS       for figures: `reference` draws the committed reference results
 # Where (paths without blanks; defaults below):
 #   DATA          the folder of MPII, for photographs that of LSPET; the other parts render their own data
-#   OUT           everything derived
-#   RUNS          checkpoints
-#   CACHE         crops and ImageNet weights [~/.cache/pose_topo]
-#   VENV          the environment; any other than .venv is used as it is
+#   OUT RUNS CACHE              everything derived; checkpoints; crops and ImageNet weights [~/.cache/pose_topo]
 # How:
 #   DEVICE        auto (all GPUs, see DEVICES; without one the CPU), or only one: cpu, cuda or cuda:N
 #   DEVICES       -jN uses these at the same time: numbers of GPUs, "0 1", or "cpu cpu", each with half the cores
 #   LAUNCH        starts training, evaluation and analysis on a cluster: "srun -n1 -c8 --gpus=1" (docs/cluster.md)
 #   BENCH         further options of the benchmark, e.g. BENCH="--protocol standard"
-#   PYTHON        the interpreter that makes .venv
+#   VENV PYTHON   the environment (any other than .venv is used as it is), and the interpreter that makes .venv
 #   TORCH         for setup: lock (as locked) or cpu (the CPU wheels of PyTorch's own index)
 # DOCKER=1 makes a target inside the image; docker/container.mk has the variables of the image.
 
@@ -46,7 +38,6 @@ VENV   ?= .venv
 DEVICE ?= auto
 PYTHON ?= python3
 TORCH  ?= lock
-
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -149,9 +140,7 @@ bench: $(READY) $(DEMO_DATA)/manifest.json ## what decoding, crops, batches and 
 	$(BIN)/python -m pose_topo.bench --data $(DEMO_DATA) --device $(DEVICE) $(BENCH)
 
 lint: $(READY) ## style and types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 
 clean: ## remove everything derived (never checkpoints or data)
 	$(if $(filter $(OUT)/%,$(RUNS) $(DATA)),$(error RUNS or DATA lies in OUT, which `clean` removes))

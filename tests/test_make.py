@@ -85,7 +85,7 @@ def test_every_variable_is_described_at_the_top_of_the_makefile() -> None:
     head, _, rest = text.partition("\nSETTINGS := ")
     described = " ".join(re.findall(r"^#   ([A-Z_ ]+[A-Z])", head, re.M)).split()
     assert set(described) == set(rest.partition("\n\n")[0].partition("\nSTUDY ")[0].replace("\\", "").split())
-    assert len(text.splitlines()) < 160
+    assert len(text.splitlines()) < 150
 
 
 def test_clean_never_takes_checkpoints_or_what_a_blank_makes_of_a_path(make: Make) -> None:

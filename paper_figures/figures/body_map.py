@@ -109,7 +109,7 @@ def caption(runs: list[Run]) -> str:
 
 BODY_MAP = PaperFigure(
     name="body_map",
-    place=70,
+    place=65,
     title="The body on the grid",
     about="left and right twins on the grid, and the body's own distances",
     needs=("analysis", "maps"),

@@ -247,7 +247,7 @@ def caption_beyond(runs: list[Run]) -> str:
 
 TABLE_BEYOND = PaperTable(
     name="table_beyond",
-    place=90,
+    place=85,
     title="More than one direction, and responses",
     about="order without the leading directions, and of responses",
     needs=("directions",),
@@ -295,7 +295,7 @@ def caption_matched(runs: list[Run]) -> str:
 
 TABLE_MATCHED = PaperTable(
     name="table_matched",
-    place=150,
+    place=145,
     title="The losses at equal collapse",
     about="I of the losses at equal participation ratio",
     needs=("grid", "evaluation"),

@@ -149,8 +149,7 @@ def main() -> None:
     seconds = finish(undisturbed)
     print(f"undisturbed: {seconds:.0f} s", flush=True)
     demos = disturb(undisturbed, seconds, kills)
-    print(f"{kills} kills, {demos} demos made in spite of them:")
-    print("each ended with the results of the undisturbed one, and left nothing over")
+    print(f"{kills} kills, {demos} finished demos: each has the results of the undisturbed one, and left nothing over")
     together = clone(folder / "together")
     both = [demo(together) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0], "two demos at once"
