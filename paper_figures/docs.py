@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from paper_figures.claims.check import ClaimResult, Results, judge, load_reference, summary
 from paper_figures.claims.checks import Check, CheckResult, Interval
 from paper_figures.claims.model import REFERENCE, Study, load_study
-from paper_figures.lib import captions
+from paper_figures.lib import captions, costs
 from paper_figures.lib.command import GroupTable, RunsExhibit, exhibits
-from paper_figures.lib.provenance_table import training_cost
+from paper_figures.lib.costs import training_cost
 from paper_figures.lib.results import Run, by_arm, load
-from paper_figures.lib.tables import Column, Row, Table, TextTable, as_text, to_markdown
+from paper_figures.lib.tables import Column, Row, Table, as_text, pipe, to_markdown
 from paper_figures.tables.topography import build_losses, caption_losses, share_of_best
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import read_json, write_text
@@ -29,17 +30,12 @@ from pose_topo.study import joints, plan
 from pose_topo.study.backbones import BACKBONES
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDED = ROOT / "docs" / "benchmarks"
 PAGES = (
     *("README.md", "docs/regularizers.md", "docs/benchmarks.md", "docs/appendix.md"),
     "pose_topo/released/README.md",
 )
 RELEASED = ROOT / "pose_topo" / "released" / "scores.json"  # tools/release_network.py writes it and the weights
 _SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
-
-
-def _pipe(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return to_markdown(TextTable(tuple(head), tuple(map(tuple, rows))))
 
 
 # ---- reference results
@@ -111,8 +107,10 @@ def sceptic() -> str:
 
     def over(group: Sequence[Run], value: Callable[[Run], float | None]) -> str:
         found = paired_test([number for run in group if (number := value(run)) is not None])
-        band = "" if found.low is None or found.high is None else f" [{found.low:.2f}, {found.high:.2f}]"
-        return captions.NO_VALUE if found.mean is None else f"{captions.fixed(found.mean, 2)}{band}"
+        if found.mean is None or found.low is None or found.high is None:
+            return captions.NO_VALUE
+        mean, low, high = (captions.fixed(value, 2) for value in (found.mean, found.low, found.high))
+        return f"{mean} [{low}, {high}]"
 
     def order(kind: str, place: int) -> Callable[[Run], float | None]:
         def value(run: Run) -> float | None:
@@ -142,10 +140,10 @@ def sceptic() -> str:
         "Left and right twins lie nearer to each other on the grid: their distance, divided by that of other pairs of "
         f"joints, is {over(topo, number('body.twins.ratio'))} (the control: "
         f"{over(control, number('body.twins.ratio'))}). The claim, made before these seeds were trained, is "
-        f"{twins.verdict}: {twins.checks[0].reason}.",
+        f"{twins.verdict} (the difference between the two: {twins.checks[0].reason}).",
     ]
     seeds = captions.listed([run.seed for run in topo])
-    return "\n".join(f"{place}. {line}" for place, line in enumerate(lines, 1)) + (
+    return "\n".join(textwrap.fill(f"{n}. {line}", 120, subsequent_indent="   ") for n, line in enumerate(lines, 1)) + (
         f"\n\nMeans over the seeds {seeds} of `topo` and `control` of the protocol small, with 95% t intervals.\n"
     )
 
@@ -174,7 +172,7 @@ def time() -> str:
     for epoch, seconds, pckh in zip(metrics["epoch"], metrics["seconds"], metrics["val_pckh"], strict=True):
         spent += seconds
         rows.append([f"{epoch:.0f}", f"{spent:.0f}", f"{pckh:.1f}"])
-    return _pipe(["epoch", "seconds", "PCKh@0.5"], rows)
+    return pipe(["epoch", "seconds", "PCKh@0.5"], rows)
 
 
 def figures() -> str:
@@ -216,7 +214,7 @@ def released() -> str:
         notes.append(f"{titles[name]}: {of}, of {content[name]['people']:,} people")
     about = content[shown[0]]["intervals"]
     return (
-        f"{_pipe(head, rows)}\nIn percent; {about['level']:g}% intervals by the {about['method']}. {'; '.join(notes)}. "
+        f"{pipe(head, rows)}\nIn percent; {about['level']:g}% intervals by the {about['method']}. {'; '.join(notes)}. "
         "PCKh uses the head box on MPII and on rendered people, and the head segment on LSPET.\n"
     )
 
@@ -259,7 +257,7 @@ def weight_table(path: Path) -> str:
         if sizes:
             rows.append([f"`{part}`", title, str(len(sizes)), f"{sum(sizes):,}"])
     return (
-        f"{_pipe(['names begin with', 'part', 'tensors', 'numbers'], rows)}\n"
+        f"{pipe(['names begin with', 'part', 'tensors', 'numbers'], rows)}\n"
         "The rest of a name is PyTorch's own: `weight` and `bias` of a convolution or BatchNorm, and `running_mean`, "
         "`running_var` and `num_batches_tracked` of a BatchNorm, behind the names of torchvision's blocks.\n"
     )
@@ -332,7 +330,7 @@ def experiments() -> str:
             for result in mine
             for asked, check in zip(result.claim.checks, result.checks, strict=True)
         ]
-        lines += [_pipe(["claim", "number", "required", "reference runs"], rows)]
+        lines += [pipe(["claim", "number", "required", "reference runs"], rows)]
     return "\n".join(lines)
 
 
@@ -367,129 +365,6 @@ def _expected(asked: Check, check: CheckResult, reference: Sequence[Run]) -> str
     return str(wanted)
 
 
-# ---- recorded benchmarks
-
-
-def recorded(name: str) -> dict[str, Any]:
-    """Return the content of docs/benchmarks/<name>.json."""
-    return read_json(RECORDED / f"{name}.json")
-
-
-def machine(content: Mapping[str, Any]) -> str:
-    """Return the machine of a benchmark in one line."""
-    known = content["machine"]
-    parts = [known["device"], *(f"{key} {known[key]}" for key in ("driver", "cuda", "torch", "python") if known[key])]
-    commit = [f"commit {known['commit'][:7]}"] if known.get("commit") else []
-    return ", ".join([*parts, f"{known['threads']} CPU threads", known["precision"], *commit])
-
-
-def steps() -> str:
-    """Return training steps by backbone and batch size."""
-    content = recorded("h200-steps")
-    head = ["network", "batch", "images/s", "the network alone", "share of it", "GPU busy", "peak GPU memory"]
-    rows = [
-        [
-            f"{row['arch']}, {row['input']} px",
-            str(row["batch"]),
-            f"{row['images_per_s']:,.0f}",
-            f"{row['images_per_s_ceiling']:,.0f}",
-            f"{row['full_over_ceiling']:.2f}",
-            f"{row['gpu_utilisation_percent']:.0f}%" if "gpu_utilisation_percent" in row else "–",
-            f"{row['peak_memory_mb'].get('cuda', 0) / 1e3:.1f} GB",
-        ]
-        for row in content["rows"]
-    ]
-    return f"{_pipe(head, rows)}\n{machine(content)}.\n"
-
-
-BENCH = {  # key in the JSON file -> title for readers
-    "decode_ms_per_person": "decoding the JPEG files, ms per person",
-    "crop_build_over_decode": "building the crop store (one worker), relative to the decoding that it includes",
-    "people_per_photograph": "people per photograph",
-    "720p_crop_build_over_decode": "the same, photographs of 1280 x 720, all cores",
-    "1080p_crop_build_over_decode": "the same, photographs of 1920 x 1080, all cores",
-    "720p_people_per_photograph": "people per photograph there, as in MPII",
-    "batch_standard_ms_per_person": "a batch with the standard augmentation, ms per person",
-    "batch_standard_one_thread_ms_per_person": "the same on one thread",
-    "images_per_s_model_only": "training, the network alone on a fixed batch (the ceiling), images/s",
-    "images_per_s_full": "the whole training loop, images/s",
-    "full_over_ceiling": "the whole training loop, share of the ceiling",
-    "images_per_s_plain": "plain loop (OpenCV per image, fp32, contiguous, `loss.item()` at every step), images/s",
-    "full_over_plain": "the whole training loop, speed relative to the plain loop",
-    "compiled_over_model_only": "the network alone under `torch.compile`, relative speed",
-    "evaluation_people": "evaluation with flip test, people",
-    "evaluation_images_per_s": "evaluation with flip test, images/s",
-    "evaluation_over_model_only": "evaluation, share of the speed of its two forward passes",
-    "peak_rss_mb": "peak memory of the process, MB",
-}
-
-
-def bench() -> str:
-    """Return one column per recorded `make bench`."""
-    contents = [recorded(name) for name in ("epyc-2-cores-small", "epyc-2-cores-standard")]
-    settings = [content["setting"] for content in contents]
-    titles = [f"{s['protocol']}: {s['arch']}, {s['input']} px, batch {s['batch']}" for s in settings]
-    losses = sorted({key for content in contents for key in content if key.startswith("loss_")})
-    keys = BENCH | {key: f"spatial loss `{key[5:-3]}` and its gradient, ms" for key in losses}
-    rows = [
-        [title, *(_short(content[key]) if key in content else "–" for content in contents)]
-        for key, title in keys.items()
-        if any(key in content for content in contents)
-    ]
-    return f"{_pipe(['', *titles], rows)}\n{machine(contents[0])}; {settings[0]['people']} rendered people.\n"
-
-
-def _short(value: float) -> str:
-    """Return a number with three digits and without an exponent."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def losses() -> str:
-    """Return what each spatial loss costs in a training step."""
-    content = recorded("epyc-2-cores-small")
-    cost = {key[5:-3]: value for key, value in content.items() if key.startswith("loss_")}
-    step = content["step_full_ms"]
-    rows = [
-        [f"`{loss}`", f"{ms:.1f}", f"{ms / step:.1%}"] for loss, ms in sorted(cost.items(), key=lambda item: item[1])
-    ]
-    return f"{_pipe(['', 'ms', 'of a step of the protocol small'], rows)}\n{machine(content)}.\n"
-
-
-def sharing() -> str:
-    """Return the speed of a training alone and beside another one on the same cores."""
-    content = recorded("epyc-2-cores-sharing")
-    rows = [
-        [title, *(f"{content[f'cores_{name}_{how}_images_per_s']:.1f}" for how in ("alone", "each_of_two"))]
-        for name, title in (("shared", "as `pose-topo` sets it"), ("default", "PyTorch's defaults"))
-    ]
-    head = ["OpenMP's threads", "alone, images/s", "each of two, images/s"]
-    return f"{_pipe(head, rows)}\n{machine(content)}; protocol {content['setting']['protocol']}.\n"
-
-
-STEPS = {  # step of the Make rules -> title for readers
-    "data": "rendering the people",
-    "show": "the first picture",
-    "train": "training one of the three networks",
-    "evaluate": "evaluating one of them",
-    "analyze": "analyzing one of them",
-    "draw": "all figures and tables",
-    "claims": "the claims",
-    "report": "the report",
-}
-
-
-def took() -> str:
-    """Return how long each step of the demo took, one column per machine."""
-    contents = [recorded(path.stem) for path in sorted(RECORDED.glob("demo-*-took.json"))]
-    rows = [
-        [title, *(f"{content['seconds'][step]:.0f} s" for content in contents)]
-        for step, title in STEPS.items()
-        if all(step in content["seconds"] for content in contents)
-    ]
-    rows.append(["**`make demo`**", *(f"**{content['total'] / 60:.1f} min**" for content in contents)])
-    return _pipe(["", *(content["about"] for content in contents)], rows)
-
-
 # ---- pages
 
 SECTIONS: dict[str, Callable[[], str]] = {
@@ -508,12 +383,12 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "claims": appendix_claims,
     "experiments": experiments,
     "limitations": lambda: load_study().limitations(),
-    "steps": steps,
+    "steps": costs.steps,
     "time": time,
-    "losses": losses,
-    "sharing": sharing,
-    "took": took,
-    "bench": bench,
+    "losses": costs.losses,
+    "sharing": costs.sharing,
+    "took": costs.took,
+    "bench": costs.bench,
 }
 
 

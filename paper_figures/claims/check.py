@@ -13,7 +13,7 @@ from paper_figures.claims.checks import CheckResult, Values, Verdict
 from paper_figures.claims.model import CLAIMS, REFERENCE, Claim, Profile, Study, load_study
 from paper_figures.lib import captions
 from paper_figures.lib.command import add_results, words
-from paper_figures.lib.provenance_table import Cost, training_cost
+from paper_figures.lib.costs import Cost, training_cost
 from paper_figures.lib.results import Run, check_comparable, load
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import write_json, write_text

@@ -201,7 +201,7 @@ class Bound(Order):
             return _with(said, "not run", said.reason or f"{len(seeds)} of at least {FEWEST_SEEDS} seeds")
         bound = lower_bound(seeds, self.level)
         verdict: Verdict = "supported" if self._wanted().holds(bound) else "contradicted"
-        return _with(said, verdict, f"the {self.level:.4g}% lower bound of the mean is {bound:.4g}")
+        return _with(said, verdict, f"with {self.level:.4g}% confidence, the mean is at least {bound:.4g}")
 
 
 def lower_bound(values: Sequence[float], level: float) -> float:

@@ -7,7 +7,7 @@ import io
 import re
 import statistics
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -117,6 +117,11 @@ def text_to_csv(table: TextTable) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([table.head, *table.rows])
     return text.getvalue()
+
+
+def pipe(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return the cells of a table as Markdown."""
+    return to_markdown(TextTable(tuple(head), tuple(map(tuple, rows))))
 
 
 def to_markdown(table: TextTable) -> str:

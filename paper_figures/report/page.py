@@ -20,7 +20,7 @@ from paper_figures.claims.check import summary
 from paper_figures.claims.model import REFERENCE
 from paper_figures.lib import arms
 from paper_figures.lib.command import CAPTION, SUFFIXES, GroupTable, add_results, exhibits, words
-from paper_figures.lib.provenance_table import ProvenanceTable, load_provenance
+from paper_figures.lib.costs import ProvenanceTable, load_provenance
 from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.lib.tables import TextTable, as_text, read_table, text_to_csv, to_csv
 from paper_figures.report.summary import claim_plot, found, main_table, numbers, reference_of

@@ -41,7 +41,7 @@ from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.lattice import Lattice
 from pose_topo.study.results import SCHEMAS, read_document
 from pose_topo.topography import measures, weight_statistics
-from pose_topo.topography.selectivity import Responses, selectivity_measures
+from pose_topo.topography.responses import Responses, selectivity_measures
 
 Array = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography import correlation, inference, moran, parcellation, weight_statistics
+from pose_topo.topography import correlation, inference, moran, parcellation, responses, weight_statistics
 from pose_topo.topography.rearrangement import rearrange
 from pose_topo.topography.weight_statistics import ChannelMaps, channel_maps
 
@@ -51,7 +51,7 @@ def all_measures(
         "activations": _activations(activations, matrix),
         "wiring": _wiring(size, lattice, min(permutations, _MAX_EXPENSIVE)),
         "body": parcellation.body_map(size, lattice, min(permutations, _MAX_EXPENSIVE)),
-        "single_images": _single_images(activations, lattice, permutations),
+        "single_images": responses.single_images(activations, lattice, min(permutations, _MAX_EXPENSIVE)),
     }
     maps = {
         "labels": label.reshape(shape),
@@ -228,35 +228,6 @@ def _wiring(size: Array, lattice: Lattice, permutations: int) -> dict[str, Any]:
     }
 
 
-def _single_images(activations: Array, lattice: Lattice, permutations: int) -> dict[str, Any]:
-    """Moran's I of the responses to single people, as a mean over people: as they are, and standardised per channel."""
-    tests = _image_tests(activations, lattice, min(permutations, _MAX_EXPENSIVE))
-    return {
-        "permutations": min(permutations, _MAX_EXPENSIVE),
-        **{
-            name: {
-                "mean_I": test.mean_i,
-                "p_mean": test.p_mean,
-                "null_low": test.null_band[0],
-                "null_high": test.null_band[1],
-                "reason": "no I where all channels respond alike" if test.mean_i is None else None,
-            }
-            for name, test in tests.items()
-        },
-    }
-
-
-def _image_tests(seen: Array, lattice: Lattice, permutations: int) -> dict[str, moran.MoranTest]:
-    """The tests of responses (N, C) to each image, raw, and after each channel is standardised over images."""
-    weights, finite = moran.weights(moran.primary(lattice)), np.isfinite(seen).all(axis=0)
-    varies = np.flatnonzero(finite & (np.ptp(np.where(finite, seen, 0.0), axis=0) > 0))
-    scores = (seen[:, varies] - seen[:, varies].mean(0)) / np.maximum(seen[:, varies].std(0), 1e-300)
-    return {
-        "raw": moran.moran_test(seen, weights, permutations),
-        "standardised": moran.moran_test(scores, weights[np.ix_(varies, varies)], permutations),
-    }
-
-
 # ---- Controls
 
 _GRID_SEED = 1  # not the seed of the permutation tests: the permuted grid must not be one of their permutations
@@ -421,7 +392,7 @@ def response_measures(seen: Array, lattice: Lattice, permutations: int) -> tuple
     decay = correlation.over_distance(matrix, lattice, few)
     near, every = correlation.pair_means(matrix, lattice)
     varies = np.flatnonzero(~np.isnan(np.diagonal(matrix)))
-    single = _image_tests(seen, lattice, few)
+    single = responses.image_tests(seen, lattice, few)
     pictures = {
         "single_images": single["raw"],
         "standardised": single["standardised"],

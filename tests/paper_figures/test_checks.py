@@ -76,7 +76,7 @@ def test_means_decide_unless_each_seed_must_hold() -> None:
 def test_a_bound_by_hand() -> None:
     # differences 1, 2, 3: mean 2, s = 1; t(2) at 95%, one-sided, is 2.919986: 2 - 2.919986 / sqrt(3) = .31414
     found = Bound(A, B, by=0.31).judge(runs(a=[2.0, 3.0, 4.0], b=[1.0, 1.0, 1.0]), {})
-    assert found.verdict == "supported" and found.reason == "the 95% lower bound of the mean is 0.3141"
+    assert found.verdict == "supported" and found.reason == "with 95% confidence, the mean is at least 0.3141"
     assert Bound(A, B, by=0.32).judge(runs(a=[2.0, 3.0, 4.0], b=[1.0, 1.0, 1.0]), {}).verdict == "contradicted"
     assert Bound(A, 1.7).judge(runs(a=[1.0, 2.0, 3.0]), {}).verdict == "contradicted"  # although the mean is above
     two = Bound(A, B, by=0.0).judge(runs(a=[2.0, 3.0], b=[1.0, 1.0]), {})

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import made_up_site
 import pytest
 
-from paper_figures.lib.provenance_table import load_provenance
+from paper_figures.lib.costs import load_provenance
 from paper_figures.report import page as report
 from paper_figures.report.page import inline, part_titles
 from paper_figures.report.summary import claim_plot

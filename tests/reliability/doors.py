@@ -42,7 +42,7 @@ import test_coco  # noqa: E402
 import test_lsp  # noqa: E402
 
 from paper_figures.lib.command import Inputs, exhibits  # noqa: E402
-from paper_figures.lib.provenance_table import load_provenance  # noqa: E402
+from paper_figures.lib.costs import load_provenance  # noqa: E402
 from paper_figures.lib.results import load  # noqa: E402
 from pose_topo.core.errors import PoseTopoError, one_line  # noqa: E402
 from pose_topo.data import coco, lsp, mpii  # noqa: E402

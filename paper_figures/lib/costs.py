@@ -1,4 +1,4 @@
-"""provenance.json for readers: environments, times and memory of runs, and what a claim costs to reproduce."""
+"""What things cost, for readers: times and memory of runs (provenance.json), and the recorded benchmarks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from statistics import fmean
 from typing import Any
 
 from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.tables import pipe
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
 from pose_topo.study.results import SESSION, Whole, misfit
 
+RECORDED = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
 ENVIRONMENT = {  # key in provenance.json -> title for readers
     "commit": "commit",
     "lock_sha256": "lock (sha256)",
@@ -169,3 +171,126 @@ def _hardware(session: Mapping[str, Any]) -> str:
     threads = "" if session.get("cuda") else f", {session.get('threads')} threads"
     several = f"{session['processes']} x " if session.get("processes", 1) > 1 else ""
     return f"{several}{session['device']}{threads}, {session.get('precision')}"
+
+
+# ---- the recorded benchmarks (docs/benchmarks/*.json) as Markdown
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """Return the content of docs/benchmarks/<name>.json."""
+    return read_json(RECORDED / f"{name}.json")
+
+
+def machine(content: Mapping[str, Any]) -> str:
+    """Return the machine of a benchmark in one line."""
+    known = content["machine"]
+    parts = [known["device"], *(f"{key} {known[key]}" for key in ("driver", "cuda", "torch", "python") if known[key])]
+    commit = [f"commit {known['commit'][:7]}"] if known.get("commit") else []
+    return ", ".join([*parts, f"{known['threads']} CPU threads", known["precision"], *commit])
+
+
+def steps() -> str:
+    """Return training steps by backbone and batch size."""
+    content = recorded("h200-steps")
+    head = ["network", "batch", "images/s", "the network alone", "share of it", "GPU busy", "peak GPU memory"]
+    rows = [
+        [
+            f"{row['arch']}, {row['input']} px",
+            str(row["batch"]),
+            f"{row['images_per_s']:,.0f}",
+            f"{row['images_per_s_ceiling']:,.0f}",
+            f"{row['full_over_ceiling']:.2f}",
+            f"{row['gpu_utilisation_percent']:.0f}%" if "gpu_utilisation_percent" in row else "–",
+            f"{row['peak_memory_mb'].get('cuda', 0) / 1e3:.1f} GB",
+        ]
+        for row in content["rows"]
+    ]
+    return f"{pipe(head, rows)}\n{machine(content)}.\n"
+
+
+BENCH = {  # key in the JSON file -> title for readers
+    "decode_ms_per_person": "decoding the JPEG files, ms per person",
+    "crop_build_over_decode": "building the crop store (one worker), relative to the decoding that it includes",
+    "people_per_photograph": "people per photograph",
+    "720p_crop_build_over_decode": "the same, photographs of 1280 x 720, all cores",
+    "1080p_crop_build_over_decode": "the same, photographs of 1920 x 1080, all cores",
+    "720p_people_per_photograph": "people per photograph there, as in MPII",
+    "batch_standard_ms_per_person": "a batch with the standard augmentation, ms per person",
+    "batch_standard_one_thread_ms_per_person": "the same on one thread",
+    "images_per_s_model_only": "training, the network alone on a fixed batch (the ceiling), images/s",
+    "images_per_s_full": "the whole training loop, images/s",
+    "full_over_ceiling": "the whole training loop, share of the ceiling",
+    "images_per_s_plain": "plain loop (OpenCV per image, fp32, contiguous, `loss.item()` at every step), images/s",
+    "full_over_plain": "the whole training loop, speed relative to the plain loop",
+    "compiled_over_model_only": "the network alone under `torch.compile`, relative speed",
+    "evaluation_people": "evaluation with flip test, people",
+    "evaluation_images_per_s": "evaluation with flip test, images/s",
+    "evaluation_over_model_only": "evaluation, share of the speed of its two forward passes",
+    "peak_rss_mb": "peak memory of the process, MB",
+}
+
+
+def bench() -> str:
+    """Return one column per recorded `make bench`."""
+    contents = [recorded(name) for name in ("epyc-2-cores-small", "epyc-2-cores-standard")]
+    settings = [content["setting"] for content in contents]
+    titles = [f"{s['protocol']}: {s['arch']}, {s['input']} px, batch {s['batch']}" for s in settings]
+    losses = sorted({key for content in contents for key in content if key.startswith("loss_")})
+    keys = BENCH | {key: f"spatial loss `{key[5:-3]}` and its gradient, ms" for key in losses}
+    rows = [
+        [title, *(_short(content[key]) if key in content else "–" for content in contents)]
+        for key, title in keys.items()
+        if any(key in content for content in contents)
+    ]
+    return f"{pipe(['', *titles], rows)}\n{machine(contents[0])}; {settings[0]['people']} rendered people.\n"
+
+
+def _short(value: float) -> str:
+    """Return a number with three digits and without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def losses() -> str:
+    """Return what each spatial loss costs in a training step."""
+    content = recorded("epyc-2-cores-small")
+    cost = {key[5:-3]: value for key, value in content.items() if key.startswith("loss_")}
+    step = content["step_full_ms"]
+    rows = [
+        [f"`{loss}`", f"{ms:.1f}", f"{ms / step:.1%}"] for loss, ms in sorted(cost.items(), key=lambda item: item[1])
+    ]
+    return f"{pipe(['', 'ms', 'of a step of the protocol small'], rows)}\n{machine(content)}.\n"
+
+
+def sharing() -> str:
+    """Return the speed of a training alone and beside another one on the same cores."""
+    content = recorded("epyc-2-cores-sharing")
+    rows = [
+        [title, *(f"{content[f'cores_{name}_{how}_images_per_s']:.1f}" for how in ("alone", "each_of_two"))]
+        for name, title in (("shared", "as `pose-topo` sets it"), ("default", "PyTorch's defaults"))
+    ]
+    head = ["OpenMP's threads", "alone, images/s", "each of two, images/s"]
+    return f"{pipe(head, rows)}\n{machine(content)}; protocol {content['setting']['protocol']}.\n"
+
+
+STEPS = {  # step of the Make rules -> title for readers
+    "data": "rendering the people",
+    "show": "the first picture",
+    "train": "training one of the three networks",
+    "evaluate": "evaluating one of them",
+    "analyze": "analyzing one of them",
+    "draw": "all figures and tables",
+    "claims": "the claims",
+    "report": "the report",
+}
+
+
+def took() -> str:
+    """Return how long each step of the demo took, one column per machine."""
+    contents = [recorded(path.stem) for path in sorted(RECORDED.glob("demo-*-took.json"))]
+    rows = [
+        [title, *(f"{content['seconds'][step]:.0f} s" for content in contents)]
+        for step, title in STEPS.items()
+        if all(step in content["seconds"] for content in contents)
+    ]
+    rows.append(["**`make demo`**", *(f"**{content['total'] / 60:.1f} min**" for content in contents)])
+    return pipe(["", *(content["about"] for content in contents)], rows)

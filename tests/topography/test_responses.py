@@ -9,7 +9,7 @@ from reasons import without_reason
 from pose_topo.stages.analyze import plain
 from pose_topo.study import joints as J
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography.selectivity import Responses, angle, conditions, d_prime, lean, selectivity_measures
+from pose_topo.topography.responses import Responses, angle, conditions, d_prime, lean, selectivity_measures
 
 RNG = np.random.default_rng(0)
 

@@ -3,7 +3,8 @@
 The selectivity of a channel for a condition is d': the difference of its mean responses with and without the condition,
 divided by the root of the mean of both variances. Each condition gives one map of d' over the grid, and Moran's I of
 this map says whether channels with the same selectivity lie together. TopoLM, TopoNets and All-TNN report their order
-from maps of responses in this way; Moran's I of head weights says what is read out.
+from maps of responses in this way; Moran's I of head weights says what is read out. `single_images` is Moran's I of
+the responses to each image.
 
 The conditions come from the annotation of the held-out people. A response near a joint is the mean of the feature map
 weighted by the target heatmap of that joint; all others are means over the whole map.
@@ -149,3 +150,35 @@ def selectivity_measures(
         "reason": None if about_joints else few,
     }
     return numbers, whole.reshape(len(found), lattice.height, lattice.width)
+
+
+# ---- the responses to each image
+
+
+def single_images(activations: Array, lattice: Lattice, permutations: int) -> dict[str, Any]:
+    """Moran's I of the responses to single people, as a mean over people: as they are, and standardised per channel."""
+    tests = image_tests(activations, lattice, permutations)
+    return {
+        "permutations": permutations,
+        **{
+            name: {
+                "mean_I": test.mean_i,
+                "p_mean": test.p_mean,
+                "null_low": test.null_band[0],
+                "null_high": test.null_band[1],
+                "reason": "no I where all channels respond alike" if test.mean_i is None else None,
+            }
+            for name, test in tests.items()
+        },
+    }
+
+
+def image_tests(seen: Array, lattice: Lattice, permutations: int) -> dict[str, moran.MoranTest]:
+    """The tests of responses (N, C) to each image, raw, and after each channel is standardised over images."""
+    weights, finite = moran.weights(moran.primary(lattice)), np.isfinite(seen).all(axis=0)
+    varies = np.flatnonzero(finite & (np.ptp(np.where(finite, seen, 0.0), axis=0) > 0))
+    scores = (seen[:, varies] - seen[:, varies].mean(0)) / np.maximum(seen[:, varies].std(0), 1e-300)
+    return {
+        "raw": moran.moran_test(seen, weights, permutations),
+        "standardised": moran.moran_test(scores, weights[np.ix_(varies, varies)], permutations),
+    }
