@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from pose_topo.study.protocols import SMALL
 def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     monkeypatch.setattr(costs, "TIMES", 1)
     monkeypatch.setattr(costs, "STEPS", 2)
+    monkeypatch.setattr(costs, "AUDITED", 4)
+    monkeypatch.setattr(costs, "audit", partial(costs.audit, permutations=99))
     recipe = replace(SMALL, input_size=32, batch_size=4)
     config = RunConfig("resnet18", recipe, Data.at(small_data), Topography(4, 4), device="cpu")
     result = measure(Data.at(small_data), config, 8, tmp_path, score=11)
@@ -36,6 +39,7 @@ def test_every_part_is_measured(small_data, tmp_path, monkeypatch):
     assert numbers["evaluation_people"] == 11 and numbers["evaluation_s"] > 0
     assert numbers["evaluation_over_model_only"] > 0 and numbers["evaluation_images_per_s"] > 0
     assert numbers["robustness_people"] == 8 and numbers["robustness_s"] > 0
+    assert numbers["audit_pictures"] == 4 and numbers["audit_weights_s"] > 0 and numbers["audit_pictures_s"] > 0
     assert all(numbers[f"loss_{name}_ms"] > 0 for name in LOSSES)
     assert all(
         numbers[f"cores_{how}_{where}_images_per_s"] > 0

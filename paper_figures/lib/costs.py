@@ -226,6 +226,11 @@ BENCH = {  # key in the JSON file -> title for readers
     "evaluation_people": "evaluation with flip test, people",
     "evaluation_images_per_s": "evaluation with flip test, images/s",
     "evaluation_over_model_only": "evaluation, share of the speed of its two forward passes",
+    "robustness_people": "`analyze --robustness`, people",
+    "robustness_s": "`analyze --robustness`, seconds",
+    "audit_weights_s": "`audit` of 512 channels, from the weights alone, seconds",
+    "audit_pictures": "`audit` with a readout of 1,000 outputs and photographs: photographs",
+    "audit_pictures_s": "the same, seconds",
     "peak_rss_mb": "peak memory of the process, MB",
 }
 

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from pose_topo.bench.costs import (
+    audit_cost,
     batch_cost,
     crops_cost,
     endless,
@@ -147,6 +148,7 @@ def measure(
         "training": lambda: step_cost(store, people, photographs, config, device, compiled=compiled),
         "evaluation": lambda: evaluation_cost(store, people, config, device, score or len(people)),
         "robustness": lambda: robustness_cost(store, people, config, device),
+        "audit": lambda: audit_cost(photographs, device),
         "spatial losses": lambda: spatial_loss_cost(device),
         "two programs on the same cores": lambda: sharing_cost(config),
     }

@@ -1,4 +1,4 @@
-"""What each part costs: crops, batches, training steps, the scoring of people, robustness, and the spatial losses.
+"""What each part costs: crops, batches, training steps, scoring, robustness, the audit and the spatial losses.
 
 Every function returns a dictionary of numbers. Things that are compared are timed in turn (`side_by_side`).
 """
@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
@@ -42,7 +43,9 @@ from pose_topo.data.splits import TOMPSON_SIZES
 from pose_topo.models.pose import TopoModel, build_model, predict
 from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.scoring.pckh import score
+from pose_topo.stages.audit import audit
 from pose_topo.stages.evaluate import BATCH
+from pose_topo.stages.predict import find_photographs
 from pose_topo.stages.robustness import LEVELS, correct_joints, curve
 from pose_topo.study import joints as J
 from pose_topo.study.backbones import HEATMAP_STRIDE
@@ -120,6 +123,7 @@ def summary(output: str) -> dict[str, float]:
 
 CPU = torch.device("cpu")
 STEPS = 12  # per timing on a CPU
+AUDITED = 64  # photographs at most
 CUDA_STEPS = 60  # per timing on a GPU, which is waited for once at their end
 PLAIN_PEOPLE = 384  # the most people per timing of the plain loop, which is much slower on a GPU
 SIZES = {"720p": (1280, 720), "1080p": (1920, 1080)}  # of most photographs of MPII
@@ -401,6 +405,22 @@ def robustness_cost(store: CropStore, people: People, config: RunConfig, device:
             curve(correct[harm], labelled, levels)
 
     return {"robustness_people": len(people), "robustness_s": _spent(run, device) / 1e3}
+
+
+def audit_cost(photographs: Path, device: torch.device) -> dict[str, float]:
+    """Audit a layer of torchvision's ResNet-18 with its default options: from the weights alone, and with pictures."""
+    seed_everything(0)
+    model, layer, grid = torchvision.models.resnet18(), "layer4.1.conv2", (16, 32)
+
+    def run(**more: Any) -> float:
+        return _spent(lambda: audit(model, layer, grid, device=str(device), **more), device) / 1e3
+
+    pictures = min(AUDITED, len(find_photographs([photographs])))
+    return {
+        "audit_weights_s": run(),
+        "audit_pictures": pictures,
+        "audit_pictures_s": run(readout="fc", images=photographs, most=pictures),
+    }
 
 
 def spatial_loss_cost(device: torch.device) -> dict[str, float]:
