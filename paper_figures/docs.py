@@ -138,8 +138,8 @@ def sceptic() -> str:
         f"`topo` uses {over(topo, number('directions.participation_ratio'))} of 256 directions (the control: "
         f"{over(control, number('directions.participation_ratio'))}).",
         "It does not make the network more robust to noise, blur or loss of contrast. The share of PCKh@0.5 that is "
-        f"left under a harm, minus that of the control: {'; '.join(map(left, HARMS))}. Channels that do the same as many "
-        "others can be removed at less cost.",
+        f"left under a harm, minus that of the control: {'; '.join(map(left, HARMS))}. Channels that do the same as "
+        "many others can be removed at less cost.",
         "The order is not that of one direction. Without the four leading directions, I is still "
         f"{over(topo, order('trained', 3))} (the control: {over(control, order('trained', 3))}). Collapse alone gives "
         f"no order: a control with the singular values of `topo` has I {over(topo, order('collapsed', 0))}.",
