@@ -163,6 +163,9 @@ def test_robustness_is_measured_for_the_arms_that_are_named(make: Make) -> None:
     ]  # fmt: skip
     assert len(commands(text, "analyze", "--robustness")) == 2
     assert len(commands(make("-n", "quick"), "analyze", "--robustness")) == 9  # three arms, three seeds
+    make.finished("standard/resnet18/topo-s0")
+    assert "--robustness" not in make("-n", "figures")
+    assert "--robustness" in make("-n", "figures", "ROBUST_ARMS=topo")
 
 
 def test_all_is_the_whole_study(make: Make) -> None:

@@ -212,7 +212,9 @@ class Rules:
             f"== analyze: {run}",
             f"{self.tool(f'{place}/analyze')} analyze {folder} --out {result}{self.device}{more}",
         )
-        if run.arm in study.robust_arms:
+        # it takes minutes, so `make figures` measures it only if it is asked for, or was measured before
+        asked = not self.finished or study.text("ROBUST_ARMS") or Path(result, "robustness.json").exists()
+        if asked and run.arm in study.robust_arms:
             yield from self.rule(
                 f"{result}/robustness.json",
                 [f"{folder}/provenance.json", "$(ROBUSTNESS)"],
