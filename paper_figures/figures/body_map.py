@@ -58,11 +58,16 @@ def _apart(run: Run) -> NDArray[np.float64]:
     return territory_distances(labels.ravel(), Lattice(*labels.shape))
 
 
+def twins(run: Run) -> float:
+    """The distance of left and right twins, divided by that of other pairs of joints (`twin_ratio`)."""
+    return twin_ratio(_apart(run))
+
+
 def _ratios(axes: Axes, runs: Sequence[Run]) -> None:
     arms = by_arm(runs)
     axes.axhline(1, color="0.6", linewidth=0.6)
     for place, (arm, group) in enumerate(arms.items()):
-        values, look = np.array([twin_ratio(_apart(run)) for run in group]), arm_style(arm)
+        values, look = np.array([twins(run) for run in group]), arm_style(arm)
         across = place + np.linspace(-0.18, 0.18, len(values)) if len(values) > 1 else np.array([float(place)])
         axes.plot(across, values, linestyle="none", marker=look.marker, color=look.color, markersize=4)
         axes.hlines(np.nanmean(values) if np.isfinite(values).any() else np.nan, place - 0.3, place + 0.3, look.color)
@@ -87,7 +92,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 def finding(runs: list[Run]) -> str:
     """Give the relative distance of twins."""
-    found = captions.means(runs, lambda run: twin_ratio(_apart(run)), 2)
+    found = captions.means(runs, twins, 2)
     return f"Distance on the grid of left and right twins, divided by that of other pairs of joints: {found}."
 
 
@@ -95,7 +100,7 @@ def caption(runs: list[Run]) -> str:
     """Say what is shown, and give both statistics over seeds."""
     shown = one_run_per_arm(runs)
     ratios = "; ".join(
-        f"{arm} {captions.spread((twin_ratio(_apart(run)) for run in group), 2)}" for arm, group in by_arm(runs).items()
+        f"{arm} {captions.spread((twins(run) for run in group), 2)}" for arm, group in by_arm(runs).items()
     )
     return (
         "Top: the territories of the joints (faint), and a line between the centres of the territories of left and "
