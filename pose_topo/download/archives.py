@@ -85,14 +85,26 @@ def _as_tar(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> tarfile.TarInfo:
 
 
 def _safe(archive: Path, member: tarfile.TarInfo) -> tarfile.TarInfo:
-    try:
-        # Names are resolved below the archive itself: below a folder, links that are on the disk would be followed.
-        tarfile.data_filter(member, str(archive))
-    except tarfile.FilterError as error:
-        raise _refusal(archive, member.name, str(error)) from None
+    if why := _unsafe(member):
+        raise _refusal(archive, member.name, why)
     if member.size > LARGEST_MEMBER:
         raise _refusal(archive, member.name, f"it has {member.size:,} bytes")
     return member
+
+
+def _unsafe(member: tarfile.TarInfo) -> str | None:
+    """What tarfile's `data_filter` would refuse, or None. Python has that filter only since 3.10.12 and 3.11.4."""
+    if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
+        return "it is a special file"
+    name = member.name.lstrip("/")
+    places = [name]
+    if member.issym() or member.islnk():
+        if member.linkname.startswith("/"):
+            return "it is a link to an absolute path"
+        places += [f"{PurePosixPath(name).parent}/{member.linkname}" if member.issym() else member.linkname]
+    if any(os.path.normpath(place).split("/")[0] == ".." for place in places):
+        return "it leads outside the destination"
+    return None
 
 
 def is_archive(path: Path) -> bool:

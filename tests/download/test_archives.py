@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import itertools
 import stat
 import tarfile
 import zipfile
@@ -14,7 +15,14 @@ import pytest
 from made_up_targets import contents, git_blob, jpegs, make_tar, make_zip, one_line, write_images
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.download.archives import extract_images, incomplete, index_path, member_mismatch, partial_path
+from pose_topo.download.archives import (
+    _unsafe,
+    extract_images,
+    incomplete,
+    index_path,
+    member_mismatch,
+    partial_path,
+)
 from pose_topo.download.catalog import Checks
 
 IMAGES = jpegs(5)
@@ -45,6 +53,20 @@ def test_an_unsafe_tar_member_is_refused_by_name(tmp_path: Path, evil: tarfile.T
         extract(tmp_path, make_tar(GOOD, [evil]))
     assert f"member {evil.name!r} refused" in one_line(caught.value)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["archive.tar.gz", "data"]  # nothing is left
+
+
+@pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="Python has no data_filter before 3.10.12 and 3.11.4")
+def test_what_is_unsafe_is_what_the_filter_of_tarfile_refuses(tmp_path: Path) -> None:
+    names = ["a", "/a", "../a", "a/../../b", "a/../b", "..", "...", "a/..b", "//../a", "./a", "a/b/../../.."]
+    kinds = [tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE]
+    for name, kind, link in itertools.product(names, kinds, [*names, "../b", "../../b"]):
+        one = member(name, kind, link)
+        try:
+            tarfile.data_filter(one, str(tmp_path / "nothing"))
+            refused = False
+        except tarfile.FilterError:
+            refused = True
+        assert (_unsafe(one) is not None) == refused, (name, kind, link)
 
 
 def zipped(name: str, link: str = "", size: int = 0) -> bytes:
