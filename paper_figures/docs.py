@@ -11,6 +11,7 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ from pose_topo.study.results import HARMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
-    *("README.md", "docs/regularizers.md", "docs/benchmarks.md", "docs/appendix.md"),
-    "pose_topo/released/README.md",
+    *("README.md", "docs/regularizers.md", "docs/benchmarks.md", "docs/appendix.md", "docs/claims.md"),
+    *("docs/results.md", "paper_figures/reference/README.md", "pose_topo/released/README.md"),
 )
 RELEASED = ROOT / "pose_topo" / "released" / "scores.json"  # tools/release_network.py writes it and the weights
 _SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
@@ -94,6 +95,23 @@ def results(profile: str) -> str:
     expected = captions.fixed(float(runs[0].value("analysis", "moran.expected")), 4)
     note = f"Mean ± standard deviation over seeds; {people} held-out people; E[I] = {expected}."
     return f"{to_markdown(as_text(table))}\n{note} {captions.about(runs)}\n"
+
+
+def main_results() -> str:
+    """Return the main measures of every arm of the profiles with a baseline: one row for each."""
+    shown = {c.key: (file, key, c) for file, key, c in MEASURES if c.key in ("pckh", "I", "I_n", "contiguity", "pr")}
+    rows = [
+        Row(
+            f"{profile}: {arm}",
+            {"seeds": (len(group),)}
+            | {name: tuple(run.number(file, key) for run in group) for name, (file, key, _) in shown.items()},
+        )
+        for profile in ("demo", "small", "synthetic", "photographs")
+        for arm, group in by_arm(reference(profile)).items()
+    ]
+    short = {"I": "Moran's I", "I_n": "I, gains divided out", "pr": "participation ratio"}
+    columns = [replace(c, title=short.get(c.key, c.title)) for *_, c in shown.values()]
+    return to_markdown(as_text(Table((Column("seeds", "seeds", None), *columns), tuple(rows))))
 
 
 def sweep() -> str:
@@ -182,6 +200,13 @@ def verdicts() -> str:
         if result.claim.kind in ("order", "bound") and any(check.here for check in result.checks)
     ]
     return "\n".join(lines) + "\n"
+
+
+def tally() -> str:
+    """Return how many of those claims have which verdict."""
+    found = [line.rpartition("| **")[2].removesuffix("** |") for line in verdicts().splitlines()[2:]]
+    counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in dict.fromkeys(found))
+    return f"{len(found)} claims can be judged by the committed reference runs: {counts}.\n"
 
 
 def time() -> str:
@@ -388,6 +413,7 @@ def _expected(asked: Check, check: CheckResult, reference: Sequence[Run]) -> str
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "figures": figures,
+    "main": main_results,
     "demo": lambda: results("demo"),
     "small": lambda: results("small"),
     "synthetic": lambda: results("synthetic"),
@@ -398,6 +424,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "weights": lambda: weight_table(RELEASED.with_name("model.safetensors")),
     "release": release,
     "verdicts": verdicts,
+    "tally": tally,
     "sceptic": sceptic,
     "claims": appendix_claims,
     "experiments": experiments,

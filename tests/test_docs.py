@@ -36,7 +36,7 @@ def blocks(page: str) -> list[tuple[str, str | None, list[str]]]:
 
 
 def commands(page: str) -> list[str]:
-    """Return the lines to run: of the blocks that need nothing, and of the list of figures in the README."""
+    """Return the lines to run: of the blocks that need nothing, and of the list of figures."""
     found = [line for language, needs, lines in blocks(page) if language == "bash" and not needs for line in lines]
     table = re.findall(r"\| `(python -m paper_figures [^`]*)` \|", (ROOT / page).read_text(encoding="utf-8"))
     return [*found, *table]

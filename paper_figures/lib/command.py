@@ -1,7 +1,7 @@
 """The classes with which a script declares its figure or table, and the code that draws it from results folders.
 
 A script in `figures/` or `tables/` defines a `PaperFigure`, `PaperTable` or `GroupTable` at module level. Its name,
-title and place are defined nowhere else: the report, the README and Make read them with `exhibits`.
+title and place are defined nowhere else: the report, the docs and Make read them with `exhibits`.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Exhibit(ABC):
     name: str  # name of its files, without suffix
     place: int  # position in the paper
     title: str  # heading in the report
-    about: str  # description in the README
+    about: str  # description in docs/results.md
 
     @abstractmethod
     def make(self, inputs: Inputs, out: Path) -> str:
