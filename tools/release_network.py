@@ -27,7 +27,7 @@ from pose_topo.data.people import People
 from pose_topo.data.splits import make_split
 from pose_topo.models.pose import predict
 from pose_topo.scoring.pckh import pck, score
-from pose_topo.stages.checkpoints import open_checkpoint
+from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.predict import CATEGORY
 from pose_topo.study.config import Data
 from pose_topo.study.protocols import PHOTOGRAPHS
@@ -96,7 +96,7 @@ def call(*words: Any) -> None:
 
 def scores(data: Data, cache: Path, rows: str) -> dict[str, Any]:
     """PCKh@0.5 and PCK@0.2 of the released network on the held-out people of a data set, or on all ("all")."""
-    opened = open_checkpoint(RELEASED, "cpu")
+    opened = load_network(RELEASED, "cpu")
     recipe = replace(opened.config.recipe, split="hashed" if rows == "val" else "random")
     dataset = prepare(data, recipe, seed=0, cache=cache)
     index = dataset.split.val if rows == "val" else np.sort(np.concatenate([dataset.split.train, dataset.split.val]))

@@ -215,14 +215,14 @@ class TopoOptions(TrainOptions):
 
 
 @app.command("train-baseline")
-@as_command(TrainOptions, {})
+@as_command(TrainOptions)
 def train_baseline(chosen: TrainOptions) -> None:
     """Train SimpleBaseline: ResNet, three deconvolutions, and one heatmap per joint."""
     _train(chosen)
 
 
 @app.command("train-topo")
-@as_command(TopoOptions, {})
+@as_command(TopoOptions)
 def train_topo(chosen: TopoOptions) -> None:
     """Train TopoModel: SimpleBaseline with a topographic layer and its spatial loss."""
     _train(chosen)

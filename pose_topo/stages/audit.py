@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.crops import read_photograph
 from pose_topo.models.pose import TopoModel
 from pose_topo.models.regularizers import channels_of, find_layer, grid_for, incoming_weights
-from pose_topo.stages.checkpoints import build_named, grid_of, load_weights, open_checkpoint, plain
+from pose_topo.stages.checkpoints import build_named, grid_of, load_network, load_weights, plain
 from pose_topo.stages.predict import find_photographs
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
@@ -115,7 +116,7 @@ def audit(
             "channels": lattice.channels,
             "inputs": weights.shape[1],
         },
-        "grid": {k: getattr(lattice, k) for k in ("height", "width", "neighbours", "torus")},
+        "grid": asdict(lattice),
         "neighbour_weights": moran.weights_name(moran.primary(lattice)),
         "expected_I": moran.expected_i(lattice.channels),
         "permutations": permutations,
@@ -276,7 +277,7 @@ def _own(checkpoint: Path | None) -> tuple[nn.Module, dict[str, Any]]:
     if checkpoint is None:
         raise UsageError("give a checkpoint of this project, or --model torchvision:NAME, or --model FILE.py:FUNCTION")
     try:
-        opened = open_checkpoint(checkpoint, "cpu")
+        opened = load_network(checkpoint, "cpu")
     except PoseTopoError as error:
         raise PoseTopoError(f"{error}; for a network of other code, give --model") from None
     network, config = opened.model, opened.config
@@ -286,7 +287,7 @@ def _own(checkpoint: Path | None) -> tuple[nn.Module, dict[str, Any]]:
     about = {
         "model": f"{config.model} ({config.arch})",
         "weights_from": opened.path.name if opened.foreign else run,
-        "checkpoint_sha256": sha256_file(opened.path),
+        "checkpoint_sha256": opened.sha256,
     }
     return network, {
         "layer": layer,

@@ -20,7 +20,6 @@ from pose_topo.scoring import intervals
 from pose_topo.scoring.intervals import family_wise, paired_test
 from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
-from pose_topo.stages.terminal import show
 from pose_topo.study import joints
 from pose_topo.study.results import METRICS, SCHEMAS, Documents, check_one_study, read_document, read_documents
 
@@ -303,19 +302,3 @@ def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, 
         "I_over_best": float(np.mean(shares)) if shares else None,
         "I_over_best_reason": None if shares else "no seed with I here and a rearranged I of the control",
     }
-
-
-def group_table(result: dict[str, Any]) -> str:
-    """The differences as text for the terminal."""
-    lines = []
-    for name, comparison in result["comparisons"].items():
-        lines.append(f"{name}, seeds {', '.join(map(str, comparison['seeds'])) or 'none'} ({result['interval']})")
-        for metric, test in comparison["metrics"].items():
-            if test["n"]:
-                lines.append(
-                    f"  {metric:<25}{show(test['mean']):>9}  [{show(test['low'])}, {show(test['high'])}]  "
-                    f"p {show(test['p'], 4)}, of all metrics {show(test['p_max'], 4)} "
-                    f"(n {test['n']}, p at least {show(test['smallest_p'], 4)})"
-                )
-        lines.append(f"  I / best I of the control  {show(comparison['I_over_best'])}")
-    return "\n".join(lines)

@@ -123,7 +123,7 @@ def predict_photographs(
     """
     files = find_photographs(paths)
     network = load_network(checkpoint, device, precision)
-    content, skipped = KeypointFile(), []
+    content, skipped = empty_file(), []
 
     def read(file: PhotoFile) -> Photo | PoseTopoError:
         try:
@@ -134,11 +134,10 @@ def predict_photographs(
             return PoseTopoError(f"{file.path}: not readable as a photograph ({in_short(error)})")
 
     def write_overlay(file: PhotoFile, photo: Photo, people: list[Person]) -> str | None:
-        kind = overlay
-        if kind == "auto":
-            kind = "jpg" if file.path.suffix.lower() in (".jpg", ".jpeg") else "png"
-        if kind == "none":
+        if overlay == "none":
             return None
+        like_photo = "jpg" if file.path.suffix.lower() in (".jpg", ".jpeg") else "png"
+        kind = like_photo if overlay == "auto" else overlay
         name = f"{file.name}{OVERLAY}.{kind}"
         drawing.write_picture(out / name, draw_overlay(photo.picture[..., ::-1], people, min_confidence))
         return name
@@ -157,13 +156,16 @@ def predict_photographs(
             predicted = list(_predict_people([photo for _, photo in good], network, batch_size))
             named = pool.map(write_overlay, [file for file, _ in good], [photo for _, photo in good], predicted)
             for (file, photo), people, name in zip(good, predicted, named, strict=True):
-                content.add(file.path, photo.picture.shape[1], photo.picture.shape[0], name, people)
+                add_photograph(content, file.path, photo.picture, name, people)
             bar.update(len(chunk))
-    if not content.images:
+    read_ones, recipe = len(content["images"]), network.recipe
+    if not read_ones:
         more = f" (nor is any other of the {len(skipped)} photographs usable)" if len(skipped) > 1 else ""
         raise PoseTopoError(f"{skipped[0]}{more}")
-    write_json(out / "keypoints.json", {**content.as_json(), **network.identity(), "skipped": skipped})
-    return len(content.images), len(skipped)
+    settings = {"decode": recipe.decode, "flip_test": recipe.flip_test, "framing": recipe.framing}
+    content["settings"] = {**settings, "precision": network.precision}
+    write_json(out / "keypoints.json", {**content, "checkpoint_sha256": network.sha256, "skipped": skipped})
+    return read_ones, len(skipped)
 
 
 def _chunks(files: list[PhotoFile], most: int, max_pixels: int) -> Iterator[list[PhotoFile]]:
@@ -310,31 +312,28 @@ CATEGORY = {
 }
 
 
-class KeypointFile:
-    """The contents of keypoints.json, collected photograph by photograph. Ids count from 1."""
+def empty_file() -> dict[str, Any]:
+    """keypoints.json without photographs. COCO's tools accept its "annotations" alone as results."""
+    kind = {"schema": SCHEMA, "kind": "keypoints", "notes": NOTES, "categories": [CATEGORY]}
+    return {**kind, "images": [], "annotations": []}
 
-    def __init__(self) -> None:
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
 
-    def add(self, path: Path, width: int, height: int, overlay: str | None, people: list[Person]) -> None:
-        """Add one photograph, the name of its overlay if it has one, and its people."""
-        number, size = len(self.images) + 1, {"width": width, "height": height}
-        name, where, overlay = readable(path.name), readable(path.as_posix()), overlay and readable(overlay)
-        self.images.append({"id": number, "file_name": name, "path": where, "overlay": overlay, **size})
-        for person in people:
-            self.annotations.append(annotation(person, len(self.annotations) + 1, number, name))
-
-    def as_json(self) -> dict[str, Any]:
-        """The contents of the file. COCO's tools accept `annotations` alone as results."""
-        return {
-            "schema": SCHEMA,
-            "kind": "keypoints",
-            "notes": NOTES,
-            "categories": [CATEGORY],
-            "images": self.images,
-            "annotations": self.annotations,
-        }
+def add_photograph(
+    content: dict[str, Any], path: Path, picture: NDArray[np.uint8], overlay: str | None, people: list[Person]
+) -> None:
+    """Add a photograph (H, W, 3), the name of its overlay if it has one, and its people. Ids count from 1."""
+    images, annotations = content["images"], content["annotations"]
+    image = {
+        "id": len(images) + 1,
+        "file_name": readable(path.name),
+        "path": readable(path.as_posix()),
+        "overlay": overlay and readable(overlay),
+        "width": picture.shape[1],
+        "height": picture.shape[0],
+    }
+    images.append(image)
+    for person in people:
+        annotations.append(annotation(person, len(annotations) + 1, image["id"], image["file_name"]))
 
 
 def annotation(person: Person, number: int, image_id: int, file_name: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.machine import pick_precision
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import open_or_build
@@ -21,7 +20,7 @@ from pose_topo.models.pose import predict
 from pose_topo.pictures import drawing
 from pose_topo.pictures.drawing import CELL, Cell
 from pose_topo.scoring.pckh import hits, normalised_errors
-from pose_topo.stages.checkpoints import open_checkpoint, open_data
+from pose_topo.stages.checkpoints import load_network, open_data
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.predict import MIN_CONFIDENCE
 from pose_topo.study import joints
@@ -87,17 +86,12 @@ def show_worst(
     Raises:
         PoseTopoError: There is no such checkpoint, or the data are missing or broken.
     """
-    opened = open_checkpoint(checkpoint, device)
-    recipe = opened.config.recipe
-    dataset, name = open_data(opened, data, cache=cache, progress=progress)
-    batches = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, opened.device)
-    found, confidence, rows = predict(
-        opened.model,
-        batches.in_order(BATCH),
-        batches.input_to_photo(),
-        recipe,
-        pick_precision(precision, opened.device),
-    )
+    network = load_network(checkpoint, device, precision)
+    recipe = network.recipe
+    dataset = open_data(network, data, cache=cache, progress=progress)
+    batches = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, network.device)
+    crops, to_photo = batches.in_order(BATCH), batches.input_to_photo()
+    found, confidence, rows = predict(network.model, crops, to_photo, recipe, network.precision)
     people = dataset.people.take(rows)
     score, unit, threshold = people.validation_unit()
     errors = normalised_errors(found, people.joints, people.labelled, unit)
@@ -110,7 +104,7 @@ def show_worst(
         below = f"error {mean[i]:.2f} {length}s, {score} {share[i]:.0f}%"
         cells.append(_compared(dataset.store, dataset.people, int(rows[i]), recipe, found[i], confidence[i], below))
     title = (
-        f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in {length} lengths: "
+        f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {data.name}, by mean error in {length} lengths: "
         "each as annotated, and as predicted over the annotation in white"
     )
     rings = drawing.hollow(f"annotated but hidden; predicted with confidence < {MIN_CONFIDENCE:g}")

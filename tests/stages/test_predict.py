@@ -25,10 +25,11 @@ from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.stages.predict import (
     CATEGORY,
-    KeypointFile,
     Person,
+    add_photograph,
     annotation,
     draw_overlay,
+    empty_file,
     find_photographs,
     predict_photographs,
 )
@@ -351,10 +352,9 @@ def test_the_category_counts_limbs_from_one():
 
 
 def test_ids_join_people_and_photographs():
-    found = KeypointFile()
-    found.add(Path("x/a.jpg"), 640, 480, "a.overlay.jpg", [person(), person()])
-    found.add(Path("y/a.jpg"), 200, 100, None, [person()])
-    content = found.as_json()
+    content, picture = empty_file(), np.zeros((480, 640, 3), np.uint8)
+    add_photograph(content, Path("x/a.jpg"), picture, "a.overlay.jpg", [person(), person()])
+    add_photograph(content, Path("y/a.jpg"), picture[:100, :200], None, [person()])
     assert content["images"] == [
         {"id": 1, "file_name": "a.jpg", "path": "x/a.jpg", "overlay": "a.overlay.jpg", "width": 640, "height": 480},
         {"id": 2, "file_name": "a.jpg", "path": "y/a.jpg", "overlay": None, "width": 200, "height": 100},
