@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -40,7 +39,7 @@ from pose_topo.data.crop_store import cores, open_or_build
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.data.splits import TOMPSON_SIZES
-from pose_topo.models.pose import TopoModel, build_model, predict
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, predict
 from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.scoring.pckh import score
 from pose_topo.stages.audit import audit
@@ -204,18 +203,12 @@ def batch_cost(store: CropStore, people: People, recipe: Recipe, device: torch.d
         return milliseconds(lambda: deque(batches.epoch(0, 1, recipe.batch_size), maxlen=0), where) / len(people)
 
     cost = {f"batch_{augment}_ms_per_person": one(augment, device) for augment in ("none", "standard")}
-    with _one_thread():
-        return cost | {"batch_standard_one_thread_ms_per_person": one("standard", CPU)}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        return cost | {"batch_standard_one_thread_ms_per_person": one("standard", CPU)}
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 def step_cost(
@@ -263,10 +256,15 @@ def endless(batches: Batches, size: int, steps: int) -> Iterator[Batch]:
     return islice(chain.from_iterable(batches.epoch(0, epoch, size) for epoch in count(1)), steps)
 
 
+def new_network(config: RunConfig, device: torch.device) -> SimpleBaseline:
+    """The network of a run with random weights, always the same ones."""
+    seed_everything(0)
+    return build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+
+
 def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> Callable[[Iterable[Batch]], None]:
     """A function that trains a new network on batches, as the training loop does."""
-    seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    model = new_network(config, device)
     if compiled:
         model.compile()
     optimizer, precision = make_optimizer(model, config.recipe), pick_precision(config.precision, device)
@@ -361,8 +359,7 @@ def evaluation_cost(
     """
     recipe = replace(config.recipe, flip_test=True)
     precision = pick_precision(config.precision, device)
-    seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
+    model = new_network(config, device).eval()
     size, rows = min(BATCH, count), np.resize(np.arange(len(people)), count)
     batches = Batches(store, people, rows, recipe, device)
     fixed = next(batches.in_order(size)).images
@@ -395,8 +392,7 @@ def evaluation_cost(
 def robustness_cost(store: CropStore, people: People, config: RunConfig, device: torch.device) -> dict[str, float]:
     """Score people under every harm, with the flip test. It is timed once, because it takes minutes."""
     precision = pick_precision(config.precision, device)
-    seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
+    model = new_network(config, device).eval()
     batches = Batches(store, people, np.arange(len(people)), replace(config.recipe, flip_test=True), device)
 
     def run() -> None:

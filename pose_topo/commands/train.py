@@ -30,10 +30,10 @@ from pose_topo.study.config import (
 )
 from pose_topo.study.protocols import PROTOCOLS
 
-# options of the same name as a field of the recipe
-RECIPE_OPTIONS = (
-    "epochs", "batch_size", "lr", "schedule", "warm_up", "input_size", "val_split", "split", "augment"
-)  # fmt: skip
+# options of the same name as a field of the recipe, the last two of `train-topo` only, or of the run
+RECIPE_OPTIONS = ("epochs", "batch_size", "lr", "schedule", "warm_up", "input_size", "val_split", "split", "augment",
+                  "lambda_schedule", "topo_lr_mult")  # fmt: skip
+RUN_OPTIONS = ("arch", "seed", "device", "precision", "compile", "deterministic", "sync_batch_norm", "threads")
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ class TrainOptions(DataOptions):
 
     def recipe(self) -> Recipe:
         """The recipe of the protocol, with the values that were given."""
-        asked: dict[str, Any] = {
-            name: getattr(self, name) for name in RECIPE_OPTIONS if getattr(self, name) is not None
-        }
+        given = {name: getattr(self, name, None) for name in RECIPE_OPTIONS}
+        asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         base = PROTOCOLS[self.protocol]
         if self.val_split is not None:
             rule = asked.setdefault("split", "hashed" if base.split == "hashed" else "random")
@@ -146,23 +145,14 @@ class TrainOptions(DataOptions):
         Raises:
             UsageError: a value is invalid, or two options do not fit together.
         """
+        recipe = self.recipe()
+        split_file = str(self.split_file) if self.split_file else None
         return RunConfig(
-            arch=self.arch,
-            recipe=self.recipe(),
-            data=replace(
-                self.where(),
-                split_file=str(self.split_file) if self.split_file else None,
-                accept_split_mismatch=self.accept_split_mismatch,
-            ),
-            weights=self.start if self._start() == "network" else self.weights,
-            seed=self.seed,
+            recipe=recipe,
+            data=replace(self.where(), split_file=split_file, accept_split_mismatch=self.accept_split_mismatch),
+            weights=self.start if recipe.start == "network" else self.weights,
             arm=self.arm or "baseline",
-            device=self.device,
-            precision=self.precision,
-            compile=self.compile,
-            deterministic=self.deterministic,
-            sync_batch_norm=self.sync_batch_norm,
-            threads=self.threads,
+            **{name: getattr(self, name) for name in RUN_OPTIONS},
         )
 
 
@@ -187,16 +177,6 @@ class TopoOptions(TrainOptions):
         float | None,
         Option(help="Learning rate of the topographic layer relative to the rest (the study: 1; demo: 10)."),
     ] = None
-
-    def recipe(self) -> Recipe:
-        asked: dict[str, Any] = {}
-        if self.lambda_schedule is not None:
-            asked["lambda_schedule"] = self.lambda_schedule
-        if self.topo_lr_mult is not None:
-            if not self.topo_lr_mult > 0:
-                raise UsageError(f"--topo-lr-mult {self.topo_lr_mult}: give a positive factor")
-            asked["topo_lr_mult"] = self.topo_lr_mult
-        return replace(super().recipe(), **asked)
 
     def config(self) -> RunConfig:
         topography = Topography(

@@ -162,7 +162,7 @@ def _compared(
     labelled, annotated = people.labelled[row], _annotated(store, people, row, recipe)
     true, predicted = _in_crop(store, row, people.joints[row]), _in_crop(store, row, found)
     picture, move = _window(store, row, true[labelled], recipe)
-    picture = drawing.draw_reference(picture, move(true), labelled)
+    picture = drawing.draw_person(picture, move(true), shown=labelled, reference=True)
     size = drawing.extent(move(true), labelled)
     picture = drawing.draw_person(
         picture, move(predicted), solid=confidence >= MIN_CONFIDENCE, shown=confidence > 0, size=size
