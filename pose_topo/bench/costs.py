@@ -24,14 +24,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from pose_topo.core.machine import (
-    autocast,
-    forget_peak_memory,
-    peak_memory,
-    pick_precision,
-    prepare_device,
-    seed_everything,
-)
+from pose_topo.core import machine
 from pose_topo.data import geometry
 from pose_topo.data.augmentation import AUGMENTATION_RANGES
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
@@ -220,14 +213,14 @@ def step_cost(
         compiled: also measure the ceiling with torch.compile.
     """
     recipe, size = config.recipe, config.recipe.batch_size
-    prepare_device(device, None, deterministic=False)
-    forget_peak_memory(device)  # of what was measured before
+    machine.prepare_device(device, None, deterministic=False)
+    machine.forget_peak_memory(device)  # of what was measured before
     batches = Batches(store, people, np.arange(len(people)), recipe, device)
     steps = CUDA_STEPS if device.type == "cuda" else STEPS
     fixed = next(batches.epoch(0, 1, size))
     ours = trainer(config, device)
     ours(endless(batches, size, steps))
-    peak = peak_memory(device)  # before a second network is made
+    peak = machine.peak_memory(device)  # before a second network is made
     busy = utilisation(lambda: ours(endless(batches, size, steps)), device)
     plain, few = PlainLoop(people, img_dir, config, device), max(1, min(steps, PLAIN_PEOPLE // size))
     actions = {
@@ -258,7 +251,7 @@ def endless(batches: Batches, size: int, steps: int) -> Iterator[Batch]:
 
 def new_network(config: RunConfig, device: torch.device) -> SimpleBaseline:
     """The network of a run with random weights, always the same ones."""
-    seed_everything(0)
+    machine.seed_everything(0)
     return build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
 
@@ -267,7 +260,7 @@ def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> 
     model = new_network(config, device)
     if compiled:
         model.compile()
-    optimizer, precision = make_optimizer(model, config.recipe), pick_precision(config.precision, device)
+    optimizer, precision = make_optimizer(model, config.recipe), machine.pick_precision(config.precision, device)
 
     def run(batches: Iterable[Batch]) -> None:
         train_epoch(
@@ -327,7 +320,7 @@ class PlainLoop:
     """The training loop that public code commonly has: fp32, contiguous memory, `loss.item()` in every step."""
 
     def __init__(self, people: People, img_dir: Path, config: RunConfig, device: torch.device) -> None:
-        seed_everything(0)
+        machine.seed_everything(0)
         self.config, self.device, self.loss = config, device, 0.0
         self.model = build_model(config).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
@@ -358,7 +351,7 @@ def evaluation_cost(
         count: people to score. If the store has fewer, they are repeated.
     """
     recipe = replace(config.recipe, flip_test=True)
-    precision = pick_precision(config.precision, device)
+    precision = machine.pick_precision(config.precision, device)
     model = new_network(config, device).eval()
     size, rows = min(BATCH, count), np.resize(np.arange(len(people)), count)
     batches = Batches(store, people, rows, recipe, device)
@@ -367,7 +360,7 @@ def evaluation_cost(
     @torch.inference_mode()
     def forward() -> None:
         for start in range(0, count, size):
-            with autocast(device, precision):
+            with machine.autocast(device, precision):
                 for _ in range(2):
                     model(fixed[: count - start])
 
@@ -391,7 +384,7 @@ def evaluation_cost(
 
 def robustness_cost(store: CropStore, people: People, config: RunConfig, device: torch.device) -> dict[str, float]:
     """Score people under every harm, with the flip test. It is timed once, because it takes minutes."""
-    precision = pick_precision(config.precision, device)
+    precision = machine.pick_precision(config.precision, device)
     model = new_network(config, device).eval()
     batches = Batches(store, people, np.arange(len(people)), replace(config.recipe, flip_test=True), device)
 
@@ -405,7 +398,7 @@ def robustness_cost(store: CropStore, people: People, config: RunConfig, device:
 
 def audit_cost(photographs: Path, device: torch.device) -> dict[str, float]:
     """Audit a layer of torchvision's ResNet-18 with its default options: from the weights alone, and with pictures."""
-    seed_everything(0)
+    machine.seed_everything(0)
     model, layer, grid = torchvision.models.resnet18(), "layer4.1.conv2", (16, 32)
 
     def run(**more: Any) -> float:

@@ -16,15 +16,7 @@ from pose_topo.core.files import atomic_path, write_json
 from pose_topo.core.machine import autocast, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.download.weights import start_file
-from pose_topo.models.pose import (
-    SimpleBaseline,
-    TopoModel,
-    build_model,
-    head_weight,
-    layer_weight,
-    load_start,
-    trained_order,
-)
+from pose_topo.models import pose
 from pose_topo.stages.checkpoints import grid_of, identity, load_network, of_grid, open_data, plain
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions
@@ -73,22 +65,22 @@ def analyze_checkpoint(
     start = network_before(config, cache).to(network.device) if untrained else None
     val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, network.device)
 
-    def respond(model: SimpleBaseline) -> Responses:
-        layer = model.topo if isinstance(model, TopoModel) else model.deconv  # its channels lie on the grid
+    def respond(model: pose.SimpleBaseline) -> Responses:
+        layer = model.topo if isinstance(model, pose.TopoModel) else model.deconv  # its channels lie on the grid
         return responses_of(model, layer, val.in_order(BATCH), network.precision)
 
     def brief(weights: Array, activations: Array) -> dict[str, Any]:
         return measures.brief(weights, activations, lattice, permutations)
 
     people = dataset.people.take(dataset.split.val)
-    head, responses = head_weight(model), respond(model)
+    head, responses = pose.head_weight(model), respond(model)
     activations = responses.mean
     numbers, maps = measures.all_measures(head, activations, lattice, permutations)
     numbers["selectivity"], maps["selectivity"] = selectivity_measures(
         responses, people.joints, people.visible, lattice, permutations
     )
-    gram = weight_statistics.gram(layer_weight(model))
-    order = trained_order(config)
+    gram = weight_statistics.gram(pose.layer_weight(model))
+    order = pose.trained_order(config)
     trained_grid = None if order is None else brief(head[:, order], activations[:, order])
     rearranged, maps["arrangement"] = measures.rearranged(head, lattice)
     controls = {
@@ -96,7 +88,7 @@ def analyze_checkpoint(
         "trained_grid": trained_grid,
         "trained_grid_reason": None if trained_grid else "the loss saw the grid as it is, or there was none",
         "rearranged": rearranged,
-        "untrained": start and brief(head_weight(start), respond(start).mean),
+        "untrained": start and brief(pose.head_weight(start), respond(start).mean),
         "untrained_reason": None if start else "not asked for: --untrained",
         "against": reference and measures.control_reference(numbers["moran"]["mean_I"], reference),
         "against_reason": None if reference else "not asked for: --control",
@@ -117,7 +109,7 @@ def analyze_checkpoint(
             **identity("analysis", network, dataset),
             **of_grid(network, people),
             **numbers,
-            "health": weight_statistics.summary(layer_weight(model), lattice),
+            "health": weight_statistics.summary(pose.layer_weight(model), lattice),
             "directions": weight_statistics.direction_measures(gram, inner, lattice, permutations),
             "controls": controls,
             "lesions": lesions,
@@ -167,16 +159,16 @@ def responses_of(model: nn.Module, layer: nn.Module, batches: Iterable[Batch], p
 # ---- The networks it is compared with
 
 
-def network_before(config: RunConfig, cache: Path | None) -> SimpleBaseline:
+def network_before(config: RunConfig, cache: Path | None) -> pose.SimpleBaseline:
     """The network before training: the same seed, and the weights that the run started from.
 
     Raises:
         PoseTopoError: Those weights are not available.
     """
     seed_everything(config.seed)
-    model = build_model(config)
+    model = pose.build_model(config)
     if (file := start_file(config, cache)) is not None:
-        load_start(model, config, file)
+        pose.load_start(model, config, file)
     return model.eval()
 
 
@@ -206,9 +198,9 @@ def control_of(source: Path, lattice: Lattice) -> tuple[dict[str, Any], Array | 
         network = load_network(source, "cpu")
         own = grid_of(network.model)
         grid = own.height, own.width
-        rearranged, _ = measures.rearranged(head_weight(network.model), own)
+        rearranged, _ = measures.rearranged(pose.head_weight(network.model), own)
         best = {"arm": network.config.arm, "seed": network.config.seed, "best_I": rearranged["mean_I"]}
-        inner = weight_statistics.gram(layer_weight(network.model))
+        inner = weight_statistics.gram(pose.layer_weight(network.model))
     if grid != (lattice.height, lattice.width):
         raise UsageError(
             f"--control {source}: its grid is {grid[0]} x {grid[1]}, not {lattice.height} x {lattice.width} "

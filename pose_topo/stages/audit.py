@@ -94,18 +94,15 @@ def audit(
     weights = incoming_weights(module, name).detach().double().cpu().numpy()
     if not np.isfinite(weights).all():
         raise PoseTopoError(f"layer {name!r}: its weights are not finite")
-    strength, names = (None, []) if readout is None else _strength(model, readout, lattice.channels, readout_names)
+    read = None if readout is None else _strength(model, readout, lattice.channels, readout_names)
     seen = None if images is None else respond(model, responses or name, lattice, images, size, most, device)
     not_measured = {
         "the task": "how well the network does its task, and what the grid costs or gives it",
         "the cause": "why the grid looks so. This is one network: a claim about a method needs several seeds "
         "and a control without the spatial loss",
     }
-    if strength is None:
-        not_measured["readout"] = "which outputs the channels serve: no readout layer was given (--readout)"
-    if seen is None:
-        not_measured["responses"] = "whether neighbours are active together: no photographs were given (--images)"
     measured, maps = measures.weight_measures(weights, lattice, permutations)
+    maps["reason"] = "null: a channel without weights, or a distance without pairs that vary"
     result = {
         "schema": SCHEMAS["audit"],
         "kind": "audit",
@@ -123,21 +120,24 @@ def audit(
         "weights": measured,
         "answer": answer(measured, lattice),
         "readout": None,
-        "readout_reason": not_measured.get("readout"),
         "responses": None,
-        "responses_reason": not_measured.get("responses"),
         "not_measured": not_measured,
-        "maps": maps | {"reason": "null: a channel without weights, or a distance without pairs that vary"},
+        "maps": maps,
     }
-    if readout is not None and strength is not None:
-        result["readout"] = measures.readout_measures(strength, names, seen, lattice, permutations)
-        result["readout"]["layer"] = find_layer(model, readout)[0]
+    if read is None:
+        not_measured["readout"] = "which outputs the channels serve: no readout layer was given (--readout)"
+    else:
+        title, strength, names = read
+        result["readout"] = measures.readout_measures(strength, names, seen, lattice, permutations) | {"layer": title}
         if len(strength) <= joints.K:
-            result["maps"]["readout"] = strength.reshape(-1, lattice.height, lattice.width).tolist()
-    if seen is not None:
+            maps["readout"] = strength.reshape(-1, lattice.height, lattice.width).tolist()
+    if seen is None:
+        not_measured["responses"] = "whether neighbours are active together: no photographs were given (--images)"
+    else:
         result["responses"], further = measures.response_measures(seen, lattice, permutations)
         result["responses"] |= {"module": responses or name, "size": None if isinstance(images, Tensor) else size}
-        result["maps"] |= further
+        maps |= further
+    result |= {f"{part}_reason": not_measured.get(part) for part in ("readout", "responses")}
     result = plain(result)
     if out is not None:
         write_json(Path(out) / "audit.json", result)
@@ -166,18 +166,21 @@ def answer(measured: Mapping[str, Any], lattice: Lattice) -> dict[str, Any]:
 
 def _strength(
     model: nn.Module, readout: str | nn.Module, channels: int, names: Sequence[str] | None
-) -> tuple[Array, list[str]]:
-    """How strongly each output reads each channel, (K, C): |w|, or the length over the places of a kernel."""
+) -> tuple[str, Array, list[str]]:
+    """The name of the readout, how strongly each output reads each channel, (K, C), and the names of the outputs.
+
+    The strength is |w|, or the length over the places of a kernel.
+    """
     title, module = find_layer(model, readout)
     weight: Tensor = module.weight.detach().double().cpu()  # type: ignore[operator, union-attr]
     weight = weight.transpose(0, 1) if "Transpose" in type(module).__name__ else weight
     if weight.shape[1] != channels:
         raise UsageError(f"--readout {title}: it reads {weight.shape[1]} inputs, the layer has {channels} channels")
-    if names is not None and len(names) != len(weight):
+    names = [str(n) for n in range(len(weight))] if names is None else list(names)
+    if len(names) != len(weight):
         raise UsageError(f"--readout-names: {len(names)} names for the {len(weight)} outputs of {title}")
-    return weight.flatten(2).norm(dim=2).numpy() if weight.ndim > 2 else weight.abs().numpy(), (
-        [str(n) for n in range(len(weight))] if names is None else list(names)
-    )
+    strength = weight.flatten(2).norm(dim=2) if weight.ndim > 2 else weight.abs()
+    return title, strength.numpy(), names
 
 
 @torch.inference_mode()

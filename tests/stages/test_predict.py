@@ -26,11 +26,10 @@ from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.stages.predict import (
     CATEGORY,
     Person,
-    add_photograph,
     annotation,
     draw_overlay,
-    empty_file,
     find_photographs,
+    image_entry,
     predict_photographs,
 )
 from pose_topo.study import joints, runs
@@ -334,7 +333,7 @@ def person(**changes) -> Person:
 
 
 def test_one_person():
-    record = annotation(person(), 7, 3, "a.jpg")
+    record = annotation(person(), 7, {"id": 3, "file_name": "a.jpg"})
     keypoints = record.pop("keypoints")
     assert record == {
         "id": 7, "image_id": 3, "file_name": "a.jpg", "category_id": 1, "bbox": [1.0, 2.0, 3.0, 4.0],
@@ -351,15 +350,24 @@ def test_the_category_counts_limbs_from_one():
     assert {k for limb in found["skeleton"] for k in limb} == set(range(1, 17))
 
 
-def test_ids_join_people_and_photographs():
-    content, picture = empty_file(), np.zeros((480, 640, 3), np.uint8)
-    add_photograph(content, Path("x/a.jpg"), picture, "a.overlay.jpg", [person(), person()])
-    add_photograph(content, Path("y/a.jpg"), picture[:100, :200], None, [person()])
-    assert content["images"] == [
+def test_an_image_has_its_name_its_size_and_its_overlay():
+    picture = np.zeros((480, 640, 3), np.uint8)
+    assert [
+        image_entry(1, Path("x/a.jpg"), picture, "a.overlay.jpg"),
+        image_entry(2, Path("y/a.jpg"), picture[:100, :200], None),
+    ] == [
         {"id": 1, "file_name": "a.jpg", "path": "x/a.jpg", "overlay": "a.overlay.jpg", "width": 640, "height": 480},
         {"id": 2, "file_name": "a.jpg", "path": "y/a.jpg", "overlay": None, "width": 200, "height": 100},
     ]
-    assert [(a["id"], a["image_id"]) for a in content["annotations"]] == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_ids_join_people_and_photographs(network, small_data, tmp_path):
+    photos = sorted((small_data / "images").iterdir())[:2]
+    boxes = ((10.0, 20.0, 200.0, 300.0), (100.0, 50.0, 300.0, 200.0))
+    content = predict(network, photos, tmp_path, boxes=boxes, overlay="none")
+    assert [image["id"] for image in content["images"]] == [1, 2]
+    assert [(a["id"], a["image_id"]) for a in content["annotations"]] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+    assert [a["file_name"] for a in content["annotations"]] == [photos[0].name] * 2 + [photos[1].name] * 2
     assert [c["id"] for c in content["categories"]] == [1]
 
 
