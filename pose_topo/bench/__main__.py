@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -232,12 +233,11 @@ def measure_steps(arguments: Sequence[str]) -> None:
         people = people.take(slice(0, options.people))  # type: ignore[arg-type]  # take() accepts what indexes an array
         settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
         store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False)
-        for arch in options.archs:
-            for size in options.batch_sizes:
-                config = RunConfig(arch, replace(recipe, batch_size=size), data, Topography())
-                rows.append(row(store, people, config, device, compiled=options.compiled))
-                shown = {key: f"{v:.4g}" if isinstance(v, float) else v for key, v in rows[-1].items()}
-                print("  ".join(f"{key} {value}" for key, value in shown.items()), file=sys.stderr, flush=True)
+        for arch, size in product(options.archs, options.batch_sizes):
+            config = RunConfig(arch, replace(recipe, batch_size=size), data, Topography())
+            rows.append(row(store, people, config, device, compiled=options.compiled))
+            shown = {key: f"{v:.4g}" if isinstance(v, float) else v for key, v in rows[-1].items()}
+            print("  ".join(f"{key} {value}" for key, value in shown.items()), file=sys.stderr, flush=True)
     where = machine(device, pick_precision("auto", device), "tf32")
     print(json.dumps({"machine": where, "rows": rows}, indent=2, sort_keys=True))
 

@@ -126,13 +126,8 @@ MPII_CROWD = sum(people for people, _ in TOMPSON_SIZES.values()) / sum(images fo
 def crops_cost(
     people: People, img_dir: Path, settings: CropSettings, work: Path, workers: int = 1
 ) -> tuple[dict[str, float], CropStore]:
-    """Compare building the crop store with decoding every photograph once, which a build does as well.
-
-    Both use the same number of workers.
-
-    Returns:
-        The numbers, and the store.
-    """
+    """Compare building the crop store with decoding every photograph once, which a build does as well, by as many
+    workers. Return the numbers and the store."""
     paths = [img_dir / name for name in dict.fromkeys(people.names)]
     caches = iter(work / f"cache{k}" for k in range(10))
 
@@ -345,11 +340,8 @@ class PlainLoop:
 def evaluation_cost(
     store: CropStore, people: People, config: RunConfig, device: torch.device, count: int
 ) -> dict[str, float]:
-    """Compare scoring people with the flip test with its two forward passes alone, on a batch that is ready.
-
-    Args:
-        count: people to score. If the store has fewer, they are repeated.
-    """
+    """Compare scoring `count` people (repeated, if there are fewer) with the flip test with its two forward passes
+    alone, on a batch that is ready."""
     recipe = replace(config.recipe, flip_test=True)
     precision = machine.pick_precision(config.precision, device)
     model = new_network(config, device).eval()

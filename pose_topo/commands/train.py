@@ -179,17 +179,9 @@ class TopoOptions(TrainOptions):
     ] = None
 
     def config(self) -> RunConfig:
-        topography = Topography(
-            height=self.topo_grid[0],
-            width=self.topo_grid[1],
-            neighbours=self.topo_neighbours,
-            torus=self.topo_torus,
-            batch_norm=self.topo_norm,
-            init=self.topo_init,
-            loss=self.topo_loss,
-            weight=self.spatial_lambda,
-            permuted=self.topo_permuted,
-        )
+        height, width = self.topo_grid
+        same = {name: getattr(self, f"topo_{name}") for name in ("neighbours", "torus", "init", "loss", "permuted")}
+        topography = Topography(height, width, batch_norm=self.topo_norm, weight=self.spatial_lambda, **same)
         config = replace(super().config(), topography=topography)
         return replace(config, arm=self.arm or str(Arm.of(config, PROTOCOLS[self.protocol])))
 
@@ -208,12 +200,6 @@ def train_topo(chosen: TopoOptions) -> None:
     _train(chosen)
 
 
-def _default_name(config: RunConfig) -> str:
-    """The name that the original study gives to a run: <ARCH>_<Model>_time_<timestamp>."""
-    model = "TopoModel" if config.model == "topo" else "SimpleBaseline"
-    return f"{config.arch.upper()}_{model}_time_{time.strftime('%Y%m%d-%H%M%S')}"
-
-
 def _train(chosen: TrainOptions) -> None:
     config = chosen.config()
     share_cores(chosen.threads)
@@ -225,7 +211,8 @@ def _train(chosen: TrainOptions) -> None:
     from pose_topo.training.loop import RunContext, chosen_hooks, train
     from pose_topo.training.processes import team_from_environment
 
-    run = chosen.save_dir / (chosen.run_name or _default_name(config))
+    model, stamp = "TopoModel" if config.model == "topo" else "SimpleBaseline", time.strftime("%Y%m%d-%H%M%S")
+    run = chosen.save_dir / (chosen.run_name or f"{config.arch.upper()}_{model}_time_{stamp}")
     resume, team = chosen.resume == "auto", team_from_environment()
     if not team.writer:
         hide_messages()
@@ -242,9 +229,8 @@ def _train(chosen: TrainOptions) -> None:
     dataset = prepare(config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress)
     if chosen.overwrite and team.writer:
         (run / runs.WANDB_ID).unlink(missing_ok=True)  # a new run has a new log
-    wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
-    after_epoch = chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
-    context = RunContext(start, progress, after_epoch, team)
+    hooks = chosen_hooks(run, dataset, config, plots=chosen.save_plts, wandb=chosen.wandb) if team.writer else ()
+    context = RunContext(start, progress, hooks, team)
     last = train(config, dataset, run, context, resume=resume, overwrite=chosen.overwrite)[-1]
     score = dataset.people.validation_unit()[0]
     log.info(

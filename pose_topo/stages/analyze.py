@@ -95,15 +95,8 @@ def analyze_checkpoint(
     }
     lesions, lesion_maps = None, {}
     if lesion_grids:
-        lesions, lesion_maps = measure_lesions(
-            model,
-            lattice,
-            val,
-            dataset.people,
-            means=activations.mean(axis=0),
-            precision=network.precision,
-            permuted_grids=lesion_grids,
-        )
+        means = activations.mean(axis=0)
+        lesions, lesion_maps = measure_lesions(network, val, dataset.people, means, lesion_grids)
     result = plain(
         {
             **identity("analysis", network, dataset),
@@ -218,8 +211,6 @@ def _inner_products(path: Path) -> Array | None:
             inner = content["gram"] if "gram" in content.files else None
     except Exception as error:  # broken bytes fail in many ways inside NumPy and zipfile
         raise PoseTopoError(f"{path}: not readable ({in_short(error)})") from None
-    if inner is None:
-        return None
-    if inner.ndim != 2 or inner.dtype.kind != "f" or not np.isfinite(inner).all():
+    if inner is not None and (inner.ndim != 2 or inner.dtype.kind != "f" or not np.isfinite(inner).all()):
         raise PoseTopoError(f"{path}: gram holds {inner.dtype} of shape {inner.shape}, not (C, C): make it again")
-    return inner.astype(np.float64)
+    return None if inner is None else inner.astype(np.float64)

@@ -148,17 +148,16 @@ def audit(
 def answer(measured: Mapping[str, Any], lattice: Lattice) -> dict[str, Any]:
     """Whether the weights lie in order on this grid: two tests, of which the smaller p is doubled."""
     p = [value for value in (measured["directions"]["p_mean"], measured["cosine"]["p"]) if value is not None]
-    where = f"{lattice.height} x {lattice.width} grid"
     if not p:
         reason = measured["directions"]["reason"]
         return {"found": None, "p": None, "level": LEVEL, "text": f"Not tested: {reason}.", "reason": reason}
     smallest = min(1.0, len(p) * min(p))
-    if smallest <= LEVEL:
-        text = f"Topography was found on this {where} (p = {smallest:.2g}): neighbours have similar weights."
-    else:
-        text = f"No topography was found on this {where} (p = {smallest:.2g}). This is the answer for a layer that no "
-        text += "loss arranged, or that a loss arranged on another grid."
-    return {"found": smallest <= LEVEL, "p": smallest, "level": LEVEL, "text": text, "reason": None}
+    found, where = smallest <= LEVEL, f"on this {lattice.height} x {lattice.width} grid (p = {smallest:.2g})"
+    text = f"No topography was found {where}. This is the answer for a layer that no loss arranged, or that a loss "
+    text += "arranged on another grid."
+    if found:
+        text = f"Topography was found {where}: neighbours have similar weights."
+    return {"found": found, "p": smallest, "level": LEVEL, "text": text, "reason": None}
 
 
 # ---- What is measured

@@ -75,11 +75,7 @@ def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: in
 
 
 def _difference(a: dict[str, Any], b: dict[str, Any], resampled: NDArray[np.float64]) -> dict[str, Any]:
-    """Both scores, b - a and its interval, for the mean and for each group.
-
-    Args:
-        resampled: (R, 1 + G), the differences of the resamples.
-    """
+    """Both scores, b - a and its interval from resamples (R, 1 + G), for the mean and for each group."""
     bands = intervals.named(resampled)
 
     def one(first: float | None, second: float | None, band: list[float] | None) -> dict[str, Any]:
@@ -93,8 +89,7 @@ def _difference(a: dict[str, Any], b: dict[str, Any], resampled: NDArray[np.floa
 def _won_and_lost(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
     """The joints that only `b` (won) or only `a` (lost) predicts correctly, and the people with more or fewer in `b`.
 
-    Args:
-        a, b: (P, K), True where a joint is correct.
+    Both are (P, K), True where a joint is correct.
     """
     more = b.sum(1) - a.sum(1)
     return {
@@ -177,10 +172,7 @@ class Run:
 
     @property
     def departures(self) -> frozenset[str]:
-        """The deviations from the protocol, without the learning rate of the topographic layer.
-
-        That deviation is left out because networks without the layer cannot have it.
-        """
+        """The deviations from the protocol, but for the learning rate of the topographic layer, which not all have."""
         deviations = {text for content in self.documents.values() for text in content.get("deviations", ())}
         return frozenset(text for text in deviations if not text.startswith("the topographic layer's"))
 
@@ -260,11 +252,12 @@ def _describe(by_seed: dict[int, Run]) -> dict[str, Any]:
     metrics = {}
     for metric in METRICS:
         values = [value for run in by_seed.values() if (value := run.number(metric)) is not None]
+        several = len(values) > 1
         metrics[metric] = {
             "n": len(values),
             "mean": float(np.mean(values)) if values else None,
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "reason": None if len(values) > 1 else f"{len(values)} seeds with this number",
+            "sd": float(np.std(values, ddof=1)) if several else None,
+            "reason": None if several else f"{len(values)} seeds with this number",
         }
     return {"seeds": list(by_seed), "metrics": metrics}
 

@@ -99,11 +99,8 @@ def evaluate_checkpoint(
         "data": f"{where.name}-test" if test_set else where.name,
         "rendered": is_rendered(Path(where.mat_path).parent),
         "settings": {
+            **{key: getattr(recipe, key) for key in ("decode", "flip_test", "framing", "input_size")},
             "precision": network.precision,
-            "decode": recipe.decode,
-            "flip_test": recipe.flip_test,
-            "framing": recipe.framing,
-            "input_size": recipe.input_size,
             "split": dataset.split.rule,
             "split_mismatch": dataset.split.mismatch,  # how it differs from the published split, if that was accepted
         },

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,8 +159,7 @@ def predict_photographs(
     if not images:
         more = f" (nor is any other of the {len(skipped)} photographs usable)" if len(skipped) > 1 else ""
         raise PoseTopoError(f"{skipped[0]}{more}")
-    recipe = network.recipe
-    settings = {"decode": recipe.decode, "flip_test": recipe.flip_test, "framing": recipe.framing}
+    settings = {key: getattr(network.recipe, key) for key in ("decode", "flip_test", "framing")}
     content = {
         "schema": SCHEMA,
         "kind": "keypoints",
@@ -277,13 +277,12 @@ def find_photographs(paths: list[Path]) -> list[PhotoFile]:
     """
     taken: set[str] = set()
     files = {}
-    for file in (file for path in paths for file in _files(path)):
+    for file in chain.from_iterable(map(_files, paths)):
         real = os.path.realpath(file)  # Path.resolve fails at a link to itself
         if real not in files:
-            name, number = file.stem, 1
-            while name.casefold() in taken:  # some file systems do not distinguish upper and lower case
-                number += 1
-                name = f"{file.stem}-{number}"
+            numbered = (f"{file.stem}-{number}" for number in count(2))
+            # some file systems do not distinguish upper and lower case
+            name = next(name for name in chain([file.stem], numbered) if name.casefold() not in taken)
             taken.add(name.casefold())
             files[real] = PhotoFile(file, name)
     return list(files.values())

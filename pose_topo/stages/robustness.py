@@ -180,19 +180,11 @@ def noisy_weights(model: SimpleBaseline, level: float, draw: int) -> SimpleBasel
 
 
 def changes(people: People) -> dict[str, Callable[[float], Change]]:
-    """For each harm to the inputs, the function that gives the change of a level.
-
-    Args:
-        people: All people of the store.
-    """
+    """For each harm to the inputs of `people`, the function that gives the change of a level."""
     keys = [_seed("picture", *who) for who in zip(people.names, people.person.tolist(), strict=True)]
-
-    def noise(level: float) -> Change:
-        return lambda inputs, rows: add_noise(inputs, level, [keys[row] for row in rows])
-
     return {
         "blur": lambda level: lambda inputs, _: blur(inputs, level),
-        "noise": noise,
+        "noise": lambda level: lambda inputs, rows: add_noise(inputs, level, [keys[row] for row in rows]),
         "contrast": lambda level: lambda inputs, _: lower_contrast(inputs, level),
     }
 

@@ -16,12 +16,7 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.scoring.intervals import family_wise, paired_test, sign_flip
 from pose_topo.scoring.predictions import Record, read_record, write_predictions
 from pose_topo.stages import terminal as report
-from pose_topo.stages.compare import (
-    METRICS,
-    analyze_group,
-    compare,
-    compare_results,
-)
+from pose_topo.stages.compare import METRICS, analyze_group, compare, compare_results
 from pose_topo.study import joints as J
 from pose_topo.study.results import SCHEMAS
 
