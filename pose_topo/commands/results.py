@@ -105,11 +105,13 @@ class AnalyzeOptions(ResultOptions):
     ] = False
 
     def __post_init__(self) -> None:
-        other = {"--group": self.group, "--lesions": self.lesions, "--untrained": self.untrained,
-                 "--control": self.control is not None}  # fmt: skip
-        if self.robustness and any(other.values()):
-            given = " and ".join(name for name, value in other.items() if value)
-            raise UsageError(f"{given}: not together with --robustness; run analyze once for each")
+        measures = {"--lesions": self.lesions, "--untrained": self.untrained, "--control": self.control is not None,
+                    "--robustness": self.robustness}  # fmt: skip
+        given = [name for name, value in measures.items() if value]
+        if self.group and given:
+            raise UsageError(f"{' and '.join(given)}: not together with --group, which compares existing results")
+        if self.robustness and len(given) > 1:
+            raise UsageError(f"{' and '.join(given[:-1])}: not together with --robustness; run analyze once for each")
 
 
 @app.command("evaluate")
@@ -274,7 +276,7 @@ class ShowOptions(DataOptions):
     data: Annotated[Path, Argument(help="Data folder: the annotation file and images/ in it.")] = field()
     split: Annotated[Literal["train", "val", "all"], Option(help="Whom to show.")] = "val"
     count: Annotated[int, Option(min=1, help="Number of people.")] = 24
-    seed: Annotated[int, Option(min=0, help="Seed of the draw and of a random split, as in training.")] = 0
+    seed: Annotated[int, Option(min=0, help="Seed of the draw and of a random split; --worst: the run's.")] = 0
     protocol: Annotated[
         Protocol | None, Option(help="Recipe of the split and the crops [default: standard; --worst: the run's].")
     ] = None
