@@ -217,30 +217,17 @@ def check_literals(settings: Any) -> None:
 
 
 def _check_ranges(config: RunConfig) -> None:
-    recipe, stride = config.recipe, backbone(config.arch).stride
-    size, epochs, warm_up, factor = recipe.input_size, recipe.epochs, recipe.warm_up, recipe.topo_lr_mult
+    recipe, topography, threads, stride = config.recipe, config.topography, config.threads, backbone(config.arch).stride
+    size, sizes = recipe.input_size, range(stride, LARGEST_INPUT + 1, stride)
+    epochs, batch, warm_up, factor = recipe.epochs, recipe.batch_size, recipe.warm_up, recipe.topo_lr_mult
+    most = f"at most {MOST:,}"
     checks = [
-        (
-            "--input-size",
-            size,
-            stride <= size <= LARGEST_INPUT and size % stride == 0,
-            f"a multiple of {stride}, at most {LARGEST_INPUT:,}",
-        ),
+        ("--input-size", size, size in sizes, f"a multiple of {stride}, at most {LARGEST_INPUT:,}"),
         ("--start", recipe.start, recipe.start != "network" or config.weights, "the file of the network"),
-        (
-            "--threads",
-            config.threads,
-            config.threads is None or 1 <= config.threads <= MOST,
-            f"at least 1, at most {MOST:,}",
-        ),
+        ("--threads", threads, threads is None or 1 <= threads <= MOST, f"at least 1, {most}"),
         ("--seed", config.seed, 0 <= config.seed < 1 << 63, "one from 0 to 2^63 - 1"),
-        ("--epochs", epochs, 1 <= epochs <= MOST, f"at least 1, at most {MOST:,}"),
-        (
-            "--batch-size",
-            recipe.batch_size,
-            2 <= recipe.batch_size <= MOST,
-            f"at least 2, which BatchNorm needs, and at most {MOST:,}",
-        ),
+        ("--epochs", epochs, 1 <= epochs <= MOST, f"at least 1, {most}"),
+        ("--batch-size", batch, 2 <= batch <= MOST, f"at least 2, which BatchNorm needs, and {most}"),
         ("sigma", recipe.sigma, 0 < recipe.sigma <= size, f"a width of at most {size} cells"),
         ("weight_decay", recipe.weight_decay, 0 <= recipe.weight_decay < math.inf, "0 or more"),
         ("patience", recipe.patience, recipe.patience is None or recipe.patience >= 1, "at least 1, or none"),
@@ -250,22 +237,17 @@ def _check_ranges(config: RunConfig) -> None:
         ("--val-split", recipe.val_split, 0 < recipe.val_split < 1, "a share between 0 and 1"),
         ("--warm-up", warm_up, 0 <= warm_up < epochs, f"0 or more, and less than the {epochs} epochs"),
     ]
-    if config.topography is not None:
-        weight = config.topography.weight
-        checks.append(("--spatial-lambda", weight, 0 <= weight < math.inf, "0 or more"))
+    if topography is not None:
+        checks.append(("--spatial-lambda", topography.weight, 0 <= topography.weight < math.inf, "0 or more"))
     for option, value, valid, wanted in checks:
         if not valid:
             raise UsageError(f"{option} {value}: give {wanted}")
-    if config.topography is not None:
-        _check_grid(config.topography)
-
-
-def _check_grid(topography: Topography) -> None:
-    channels, grid = topography.lattice().channels, f"--topo-grid {topography.height} {topography.width}"
-    if channels < 2:
-        raise UsageError(f"{grid}: a single channel has no neighbours; give at least two")
-    if channels > MOST_CHANNELS:
-        raise UsageError(f"{grid}: {channels:,} channels; give at most {MOST_CHANNELS:,}")
+    if topography is not None:
+        channels, grid = topography.lattice().channels, f"--topo-grid {topography.height} {topography.width}"
+        if channels < 2:
+            raise UsageError(f"{grid}: a single channel has no neighbours; give at least two")
+        if channels > MOST_CHANNELS:
+            raise UsageError(f"{grid}: {channels:,} channels; give at most {MOST_CHANNELS:,}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -299,8 +281,7 @@ def from_dict(cls: type, values: Any) -> Any:
     except TypeError as error:
         raise PoseTopoError(f"incomplete {cls.__name__} settings ({error})") from None
     for name, value in built.items():
-        if getattr(settings, name) != value:  # a field that is computed from the others
-            computed = getattr(settings, name)
+        if (computed := getattr(settings, name)) != value:  # a field that is computed from the others
             raise PoseTopoError(f"{cls.__name__}.{name} is {value!r:.60}, but the other settings give {computed!r}")
     return settings
 

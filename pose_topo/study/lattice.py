@@ -1,9 +1,4 @@
-"""The h x w grid of channels: which channels are neighbours, and how far apart two channels are.
-
-Channel c is at row c // w and column c % w. A "rook" has the 4 channels at its sides as neighbours, a "queen" the 8
-around it. A "bounded" grid ends at its border; a "torus" joins opposite borders. Spatial losses, Moran's I and
-contiguity all use this class.
-"""
+"""The grid of channels. Spatial losses, Moran's I and contiguity all use it."""
 
 from __future__ import annotations
 
@@ -27,7 +22,7 @@ class Lattice:
         height: rows.
         width: columns. Channel c is at row c // width and column c % width.
         neighbours: 4 (rook: the sides) or 8 (queen: the sides and the corners).
-        torus: join opposite borders, so that the grid has no edge.
+        torus: join opposite borders, so that the grid has no edge. Otherwise it is "bounded".
 
     Raises:
         UsageError: a side is below 1, or `neighbours` is neither 4 nor 8.

@@ -26,14 +26,11 @@ REFERENCE = Path("paper_figures/reference")
 
 def read_study() -> dict[str, Any]:
     """Return the content of study.toml."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib  # type: ignore[import-not-found]  # installed only where Python has no tomllib
-        except ModuleNotFoundError:
-            sys.exit("study: Python 3.10 cannot read TOML by itself: run `make setup` first")
-    return tomllib.loads(Path(__file__).with_name("study.toml").read_text(encoding="utf-8"))
+    try:
+        from pose_topo.core.files import read_toml
+    except ModuleNotFoundError:
+        sys.exit("study: Python 3.10 cannot read TOML by itself: run `make setup` first")
+    return read_toml(Path(__file__).with_name("study.toml"))
 
 
 def gpus() -> int:

@@ -32,22 +32,10 @@ TRAINING = Whole({
 _KEYS = {"config", "epoch", "model", "split_sha256"}
 WANDB_ID = "wandb_id"  # the file that keeps the run's id at Weights & Biases
 COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_heatmap_loss",
-    "topo_loss",
-    "lambda",
-    "val_loss",
-    "val_pckh",
-    "moran_i",
-    "contiguity",
-    "mean_row_norm",
-    "cosine_excess",
-    "participation_ratio",
-    "lr",
-    "images_per_s",
-    "seconds",
-)
+    "epoch", "train_loss", "train_heatmap_loss", "topo_loss", "lambda", "val_loss", "val_pckh",
+    "moran_i", "contiguity", "mean_row_norm", "cosine_excess", "participation_ratio",
+    "lr", "images_per_s", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,9 +76,8 @@ def save_checkpoint(
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
-        raise PoseTopoError(
-            f"cannot write {path} ({error}): the previous one, if any, is untouched; free some disk space"
-        ) from None
+        why = f"cannot write {path} ({error})"
+        raise PoseTopoError(f"{why}: the previous one, if any, is untouched; free some disk space") from None
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
