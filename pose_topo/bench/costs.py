@@ -43,7 +43,7 @@ from pose_topo.study import joints as J
 from pose_topo.study.backbones import HEATMAP_STRIDE
 from pose_topo.study.config import Recipe, RunConfig
 from pose_topo.study.lattice import Lattice
-from pose_topo.training.epoch import train_epoch
+from pose_topo.training.epoch import train_steps
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
 
@@ -258,10 +258,12 @@ def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> 
     optimizer, precision = make_optimizer(model, config.recipe), machine.pick_precision(config.precision, device)
 
     def run(batches: Iterable[Batch]) -> None:
-        train_epoch(
+        meter = Meter(device)
+        deque(train_steps(
             model, optimizer, batches, config.recipe, precision=precision, spatial_lambda=0.5, rate=lambda _: 1e-4,
-            first_step=0, meter=Meter(device),
-        )  # fmt: skip
+            first_step=0, meter=meter,
+        ), maxlen=0)  # fmt: skip
+        meter.read()  # waits for the device
 
     return run
 

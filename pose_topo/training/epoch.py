@@ -6,7 +6,7 @@ No training step waits for the device. The host reads the summed losses only eve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import reduce
 from itertools import zip_longest
@@ -48,30 +48,30 @@ def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> d
         Interrupted: a signal came. `state` holds the steps that were taken and can be saved.
         PoseTopoError: the loss is not finite.
     """
-    recipe, team = settings.config.recipe, settings.team
+    recipe, topography, team = settings.config.recipe, settings.config.topography, settings.team
     per_epoch, epoch = settings.steps_per_epoch, state.epoch + 1
+    factor = lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
+    spatial_lambda = factor * topography.weight if topography else 0.0
     partial = state.partial or PartialEpoch()
     # the writer continues the sums of all processes
     meter = Meter(settings.device, partial.sums if team.writer else LossSums())
     started = time.perf_counter() - partial.seconds
     taken = state.step - state.epoch * per_epoch
+    score = f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
     bar = _progress_bar(state, settings, taken)
 
     def rate(step: int) -> float:
         return learning_rate(recipe, step, per_epoch)
 
-    def combine(own: LossSums) -> LossSums:
-        return reduce(LossSums.plus, team.gather(own))
-
-    def report(sums: LossSums) -> None:
-        score = f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
-        bar.set_postfix_str(f"loss {sums.means()[0]:.5f}{score}", refresh=False)
-
-    def after_step(step: int, people: int) -> None:
-        state.step = step
-        bar.update(people * team.size)
-        if team.size == 1 or step % READ_EVERY == 0:
-            settings.stop_if_asked()
+    def combined(own: LossSums) -> LossSums:
+        """The sums of all processes, which must call this at the same steps. The losses must have been finite."""
+        sums = reduce(LossSums.plus, team.gather(own))
+        if sums.bad_step is not None:
+            raise PoseTopoError(
+                f"the loss is not finite at step {sums.bad_step} (learning rate {rate(sums.bad_step - 1):g}): "
+                "lower --lr; last.pt holds what was trained before"
+            )
+        return sums
 
     batches = settings.train_set.epoch(
         settings.config.seed, epoch, recipe.batch_size, skip=taken, process=team.rank, processes=team.size
@@ -79,25 +79,38 @@ def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> d
     trained = None
     try:
         with closing(batches), closing(bar):
-            sums = train_epoch(
+            steps = train_steps(
                 state.model, state.optimizer, batches, recipe, precision=settings.precision,
-                spatial_lambda=_spatial_lambda(settings, epoch), rate=rate, first_step=state.step, meter=meter,
-                forward=forward, combine=combine, report=report, after_step=after_step,
+                spatial_lambda=spatial_lambda, rate=rate, first_step=state.step, meter=meter, forward=forward,
             )  # fmt: skip
+            for step, people, so_far in steps:
+                if so_far is not None:
+                    bar.set_postfix_str(f"loss {combined(so_far).means()[0]:.5f}{score}", refresh=False)
+                state.step = step
+                bar.update(people * team.size)
+                if team.size == 1 or step % READ_EVERY == 0:
+                    settings.stop_if_asked()
+            sums = combined(meter.read())
         trained = time.perf_counter() - started
-        scores = _validate_writer(state, settings)
+        team.share_buffers(state.model)  # so that the network that the writer will save is scored
+        scores = validate(
+            state.model, settings.val_set, settings.dataset.people, settings.precision,
+            max(SMALLEST_SCORED, recipe.batch_size), team,
+            after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
+        )  # fmt: skip
+        settings.stop_if_asked()
     except Interrupted:
-        sums = _finite(combine(meter.read()), rate)
-        state.partial = PartialEpoch(sums, trained or time.perf_counter() - started)
+        state.partial = PartialEpoch(combined(meter.read()), trained or time.perf_counter() - started)
         raise
     state.partial = None
     timing = {"images_per_s": sums.people / trained, "seconds": time.perf_counter() - started}
-    row = _row(state, settings, epoch, sums, scores) | {"lr": rate(state.step - 1)} | timing
+    row = _row(state.model, recipe, sums, scores, spatial_lambda)
+    row = {"epoch": epoch, **row, "lr": rate(state.step - 1), **timing}
     state.history.append(team.from_writer(row))  # the same row for all, so that early stopping stops all processes
     return state.history[-1]
 
 
-def train_epoch(
+def train_steps(
     model: SimpleBaseline,
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Batch],
@@ -109,11 +122,8 @@ def train_epoch(
     first_step: int,
     meter: Meter,
     forward: nn.Module | None = None,
-    combine: Callable[[LossSums], LossSums] = lambda own: own,
-    report: Callable[[LossSums], None] = lambda _: None,
-    after_step: Callable[[int, int], None] = lambda _step, _people: None,
-) -> LossSums:
-    """Train on every batch once.
+) -> Iterator[tuple[int, int, LossSums | None]]:
+    """Train on every batch once. A step is taken when the next item is asked for.
 
     Args:
         spatial_lambda: lambda of this epoch. With 0 the spatial loss is measured but has no gradient.
@@ -121,26 +131,17 @@ def train_epoch(
         first_step: steps taken before the first batch.
         meter: the losses are added to it.
         forward: the module that is called, if it is not `model` itself (a wrapper for several processes).
-        combine: turns the sums of this process into those of all. All processes call it at the same steps.
-        report: called every `READ_EVERY` steps with the sums so far.
-        after_step: called after each step with the number of steps taken and the people in it. An exception that it
-            raises ends the epoch.
 
-    Returns:
-        The sums of the losses, over all processes.
-
-    Raises:
-        PoseTopoError: the loss is not finite.
+    Yields:
+        The number of steps taken and the people in the last of them; every `READ_EVERY` steps also the sums so far of
+        this process, if they are known without waiting for the device.
     """
     model.train()
-    for number, batch in enumerate(batches, start=first_step):
-        set_learning_rate(optimizer, rate(number))
+    for number, batch in enumerate(batches, start=first_step + 1):
+        set_learning_rate(optimizer, rate(number - 1))
         heatmap, topo = _step(model, forward or model, optimizer, batch, recipe, precision, spatial_lambda)
-        meter.add(heatmap, topo, len(batch.index), number + 1)
-        if (number + 1) % READ_EVERY == 0 and (sums := meter.poll()) is not None:
-            report(_finite(combine(sums), rate))
-        after_step(number + 1, len(batch.index))
-    return _finite(combine(meter.read()), rate)
+        meter.add(heatmap, topo, len(batch.index), number)
+        yield number, len(batch.index), meter.poll() if number % READ_EVERY == 0 else None
 
 
 def _step(
@@ -167,41 +168,6 @@ def _step(
     loss.backward()
     optimizer.step()
     return heatmap, topo
-
-
-def _finite(sums: LossSums, rate: Callable[[int], float]) -> LossSums:
-    """The sums, if all losses were finite.
-
-    Raises:
-        PoseTopoError: a loss was not; the message names the first step.
-    """
-    if sums.bad_step is not None:
-        raise PoseTopoError(
-            f"the loss is not finite at step {sums.bad_step} (learning rate {rate(sums.bad_step - 1):g}): "
-            "lower --lr; last.pt holds what was trained before"
-        )
-    return sums
-
-
-def _spatial_lambda(settings: TrainingSettings, epoch: int) -> float:
-    """Lambda of an epoch."""
-    recipe, topography = settings.config.recipe, settings.config.topography
-    if topography is None:
-        return 0.0
-    return topography.weight * lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
-
-
-def _validate_writer(state: State, settings: TrainingSettings) -> dict[str, float]:
-    """The validation scores of the network that the writer will save."""
-    team = settings.team
-    team.share_buffers(state.model)
-    scores = validate(
-        state.model, settings.val_set, settings.dataset.people, settings.precision,
-        max(SMALLEST_SCORED, settings.config.recipe.batch_size), team,
-        after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
-    )  # fmt: skip
-    settings.stop_if_asked()
-    return scores
 
 
 def validate(
@@ -268,16 +234,15 @@ def grid_state(model: SimpleBaseline) -> dict[str, float]:
 
 
 def _row(
-    state: State, settings: TrainingSettings, epoch: int, sums: LossSums, scores: dict[str, float]
-) -> dict[str, Any]:
-    """The row of metrics.csv, without learning rate and times."""
+    model: SimpleBaseline, recipe: Recipe, sums: LossSums, scores: dict[str, float], spatial_lambda: float
+) -> dict[str, float]:
+    """The losses, scores and measures of an epoch, as in metrics.csv."""
     heatmap, topo = sums.means()
-    spatial_lambda, model = _spatial_lambda(settings, epoch), state.model
-    row: dict[str, Any] = {"epoch": epoch, "train_loss": heatmap + spatial_lambda * topo, "train_heatmap_loss": heatmap}
+    row = {"train_loss": heatmap + spatial_lambda * topo, "train_heatmap_loss": heatmap}
     if isinstance(model, TopoModel):
         row |= {"topo_loss": topo, "lambda": spatial_lambda}
     row |= scores | grid_state(model)
-    if settings.config.recipe.select == "loss" and isinstance(model, TopoModel):
+    if recipe.select == "loss" and isinstance(model, TopoModel):
         # the study selects by the validation loss with its annealed spatial term; a loss on activations is known on
         # training batches only, so its mean over the epoch is taken
         with torch.no_grad():

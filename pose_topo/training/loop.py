@@ -32,15 +32,7 @@ from pose_topo.study import runs
 from pose_topo.study.config import RunConfig, to_dict
 from pose_topo.training.epoch import run_epoch
 from pose_topo.training.processes import Interrupted, Interruption, Team
-from pose_topo.training.state import (
-    State,
-    TrainingSettings,
-    find_checkpoint,
-    repair_outputs,
-    restore,
-    save,
-    start,
-)
+from pose_topo.training.state import State, TrainingSettings, find_checkpoint, repair_outputs, restore, save, start
 
 WANDB_PROJECT = "ABNS"  # the project of the original study
 SHOWN = 8  # people in a picture
@@ -118,9 +110,7 @@ def _train(
     team = context.team
     if len({repr(one) for one in team.gather((dataset.split_sha256, runs.plain(config)))}) > 1:
         raise PoseTopoError("the processes have different people or settings: give the same files and flags to all")
-    saved = None
-    if team.writer and not overwrite:
-        saved = find_checkpoint(run, config, dataset, team.size)
+    saved = find_checkpoint(run, config, dataset, team.size) if team.writer and not overwrite else None
     saved = team.from_writer(saved)
     state, weights = _begin(config, run, device, context, saved)
     if not overwrite and _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
@@ -209,50 +199,44 @@ def _finished(state: State, config: RunConfig) -> bool:
 def chosen_hooks(run: Path, dataset: Dataset, config: RunConfig, *, plots: bool, wandb: bool) -> tuple[EpochHook, ...]:
     """The hooks that were asked for. Pictures are drawn first, because the log sends them."""
     hooks = [plot_hook(run, dataset, config)] if plots or wandb else []
-    if wandb:
-        hooks.append(wandb_hook(run, run.name, config))
-    return tuple(hooks)
+    return (*hooks, wandb_hook(run, config)) if wandb else tuple(hooks)
 
 
 def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
     """A hook that draws `plots/epoch-NNN-predictions.png` and the parcellation of a topographic layer."""
-    rows = dataset.split.val[:SHOWN]
+    rows, recipe = dataset.split.val[:SHOWN], config.recipe
 
     def draw(model: SimpleBaseline, row: dict[str, Any]) -> None:
         device = next(model.parameters()).device
-        people = Batches(dataset.store, dataset.people, rows, config.recipe, device)
+        people = Batches(dataset.store, dataset.people, rows, recipe, device)
         model.eval()
-        batch = next(people.in_order(SHOWN))
-        pixels, _ = decode(
-            heatmaps(model, batch.images, flip_test=False, precision="fp32"), config.recipe.decode, config.recipe.sigma
-        )
-        inner = slice(people.margin, people.margin + config.recipe.input_size)
-        stem = run / "plots" / _stem(row)
+        maps = heatmaps(model, next(people.in_order(SHOWN)).images, flip_test=False, precision="fp32")
+        pixels, _ = decode(maps, recipe.decode, recipe.sigma)
+        inner = slice(people.margin, people.margin + recipe.input_size)
         crops = [dataset.store.crops[i, inner, inner] for i in rows]
-        drawing.write_overlays(stem.with_name(stem.name + "-predictions.png"), crops, pixels.cpu().numpy())
+        drawing.write_overlays(run / "plots" / f"{_stem(row)}predictions.png", crops, pixels.cpu().numpy())
         if isinstance(model, TopoModel):
-            parcellation = stem.with_name(stem.name + "-parcellation.png")
+            parcellation = run / "plots" / f"{_stem(row)}parcellation.png"
             drawing.write_parcellation(parcellation, head_weight(model), model.topo.lattice)
 
     return draw
 
 
-def wandb_hook(run: Path, name: str, config: RunConfig) -> EpochHook:
+def wandb_hook(run: Path, config: RunConfig) -> EpochHook:
     """A hook that sends every epoch's row and pictures to Weights & Biases. Without a connection it only warns."""
     try:
         import wandb
 
-        session = wandb.init(
-            project=WANDB_PROJECT, name=name, config=to_dict(config), id=_wandb_id(run), resume="allow"
-        )
+        about = {"project": WANDB_PROJECT, "name": run.name, "config": to_dict(config)}
+        session = wandb.init(**about, id=_wandb_id(run), resume="allow")
     except Exception as error:  # the client may fail in any way, for example without a network
         log.warning(f"no wandb logging ({' '.join(str(error).split())[:120]})")
         return lambda _model, _row: None
 
     def send(_model: SimpleBaseline, row: dict[str, Any]) -> None:
-        pictures = sorted((run / "plots").glob(f"{_stem(row)}-*.png"))
+        pictures = sorted((run / "plots").glob(f"{_stem(row)}*.png"))
         try:
-            shown = {path.stem.removeprefix(_stem(row) + "-"): wandb.Image(str(path)) for path in pictures}
+            shown = {path.stem.removeprefix(_stem(row)): wandb.Image(str(path)) for path in pictures}
             session.log(row | shown, step=row["epoch"])
         except Exception as error:  # the same
             log.warning(f"wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
@@ -269,4 +253,4 @@ def _wandb_id(run: Path) -> str:
 
 
 def _stem(row: dict[str, Any]) -> str:
-    return f"epoch-{row['epoch']:03d}"
+    return f"epoch-{row['epoch']:03d}-"

@@ -86,12 +86,13 @@ class LossSums:
 
 
 class Meter:
-    """Sums the losses of an epoch on the device, so that no step has to wait for it."""
+    """Sums the losses of an epoch on the device, so that no step has to wait for it.
+
+    Args:
+        start: the sums of the part of the epoch that an earlier session trained.
+    """
 
     def __init__(self, device: torch.device, start: LossSums | None = None) -> None:
-        """Args:
-        start: the sums of the part of the epoch that an earlier session trained.
-        """
         start = start or LossSums()
         sums = [start.heatmap, start.topo, start.people, math.inf]
         self._sums = torch.tensor(sums, dtype=torch.float64, device=device)
