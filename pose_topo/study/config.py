@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE, backbone
 
-Model = Literal["baseline", "topo"]
 Framing = Literal["person", "squeeze"]
 Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
 
 Protocol = Literal["standard", "paper", "synthetic", "photographs", "small", "demo"]  # protocols.py has their recipes
 TargetCentre = Literal["nearest", "exact", "truncated"]
 Augment = Literal["none", "mild", "standard"]
-Loss = Literal["half-mse", "mse"]
-Init = Literal["standard", "paper"]
-Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["steps", "one-cycle", "cosine", "constant"]
 LambdaSchedule = Literal["constant", "cosine", "study-cosine"]
 SplitRule = Literal["auto", "tompson", "random", "paper", "hashed", "tune", "file"]
@@ -65,10 +61,10 @@ class Recipe:
     sigma: float  # standard deviation of the target Gaussian, in heatmap cells
     target_centre: TargetCentre  # "nearest": the cell int(x + .5); "exact": x; "truncated": the cell int(x)
     augment: Augment  # rotation, scale and flip; "standard" is Xiao et al.'s
-    loss: Loss  # of the heatmaps; "half-mse" is half of "mse"
+    loss: Literal["half-mse", "mse"]  # of the heatmaps; "half-mse" is half of "mse"
     mask_unlabelled: bool  # True: unlabelled joints do not count in the loss; False: their target is an empty map
-    init: Init  # of the deconvolutions and the head; "paper" is the original study's
-    optimizer: Optimizer
+    init: Literal["standard", "paper"]  # of the deconvolutions and the head; "paper" is the original study's
+    optimizer: Literal["adam", "adamw"]
     lr: float
     weight_decay: float
     schedule: Schedule
@@ -189,7 +185,7 @@ class RunConfig:
     deterministic: bool = False  # on CUDA: use only deterministic algorithms
     sync_batch_norm: bool = False  # with several processes: compute BatchNorm statistics over all of them
     threads: int | None = None
-    model: Model = field(init=False)  # computed from `topography`; also written to config.json
+    model: Literal["baseline", "topo"] = field(init=False)  # computed from `topography`; also written to config.json
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", "baseline" if self.topography is None else "topo")
@@ -265,11 +261,7 @@ def from_dict(cls: type, values: Any) -> Any:
     """
     if not isinstance(values, dict):
         raise PoseTopoError(f"the {cls.__name__} settings are {type(values).__name__}, not a dictionary")
-    if cls is RunConfig:
-        values = _upgraded(values)
-    if cls is Recipe and isinstance(pretrained := values.get("pretrained"), bool):  # written by an earlier version
-        values = {key: value for key, value in values.items() if key != "pretrained"}
-        values["start"] = "imagenet" if pretrained else "none"
+    values = _upgraded(cls, values)
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     if unknown := set(values) - set(fields):
         raise PoseTopoError(
@@ -286,17 +278,15 @@ def from_dict(cls: type, values: Any) -> Any:
     return settings
 
 
-def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """Convert the settings of a run that an earlier version wrote to those of this version.
-
-    Earlier versions also wrote the number of joints, which was always 16. They wrote "auto" for `compile`, which meant
-    "off".
-    """
+def _upgraded(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Settings that an earlier version wrote, as this version has them."""
     values = dict(values)
-    if values.get("num_keypoints") == 16:
+    if cls is RunConfig and values.get("num_keypoints") == 16:  # it was always 16
         del values["num_keypoints"]
-    if values.get("compile") == "auto":
+    if cls is RunConfig and values.get("compile") == "auto":  # which meant "off"
         values["compile"] = "off"
+    if cls is Recipe and isinstance(values.get("pretrained"), bool):
+        values["start"] = "imagenet" if values.pop("pretrained") else "none"
     return values
 
 

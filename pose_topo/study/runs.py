@@ -40,38 +40,25 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint."""
+    """The path and the content of a checkpoint."""
 
     path: Path
     config: RunConfig
     epoch: int
     model: dict[str, torch.Tensor]
     split_sha256: str  # a hash of who was trained on and who was held out
-    training: dict[str, Any] | None  # what is needed to continue; only in last.pt
+    training: dict[str, Any] | None = None  # what is needed to continue; only in last.pt
 
 
-def save_checkpoint(
-    path: Path,
-    config: RunConfig,
-    epoch: int,
-    model: dict[str, torch.Tensor],
-    split_sha256: str,
-    training: dict[str, Any] | None = None,
-) -> None:
-    """Write a checkpoint atomically, so that a full disk or a kill leaves the previous one.
+def save_checkpoint(checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to its path, atomically, so that a full disk or a kill leaves the previous one.
 
     Raises:
         PoseTopoError: the disk is full or cannot be written.
     """
-    content = {
-        "format": FORMAT,
-        "config": to_dict(config),
-        "epoch": epoch,
-        "model": model,
-        "split_sha256": split_sha256,
-    }
-    if training is not None:
-        content["training"] = training
+    path = checkpoint.path
+    held = {key: value for key, value in vars(checkpoint).items() if key != "path" and value is not None}
+    content = {"format": FORMAT, **held, "config": to_dict(checkpoint.config)}
     try:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -29,7 +30,7 @@ from pose_topo.study.config import Recipe
 from pose_topo.topography import moran, parcellation, weight_statistics
 from pose_topo.training.optimisation import heatmap_loss, lambda_factor, learning_rate, set_learning_rate
 from pose_topo.training.processes import Interrupted, Team
-from pose_topo.training.state import LossSums, Meter, PartialEpoch, State, TrainingSettings
+from pose_topo.training.state import LossSums, Meter, State, TrainingSettings
 
 SMALLEST_SCORED = 16  # people per batch that are validated: a forward pass of fewer is slower per person
 READ_EVERY = 20  # steps between two reads of the summed losses, for the progress bar and to stop at NaN
@@ -52,10 +53,9 @@ def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> d
     per_epoch, epoch = settings.steps_per_epoch, state.epoch + 1
     factor = lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
     spatial_lambda = factor * topography.weight if topography else 0.0
-    partial = state.partial or PartialEpoch()
-    # the writer continues the sums of all processes
-    meter = Meter(settings.device, partial.sums if team.writer else LossSums())
-    started = time.perf_counter() - partial.seconds
+    before, seconds = state.partial or (LossSums(), 0.0)
+    meter = Meter(settings.device, before if team.writer else None)  # the writer continues the sums of all processes
+    started = time.perf_counter() - seconds
     taken = state.step - state.epoch * per_epoch
     score = f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
     bar = _progress_bar(state, settings, taken)
@@ -100,7 +100,7 @@ def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> d
         )  # fmt: skip
         settings.stop_if_asked()
     except Interrupted:
-        state.partial = PartialEpoch(combined(meter.read()), trained or time.perf_counter() - started)
+        state.partial = combined(meter.read()), trained or time.perf_counter() - started
         raise
     state.partial = None
     timing = {"images_per_s": sums.people / trained, "seconds": time.perf_counter() - started}
@@ -192,25 +192,24 @@ def validate(
     recipe: Recipe = val.recipe
     team = team or Team()
     model.eval()
-    losses, predicted, rows = [], [], []
+    scored: list[tuple[NDArray[np.int64], Tensor, Tensor]] = []  # people, joints, sum of the losses
     for batch in val.in_order(batch_size, process=team.rank, processes=team.size):
         maps = heatmaps(model, batch.images, flip_test=False, precision=precision)
         loss = heatmap_loss(maps, batch.targets, batch.mask, recipe.loss, recipe.mask_unlabelled)
         pixels, _ = decode(maps, recipe.decode, recipe.sigma)
-        losses.append(loss.double() * len(batch.index))
-        predicted.append(pixels.double())
-        rows.append(batch.index)
+        scored.append((batch.index, pixels.double(), loss.double() * len(batch.index)))
         after_batch()
     # only here is the device waited for
-    own = [(row, pixels.cpu().numpy(), float(loss)) for row, pixels, loss in zip(rows, predicted, losses, strict=True)]
+    own = [(rows, pixels.cpu().numpy(), float(loss)) for rows, pixels, loss in scored]
     parts = [batch for turn in zip_longest(*team.gather(own)) for batch in turn if batch is not None]
-    index = np.concatenate([part[0] for part in parts])
-    joints = geometry.apply(val.input_to_photo()[index], np.concatenate([part[1] for part in parts]))
+    rows, pixels, losses = zip(*parts, strict=True)
+    index = np.concatenate(rows)
+    joints = geometry.apply(val.input_to_photo()[index], np.concatenate(pixels))
     joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)  # a diverged network scores nothing
     truth = people.take(index)
     _, unit, threshold = truth.validation_unit()
     score = scores_at(normalised_errors(joints, truth.joints, truth.labelled, unit), threshold)["mean"] or 0.0
-    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": score}
+    return {"val_loss": sum(losses) / len(val), "val_pckh": score}
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:

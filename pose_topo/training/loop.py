@@ -107,24 +107,37 @@ def _train(
     interruption: Interruption,
     overwrite: bool,
 ) -> list[dict[str, Any]]:
-    team = context.team
+    team, recipe, split = context.team, config.recipe, dataset.split
     if len({repr(one) for one in team.gather((dataset.split_sha256, runs.plain(config)))}) > 1:
         raise PoseTopoError("the processes have different people or settings: give the same files and flags to all")
     saved = find_checkpoint(run, config, dataset, team.size) if team.writer and not overwrite else None
     saved = team.from_writer(saved)
-    state, weights = _begin(config, run, device, context, saved)
+    given = context.start if saved is None and recipe.start != "none" else None
+    if saved is None and recipe.start != "none" and given is None:
+        raise PoseTopoError(f"the recipe starts from {recipe.start}: give its file in RunContext(start=...)")
+    state, weights = start(config, device, given)
+    if saved is not None:
+        restore(state, saved)
+        weights = state.sessions[0]["weights"]
+        if team.writer:
+            repair_outputs(run, saved)
+        log.info(f"continuing from {saved.path}, epoch {state.epoch}, step {state.step}")
     if not overwrite and _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
         log.info(f"{run}: already trained for {state.epoch} epochs")
         return state.history
     train_set, val_set = (
-        Batches(dataset.store, dataset.people, rows, config.recipe, device)
-        for rows in (dataset.split.train, dataset.split.val)
+        Batches(dataset.store, dataset.people, rows, recipe, device) for rows in (split.train, split.val)
     )
     precision, progress = pick_precision(config.precision, device), context.progress and team.writer
     settings = TrainingSettings(
         config, run, dataset, train_set, val_set, device, precision, team, interruption, progress
     )
-    log.info(settings.announcement())
+    several = f" ({team.size} processes x {recipe.batch_size})" if team.size > 1 else ""
+    log.info(
+        f"{run}: {len(train_set):,} people to train on, {len(val_set):,} held out ({split.rule} split); "
+        f"{recipe.batch_size * team.size} people per step{several}, learning rate {recipe.lr:g}; "
+        f"{device} {precision}, {torch.get_num_threads()} threads"
+    )
     session = provenance(device, precision, dataset.sha256, config.seed)
     for key in ("device", "precision", "threads"):
         if state.sessions and state.sessions[-1][key] != session[key]:
@@ -138,22 +151,6 @@ def _train(
         # provenance.json is written last, so a folder that has it holds a complete run
         write_json(run / "provenance.json", {"sessions": state.sessions})
     return state.history
-
-
-def _begin(
-    config: RunConfig, run: Path, device: torch.device, context: RunContext, saved: runs.Checkpoint | None
-) -> tuple[State, dict[str, str] | None]:
-    """The state from which the training starts or continues, and the source of its starting weights."""
-    if saved is None:
-        if config.recipe.start != "none" and context.start is None:
-            raise PoseTopoError(f"the recipe starts from {config.recipe.start}: give its file in RunContext(start=...)")
-        return start(config, device, context.start if config.recipe.start != "none" else None)
-    state, _ = start(config, device, None)
-    restore(state, saved)
-    if context.team.writer:
-        repair_outputs(run, saved)
-    log.info(f"continuing from {saved.path}, epoch {state.epoch}, step {state.step}")
-    return state, state.sessions[0]["weights"]
 
 
 def _epochs(state: State, settings: TrainingSettings, context: RunContext) -> None:
@@ -227,8 +224,11 @@ def wandb_hook(run: Path, config: RunConfig) -> EpochHook:
     try:
         import wandb
 
-        about = {"project": WANDB_PROJECT, "name": run.name, "config": to_dict(config)}
-        session = wandb.init(**about, id=_wandb_id(run), resume="allow")
+        kept = run / runs.WANDB_ID  # beside the checkpoints, so that a continued run has a single log
+        if not kept.is_file():
+            write_text(kept, secrets.token_hex(8) + "\n")
+        identity = {"name": run.name, "id": kept.read_text(encoding="utf-8").strip()}
+        session = wandb.init(project=WANDB_PROJECT, config=to_dict(config), resume="allow", **identity)
     except Exception as error:  # the client may fail in any way, for example without a network
         log.warning(f"no wandb logging ({' '.join(str(error).split())[:120]})")
         return lambda _model, _row: None
@@ -242,14 +242,6 @@ def wandb_hook(run: Path, config: RunConfig) -> EpochHook:
             log.warning(f"wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
 
     return send
-
-
-def _wandb_id(run: Path) -> str:
-    """The id of the run's log. It is kept beside the checkpoints, so that a continued run has a single log."""
-    path = run / runs.WANDB_ID
-    if not path.is_file():
-        write_text(path, secrets.token_hex(8) + "\n")
-    return path.read_text(encoding="utf-8").strip()
 
 
 def _stem(row: dict[str, Any]) -> str:

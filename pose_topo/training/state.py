@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,6 @@ class TrainingSettings:
         signum = max(number or 0 for number in self.team.gather(self.interruption.signum))
         if signum:
             raise Interrupted(signum, str(self.run / "last.pt"))
-
-    def announcement(self) -> str:
-        """The line that is printed before the first step."""
-        split, recipe, size = self.dataset.split, self.config.recipe, self.team.size
-        people = recipe.batch_size * size
-        batch = f"{people} people per step" + (f" ({size} processes x {recipe.batch_size})" if size > 1 else "")
-        return (
-            f"{self.run}: {len(self.train_set):,} people to train on, {len(self.val_set):,} held out ({split.rule} "
-            f"split); {batch}, learning rate {recipe.lr:g}; {self.device} {self.precision}, "
-            f"{torch.get_num_threads()} threads"
-        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +124,6 @@ def _on_host(sums: Tensor) -> LossSums:
     return LossSums(heatmap, topo, int(people), None if math.isinf(bad) else int(bad))
 
 
-@dataclass(frozen=True)
-class PartialEpoch:
-    """The part of an epoch that was trained before an interruption."""
-
-    sums: LossSums = field(default_factory=LossSums)
-    seconds: float = 0.0
-
-
 @dataclass
 class State:
     """What changes during a training."""
@@ -154,7 +135,7 @@ class State:
     sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance of each session, also of interrupted ones
     step: int = 0  # steps taken in all epochs
     best_epoch: int = 0
-    partial: PartialEpoch | None = None
+    partial: tuple[LossSums, float] | None = None  # losses and seconds of the part of an epoch before an interruption
 
     @property
     def epoch(self) -> int:
@@ -230,7 +211,7 @@ def restore(state: State, checkpoint: runs.Checkpoint) -> None:
         state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
         state.best_epoch = saved["best_epoch"]
         begun = saved["begun"]
-        state.partial = begun and PartialEpoch(LossSums(**begun["sums"]), begun["seconds"])
+        state.partial = begun and (LossSums(**begun["sums"]), begun["seconds"])
         torch.set_rng_state(saved["generator"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         why = f"{checkpoint.path} cannot be continued ({in_short(error)})"
@@ -246,9 +227,7 @@ def repair_outputs(run: Path, checkpoint: runs.Checkpoint) -> None:
     assert saved is not None
     runs.write_metrics(run / "metrics.csv", saved["history"])
     if saved["best_epoch"] == checkpoint.epoch > 0 and saved["begun"] is None:
-        runs.save_checkpoint(
-            run / "best.pt", checkpoint.config, checkpoint.epoch, checkpoint.model, checkpoint.split_sha256
-        )
+        runs.save_checkpoint(replace(checkpoint, path=run / "best.pt", training=None))
 
 
 def save(state: State, settings: TrainingSettings, *, better: bool) -> None:
@@ -259,8 +238,7 @@ def save(state: State, settings: TrainingSettings, *, better: bool) -> None:
     Raises:
         PoseTopoError: the weights are not finite, or the disk is full. The files that were there stay.
     """
-    config, run, split_sha256 = settings.config, settings.run, settings.dataset.split_sha256
-    weights = state.model.state_dict()
+    run, weights = settings.run, state.model.state_dict()
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise PoseTopoError(
             f"the weights are not finite after step {state.step}: lower --lr; last.pt holds what was trained before"
@@ -277,12 +255,14 @@ def save(state: State, settings: TrainingSettings, *, better: bool) -> None:
         "step": state.step,
         "sessions": state.sessions,
         "processes": settings.team.size,
-        "begun": partial and {"sums": vars(partial.sums), "seconds": partial.seconds},
+        "begun": partial and {"sums": vars(partial[0]), "seconds": partial[1]},
         # a training draws nothing from these (the data draw from seed, epoch and person), but a hook might
         "generator": torch.get_rng_state(),
         "cuda_generator": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
-    runs.save_checkpoint(run / "last.pt", config, state.epoch, weights, split_sha256, training)
+    split_sha256 = settings.dataset.split_sha256
+    last = runs.Checkpoint(run / "last.pt", settings.config, state.epoch, weights, split_sha256, training)
+    runs.save_checkpoint(last)
     runs.write_metrics(run / "metrics.csv", state.history)
     if better:
-        runs.save_checkpoint(run / "best.pt", config, state.epoch, weights, split_sha256)
+        runs.save_checkpoint(replace(last, path=run / "best.pt", training=None))

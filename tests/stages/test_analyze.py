@@ -40,7 +40,7 @@ def write(folder: Path, config: RunConfig) -> Path:
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
     runs.write_config(folder, config)
-    runs.save_checkpoint(folder / "last.pt", config, 1, model.state_dict(), dataset.split_sha256)
+    runs.save_checkpoint(runs.Checkpoint(folder / "last.pt", config, 1, model.state_dict(), dataset.split_sha256))
     return folder
 
 
@@ -188,7 +188,7 @@ def test_responses_by_hand() -> None:
 def test_a_grid_that_does_not_match_the_checkpoint_is_one_line(small_data: Path, run: Path, tmp_path: Path) -> None:
     checkpoint = runs.load_checkpoint(run / "last.pt")
     other = config_of(small_data, 3, 3)
-    runs.save_checkpoint(tmp_path / "last.pt", other, 1, checkpoint.model, checkpoint.split_sha256)
+    runs.save_checkpoint(runs.Checkpoint(tmp_path / "last.pt", other, 1, checkpoint.model, checkpoint.split_sha256))
     with pytest.raises(PoseTopoError, match="weights do not fit"):
         analyzed(tmp_path / "last.pt", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -46,7 +46,7 @@ def checkpoint(path: Path, data: Path, recipe=SMALL) -> Path:
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
     split = prepare(config.data, recipe, seed=0, progress=False).split_sha256
-    runs.save_checkpoint(path, config, 1, model.state_dict(), split)
+    runs.save_checkpoint(runs.Checkpoint(path, config, 1, model.state_dict(), split))
     return path
 
 
@@ -295,7 +295,7 @@ def test_the_progress_bar_needs_a_terminal_or_the_option(network, photo, tmp_pat
 def test_numbers_that_are_not_finite_are_refused(network, small_data, photo, tmp_path):
     spoilt = runs.load_checkpoint(network)
     spoilt.model["head.bias"] = torch.full((16,), float("nan"))
-    runs.save_checkpoint(tmp_path / "nan.pt", spoilt.config, 1, spoilt.model, "")
+    runs.save_checkpoint(runs.Checkpoint(tmp_path / "nan.pt", spoilt.config, 1, spoilt.model, ""))
     with pytest.raises(PoseTopoError, match="not finite"):
         predict(tmp_path / "nan.pt", [photo], tmp_path / "out")
 

@@ -53,7 +53,9 @@ def run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = prepare(config.data, recipe, seed=config.seed, progress=False)
     folder = tmp_path_factory.mktemp("runs") / "baseline-s3"
     runs.write_config(folder, config)
-    runs.save_checkpoint(folder / "last.pt", config, recipe.epochs, released.model, dataset.split_sha256)
+    runs.save_checkpoint(
+        runs.Checkpoint(folder / "last.pt", config, recipe.epochs, released.model, dataset.split_sha256)
+    )
     return folder
 
 

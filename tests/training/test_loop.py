@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tm
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(PoseTopoError, match="No space left"):
-        runs.save_checkpoint(path, config, 3, {}, "people")
+        runs.save_checkpoint(runs.Checkpoint(path, config, 3, {}, "people"))
     assert path.read_bytes() == (undisturbed[0] / "last.pt").read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
@@ -207,12 +207,12 @@ def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tm
 def test_a_failing_write_leaves_the_last_checkpoint(config, tmp_path):
     """A limit on the size of files acts as a full disk, so that torch's own writer fails."""
     path = tmp_path / "last.pt"
-    runs.save_checkpoint(path, config, 1, {"weight": torch.ones(4)}, "people")
+    runs.save_checkpoint(runs.Checkpoint(path, config, 1, {"weight": torch.ones(4)}, "people"))
     before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
         with pytest.raises(PoseTopoError, match="previous one, if any, is untouched"):
-            runs.save_checkpoint(path, config, 2, {"weight": torch.ones(1 << 20)}, "people")
+            runs.save_checkpoint(runs.Checkpoint(path, config, 2, {"weight": torch.ones(1 << 20)}, "people"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["last.pt"]
