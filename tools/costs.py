@@ -55,8 +55,7 @@ def speeds() -> dict[str, dict[tuple[str, int, int], tuple[float, float]]]:
             memory = row["peak_memory_mb"].get("cuda", row["peak_memory_mb"]["rss"])
             rates[row["arch"], row["input"], row["batch"]] = (row["images_per_s"], memory / 1e3)
         if "images_per_s_full" in content:
-            setting = content["setting"]
-            key = setting["arch"], setting["input"], setting["batch"]
+            key = tuple(content["setting"][name] for name in ("arch", "input", "batch"))
             rates[key] = (content["images_per_s_full"], content["peak_rss_mb"] / 1e3)
     return found
 
@@ -139,11 +138,8 @@ def step_time(study: Study) -> float:
 
 
 def write_expected(path: Path, study: Study) -> None:
-    """Write `seconds target` lines: how long each target will take here, by the speed of a few training steps.
-
-    A training takes its steps and the rest of its recorded time; everything is as much slower than the record as a
-    training step is.
-    """
+    """Write `seconds target` lines: how long each target will take here. Everything is as much slower than the record
+    as a training step is, and a training also takes the steps that the recorded one did not have."""
     past, here = recorded()[study.protocol], step_time(study)
     slower = here / past["seconds_per_step"]
     steps = people(Path(study.data), study.protocol)[0] * int(study.epochs or past["epochs"]) / past["batch_size"]

@@ -71,18 +71,6 @@ def version_of(root: Path) -> Version:
 # ---- the code
 
 
-def tracked(root: Path) -> list[str]:
-    """Return the names of the files that git tracks.
-
-    Raises:
-        PoseTopoError: one of them differs from the commit, or `root` is no checkout.
-    """
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
-    if changed:
-        raise PoseTopoError(f"{len(changed)} files differ from the commit (such as{changed[0][2:]}): commit them first")
-    return [name for name in _git(root, "ls-files", "-z").split("\0") if name]
-
-
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
     if done.returncode:
@@ -91,8 +79,14 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def pack(root: Path, version: Version, path: Path) -> None:
-    """Write the files that git tracks as a .tar.gz, with REVISION and SHA256SUMS."""
-    names = sorted(tracked(root))
+    """Write the files that git tracks as a .tar.gz, with REVISION and SHA256SUMS.
+
+    Raises:
+        PoseTopoError: one of them differs from the commit, or `root` is no checkout.
+    """
+    if changed := _git(root, "status", "--porcelain", "--untracked-files=no").splitlines():
+        raise PoseTopoError(f"{len(changed)} files differ from the commit (such as{changed[0][2:]}): commit them first")
+    names = sorted(filter(None, _git(root, "ls-files", "-z").split("\0")))
     sums = "".join(f"{sha256_file(root / name)}  {name}\n" for name in names)
     added = {"REVISION": f"{version.commit}\n".encode(), "SHA256SUMS": sums.encode()}
     with (
@@ -185,10 +179,8 @@ def released_card() -> str:
 
 
 def finished(runs: Path, results: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the folder and the results folder of each finished run whose checkpoint was scored and analyzed.
-
-    A message says which runs are left out, and why.
-    """
+    """Yield the folder and the results folder of each finished run whose checkpoint was scored and analyzed. A message
+    says which runs are left out, and why."""
     for marker in sorted(runs.glob("*/*/*/*/provenance.json")):
         run = marker.parent
         result = results / run.relative_to(runs)

@@ -67,15 +67,10 @@ def joint_data(work: Path, lspet: Path, cache: Path) -> None:
             side = 200 * scale
             corner = x - side / 2, y + 15 * scale - side / 2  # the reader moves the centre up again
             seen = np.where(someone.labelled[row], 1 + someone.visible[row], 0)
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": number[name],
-                    "category_id": CATEGORY["id"],
-                    "bbox": [float(value) for value in (*corner, side, side)],
-                    "keypoints": np.column_stack([np.nan_to_num(someone.joints[row]), seen]).ravel().tolist(),
-                }
-            )
+            points = np.column_stack([np.nan_to_num(someone.joints[row]), seen]).ravel().tolist()
+            about = {"id": len(annotations) + 1, "image_id": number[name], "category_id": CATEGORY["id"]}
+            box = [float(value) for value in (*corner, side, side)]
+            annotations.append({**about, "bbox": box, "keypoints": points})
     listed = [{"id": i, "file_name": name} for name, i in number.items()]
     content = {"images": listed, "annotations": annotations, "categories": [CATEGORY]}
     write_json(folder / "annotations.json", content)

@@ -63,10 +63,8 @@ def _read_module(path: Path) -> tuple[set[str], list[str]]:
 
 
 def scripts() -> dict[str, Path]:
-    """Return the script of each figure and table by its name, in the order of the paper.
-
-    They are read from the source of the scripts, because importing the scripts needs the installed packages.
-    """
+    """Return the script of each figure and table by its name, in the order of the paper, without importing the scripts,
+    which needs the installed packages."""
     found = []
     for path in (path for folder in SCRIPTS for path in (ROOT / folder).glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:

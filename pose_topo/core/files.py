@@ -1,7 +1,4 @@
-"""Write files atomically, read JSON and TOML, hash files, lock them, and name the cache folder.
-
-A file that is written atomically is either complete or absent: it is written under a temporary name and then renamed.
-"""
+"""Write files atomically (complete or not at all), read JSON and TOML, hash files, lock them, name the cache folder."""
 
 from __future__ import annotations
 
@@ -84,15 +81,12 @@ def _clear(folder: Path) -> None:
 
 
 def _started(pid: int | str) -> str:
-    """When a process of this user started, because its number is used again; "" if it has ended.
-
-    A killed process has its number until its parent asks for it.
-    """
+    """When a process of this user started, because its number is used again; "" if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] in ("Z", "X") else fields[19]
+    return "" if fields[0] in ("Z", "X") else fields[19]  # a killed one has its number until its parent asks for it
 
 
 def write_text(path: str | Path, text: str) -> None:

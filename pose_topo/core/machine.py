@@ -90,10 +90,7 @@ def prepare_device(device: torch.device, threads: int | None, deterministic: boo
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an operation failed because the GPU memory is full.
-
-    cuDNN, cuBLAS and the allocation of pinned memory raise other errors than PyTorch's own.
-    """
+    """Whether an operation failed because the GPU memory is full, for which each library has an error of its own."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     words = str(error).lower()

@@ -96,11 +96,8 @@ class Recipe:
 
     @property
     def flip_shift(self) -> bool:
-        """Whether the flip test moves the mirrored maps by one column.
-
-        The shift is needed if cell c is at pixel 4c. In the study's recipe cell c covers pixels 4c to 4c + 3, and the
-        mirrored maps need no shift.
-        """
+        """Whether the flip test moves the mirrored maps by one column, which is needed if cell c is at pixel 4c. In the
+        study's recipe cell c covers pixels 4c to 4c + 3."""
         return self.target_centre != "truncated"
 
 
@@ -190,7 +187,40 @@ class RunConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", "baseline" if self.topography is None else "topo")
         check_literals(self)
-        _check_ranges(self)
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        recipe, topography, threads, stride = self.recipe, self.topography, self.threads, backbone(self.arch).stride
+        size, sizes = recipe.input_size, range(stride, LARGEST_INPUT + 1, stride)
+        epochs, batch, warm_up, factor = recipe.epochs, recipe.batch_size, recipe.warm_up, recipe.topo_lr_mult
+        most = f"at most {MOST:,}"
+        checks = [
+            ("--input-size", size, size in sizes, f"a multiple of {stride}, at most {LARGEST_INPUT:,}"),
+            ("--start", recipe.start, recipe.start != "network" or self.weights, "the file of the network"),
+            ("--threads", threads, threads is None or 1 <= threads <= MOST, f"at least 1, {most}"),
+            ("--seed", self.seed, 0 <= self.seed < 1 << 63, "one from 0 to 2^63 - 1"),
+            ("--epochs", epochs, 1 <= epochs <= MOST, f"at least 1, {most}"),
+            ("--batch-size", batch, 2 <= batch <= MOST, f"at least 2, which BatchNorm needs, and {most}"),
+            ("sigma", recipe.sigma, 0 < recipe.sigma <= size, f"a width of at most {size} cells"),
+            ("weight_decay", recipe.weight_decay, 0 <= recipe.weight_decay < math.inf, "0 or more"),
+            ("patience", recipe.patience, recipe.patience is None or recipe.patience >= 1, "at least 1, or none"),
+            ("min_labelled", recipe.min_labelled, 0 <= recipe.min_labelled <= 16, "0 to 16"),
+            ("--lr", recipe.lr, 0 < recipe.lr < math.inf, "a positive learning rate"),
+            ("--topo-lr-mult", factor, 0 < factor < math.inf, "a positive factor"),
+            ("--val-split", recipe.val_split, 0 < recipe.val_split < 1, "a share between 0 and 1"),
+            ("--warm-up", warm_up, 0 <= warm_up < epochs, f"0 or more, and less than the {epochs} epochs"),
+        ]
+        if topography is not None:
+            checks.append(("--spatial-lambda", topography.weight, 0 <= topography.weight < math.inf, "0 or more"))
+        for option, value, valid, wanted in checks:
+            if not valid:
+                raise UsageError(f"{option} {value}: give {wanted}")
+        if topography is not None:
+            channels, grid = topography.lattice().channels, f"--topo-grid {topography.height} {topography.width}"
+            if channels < 2:
+                raise UsageError(f"{grid}: a single channel has no neighbours; give at least two")
+            if channels > MOST_CHANNELS:
+                raise UsageError(f"{grid}: {channels:,} channels; give at most {MOST_CHANNELS:,}")
 
 
 _OPTION = {(Topography, "init"): "--topo-init", (Topography, "loss"): "--topo-loss"}  # others are `--<field>`
@@ -210,40 +240,6 @@ def check_literals(settings: Any) -> None:
         elif typing.get_origin(hint) is Literal and value not in (choices := typing.get_args(hint)):
             option = _OPTION.get((type(settings), f.name), "--" + f.name.replace("_", "-"))
             raise UsageError(f"{option} {value!s:.60}: give one of {', '.join(map(str, choices))}")
-
-
-def _check_ranges(config: RunConfig) -> None:
-    recipe, topography, threads, stride = config.recipe, config.topography, config.threads, backbone(config.arch).stride
-    size, sizes = recipe.input_size, range(stride, LARGEST_INPUT + 1, stride)
-    epochs, batch, warm_up, factor = recipe.epochs, recipe.batch_size, recipe.warm_up, recipe.topo_lr_mult
-    most = f"at most {MOST:,}"
-    checks = [
-        ("--input-size", size, size in sizes, f"a multiple of {stride}, at most {LARGEST_INPUT:,}"),
-        ("--start", recipe.start, recipe.start != "network" or config.weights, "the file of the network"),
-        ("--threads", threads, threads is None or 1 <= threads <= MOST, f"at least 1, {most}"),
-        ("--seed", config.seed, 0 <= config.seed < 1 << 63, "one from 0 to 2^63 - 1"),
-        ("--epochs", epochs, 1 <= epochs <= MOST, f"at least 1, {most}"),
-        ("--batch-size", batch, 2 <= batch <= MOST, f"at least 2, which BatchNorm needs, and {most}"),
-        ("sigma", recipe.sigma, 0 < recipe.sigma <= size, f"a width of at most {size} cells"),
-        ("weight_decay", recipe.weight_decay, 0 <= recipe.weight_decay < math.inf, "0 or more"),
-        ("patience", recipe.patience, recipe.patience is None or recipe.patience >= 1, "at least 1, or none"),
-        ("min_labelled", recipe.min_labelled, 0 <= recipe.min_labelled <= 16, "0 to 16"),
-        ("--lr", recipe.lr, 0 < recipe.lr < math.inf, "a positive learning rate"),
-        ("--topo-lr-mult", factor, 0 < factor < math.inf, "a positive factor"),
-        ("--val-split", recipe.val_split, 0 < recipe.val_split < 1, "a share between 0 and 1"),
-        ("--warm-up", warm_up, 0 <= warm_up < epochs, f"0 or more, and less than the {epochs} epochs"),
-    ]
-    if topography is not None:
-        checks.append(("--spatial-lambda", topography.weight, 0 <= topography.weight < math.inf, "0 or more"))
-    for option, value, valid, wanted in checks:
-        if not valid:
-            raise UsageError(f"{option} {value}: give {wanted}")
-    if topography is not None:
-        channels, grid = topography.lattice().channels, f"--topo-grid {topography.height} {topography.width}"
-        if channels < 2:
-            raise UsageError(f"{grid}: a single channel has no neighbours; give at least two")
-        if channels > MOST_CHANNELS:
-            raise UsageError(f"{grid}: {channels:,} channels; give at most {MOST_CHANNELS:,}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -291,11 +287,7 @@ def _upgraded(cls: type, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _field(name: str, hint: Any, value: Any) -> Any:
-    """Convert a value from JSON to the type of a field.
-
-    Raises:
-        PoseTopoError: the value is not of that type. (`check_literals` checks choices.)
-    """
+    """Convert a value from JSON to the type of a field, or refuse it. (`check_literals` checks choices.)"""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         kind = typing.get_origin(option) or option

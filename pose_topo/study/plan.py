@@ -219,9 +219,8 @@ class Study:
         paths = Path(self.run_folder).glob("*/*/*/provenance.json")
         found = sorted((Run(*path.parts[-4:-1]) for path in paths), key=str)
         if not found:
-            raise UsageError(
-                f"no finished run in {self.run_folder}: `make all` trains them; for the demo's give STUDY=demo"
-            )
+            where = f"no finished run in {self.run_folder}"
+            raise UsageError(f"{where}: `make all` trains them; for the demo's give STUDY=demo")
         return found
 
     def beside(self, group: str) -> list[str]:

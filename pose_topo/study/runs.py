@@ -201,10 +201,8 @@ def reported_checkpoint(run: str | Path) -> Path:
 
 
 def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write metrics.csv, with one row per epoch. A number that does not apply is left empty.
-
-    Floats have 9 significant digits, which is enough to restore an fp32 number.
-    """
+    """Write metrics.csv, with one row per epoch. A number that does not apply is left empty. Floats have 9 significant
+    digits, which is enough to restore an fp32 number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from functools import reduce
+from functools import partial, reduce
 from itertools import zip_longest
 from typing import Any
 
@@ -37,20 +37,17 @@ READ_EVERY = 20  # steps between two reads of the summed losses, for the progres
 
 
 def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> dict[str, Any]:
-    """Train and validate the next epoch, or the rest of an interrupted one. Its row is appended to the history.
+    """Train and validate the next epoch, or the rest of an interrupted one. Return its row, the last of the history.
 
     Args:
         forward: `state.model`, possibly wrapped for several processes. It is called in the steps.
-
-    Returns:
-        The row.
 
     Raises:
         Interrupted: a signal came. `state` holds the steps that were taken and can be saved.
         PoseTopoError: the loss is not finite.
     """
     recipe, topography, team = settings.config.recipe, settings.config.topography, settings.team
-    per_epoch, epoch = settings.steps_per_epoch, state.epoch + 1
+    per_epoch, epoch = settings.train_set.steps(recipe.batch_size, team.size), state.epoch + 1
     factor = lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
     spatial_lambda = factor * topography.weight if topography else 0.0
     before, seconds = state.partial or (LossSums(), 0.0)
@@ -58,10 +55,7 @@ def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> d
     started = time.perf_counter() - seconds
     taken = state.step - state.epoch * per_epoch
     score = f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
-    bar = _progress_bar(state, settings, taken)
-
-    def rate(step: int) -> float:
-        return learning_rate(recipe, step, per_epoch)
+    bar, rate = _progress_bar(state, settings, taken), partial(learning_rate, recipe, per_epoch=per_epoch)
 
     def combined(own: LossSums) -> LossSums:
         """The sums of all processes, which must call this at the same steps. The losses must have been finite."""
@@ -213,10 +207,8 @@ def validate(
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:
-    """Mean Moran's I of |head weight| over joints, contiguity, and statistics of the topographic layer's weights.
-
-    Empty for a baseline. A number that is not defined is left out.
-    """
+    """Mean Moran's I of |head weight| over joints, contiguity, and statistics of the topographic layer's weights, those
+    that are defined. Empty for a baseline."""
     if not isinstance(model, TopoModel):
         return {}
     lattice = model.topo.lattice

@@ -227,8 +227,8 @@ def wandb_hook(run: Path, config: RunConfig) -> EpochHook:
         kept = run / runs.WANDB_ID  # beside the checkpoints, so that a continued run has a single log
         if not kept.is_file():
             write_text(kept, secrets.token_hex(8) + "\n")
-        identity = {"name": run.name, "id": kept.read_text(encoding="utf-8").strip()}
-        session = wandb.init(project=WANDB_PROJECT, config=to_dict(config), resume="allow", **identity)
+        log_id = kept.read_text(encoding="utf-8").strip()
+        session = wandb.init(project=WANDB_PROJECT, name=run.name, config=to_dict(config), id=log_id, resume="allow")
     except Exception as error:  # the client may fail in any way, for example without a network
         log.warning(f"no wandb logging ({' '.join(str(error).split())[:120]})")
         return lambda _model, _row: None

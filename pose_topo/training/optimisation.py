@@ -94,9 +94,7 @@ class EarlyStopping:
 def make_optimizer(model: SimpleBaseline, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam or AdamW. The topographic layer, and the head if its multiplier is not 1, have parameter groups of their own
     with their learning-rate multipliers."""
-    own: list[tuple[nn.Module, float]] = []
-    if isinstance(model, TopoModel):
-        own.append((model.topo, recipe.topo_lr_mult))
+    own: list[tuple[nn.Module, float]] = [(model.topo, recipe.topo_lr_mult)] if isinstance(model, TopoModel) else []
     if recipe.head_lr_mult != 1:
         own.append((model.head, recipe.head_lr_mult))
     taken = {id(parameter) for layer, _ in own for parameter in layer.parameters()}

@@ -38,10 +38,6 @@ class TrainingSettings:
     interruption: Interruption
     progress: bool
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.train_set.steps(self.config.recipe.batch_size, self.team.size)
-
     def stop_if_asked(self) -> None:
         """Check for a signal. All processes must call this at the same step.
 
@@ -189,10 +185,8 @@ def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: i
             log.warning(f"{given} is not there any more: going on with the weights of {last}")
         elif sha256_file(file) != initial["sha256"]:
             raise PoseTopoError(f"{last} started from other weights than {given}: {anew}")
-    if saved["processes"] != processes:
-        raise PoseTopoError(
-            f"{last} was trained by {saved['processes']} processes, not {processes}: take as many; or {anew}"
-        )
+    if (trained_by := saved["processes"]) != processes:
+        raise PoseTopoError(f"{last} was trained by {trained_by} processes, not {processes}: take as many; or {anew}")
     return checkpoint
 
 
