@@ -40,19 +40,9 @@ _NAMES = {
 }
 
 __all__ = [
-    "Lattice",
-    "SimpleBaseline",
-    "TopoModel",
-    "TopographicConv2d",
-    "TopographicLoss",
-    "audit",
-    "load_network",
-    "moran_test",
-    "morans_i",
-    "pckh",
-    "predict",
-    "spatial_loss",
-]
+    "Lattice", "SimpleBaseline", "TopoModel", "TopographicConv2d", "TopographicLoss", "audit",
+    "load_network", "moran_test", "morans_i", "pckh", "predict", "spatial_loss",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

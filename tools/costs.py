@@ -167,7 +167,7 @@ def write_took(path: Path, study: Study) -> None:
     held = os.environ.get("ONEDNN_MAX_CPU_ISA")  # oneDNN can be held to the instructions of an older processor
     usual = "with AVX512-BF16" if where["precision"] == "bf16" else "without bf16"
     instructions = f"with {held} only" if held else usual
-    content = {
+    write_json(path, {
         "about": f"{where['threads']} cores of an {where['device']} {instructions}",
         "protocol": study.protocol,
         "epochs": epochs,
@@ -178,8 +178,7 @@ def write_took(path: Path, study: Study) -> None:
         "runs": len(rules.runs),
         "total": times[-1][0] - started,
         "machine": where,
-    }
-    write_json(path, content)
+    })  # fmt: skip
 
 
 def main(study: Study, *words: str) -> None:

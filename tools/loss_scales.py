@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.crop_store import open_or_build
 from pose_topo.data.dataset import present_people
@@ -75,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         settings = CropSettings(SMALL.framing, SMALL.input_size, SMALL.antialias)
         store = open_or_build(people, Path(config.data.img_dir), settings, Path(work), workers=1, progress=False)
         batches = Batches(store, people, np.arange(len(people)), SMALL, CPU)
-        seed_everything(0)
+        torch.manual_seed(0)
         model = build_model(config)
         assert isinstance(model, TopoModel)
         fixed = next(batches.epoch(0, 1, SMALL.batch_size))

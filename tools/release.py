@@ -145,9 +145,8 @@ def sbom(root: Path, version: Version) -> dict[str, Any]:
     name, tag, digest = base.groups()
     system = f"ubuntu-{tag.rpartition('ubuntu')[2]}"
     hashes = [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}]
-    parts = [
-        {"type": "container", "name": name, "version": tag, "purl": f"pkg:docker/{name}@{digest}", "hashes": hashes}
-    ]
+    image = {"type": "container", "name": name, "version": tag, "purl": f"pkg:docker/{name}@{digest}"}
+    parts: list[dict[str, Any]] = [image | {"hashes": hashes}]
     for package in named[1].split():
         purl = f"pkg:deb/ubuntu/{package.replace('+', '%2B')}?distro={system}"
         day = {"name": "apt:snapshot", "value": snapshot[1]}

@@ -72,8 +72,7 @@ def joint_data(work: Path, lspet: Path, cache: Path) -> None:
             box = [float(value) for value in (*corner, side, side)]
             annotations.append({**about, "bbox": box, "keypoints": points})
     listed = [{"id": i, "file_name": name} for name, i in number.items()]
-    content = {"images": listed, "annotations": annotations, "categories": [CATEGORY]}
-    write_json(folder / "annotations.json", content)
+    write_json(folder / "annotations.json", {"images": listed, "annotations": annotations, "categories": [CATEGORY]})
     write_text(folder / "held-out.txt", "".join(f"{name}\n" for name in people.take(split.val).names))
 
 
@@ -93,12 +92,11 @@ def scores(data: Data, cache: Path, rows: str) -> dict[str, Any]:
     people = dataset.people.take(order)
     truth = (found, people.joints, people.labelled)
     pckh = score(*truth, people.head_size)
-    keys = ("people", "joints", "intervals")
     return {
         "data": data.name,
         "checkpoint_sha256": sha256_file(RELEASED),
         "pckh": pckh["pckh"]["0.5"],
-        **{key: pckh[key] for key in keys},
+        **{key: pckh[key] for key in ("people", "joints", "intervals")},
         "pck": pck(*truth, people.torso),
         "reference_lengths": people.reference_lengths(),
     }

@@ -191,33 +191,24 @@ class Rules:
             options += [study.train.replace("$", "$$")] if study.train else []
             existing = [f"{study.start_folder}/provenance.json"] if study.start else []
             yield from self.train_rule(run, folder, study.data, options, existing)
-        yield from self.rule(
-            f"{result}/evaluation.json",
-            [f"{folder}/provenance.json", "$(EVALUATE)"],
-            f"== evaluate: {run}",
-            f"{self.tool(f'{place}/evaluate')} evaluate {folder} --out {result}{self.device}",
-        )
+
+        def results(kind: str, step: str, words: str, needs: Sequence[str] = (), more: str = "") -> Iterator[str]:
+            command = f"{self.tool(f'{place}/{step}')} {words} --out {result}{self.device}{more}"
+            needs = [f"{folder}/provenance.json", f"$({step.upper()})", *needs]
+            yield from self.rule(f"{result}/{kind}.json", needs, f"== {step}: {run}", command)
+
+        yield from results("evaluation", "evaluate", f"evaluate {folder}")
         # mean Moran's I is also given as a share of the best that the control of the same seed can reach
         control = replace(run, name=f"control-s{run.seed}")
         has_control = run.arm not in ("baseline", "control") and control in self.runs
         compared = [f"{self.here}/{control}/analysis.json"] if has_control else []
         more = " --lesions --untrained" if run.arm in study.lesion_arms else ""
         more += "".join(f" --control {file}" for file in compared)
-        yield from self.rule(
-            f"{result}/analysis.json",
-            [f"{folder}/provenance.json", "$(ANALYZE)", *compared],
-            f"== analyze: {run}",
-            f"{self.tool(f'{place}/analyze')} analyze {folder} --out {result}{self.device}{more}",
-        )
+        yield from results("analysis", "analyze", f"analyze {folder}", compared, more)
         # it takes minutes, so `make figures` measures it only if it is asked for, or was measured before
         asked = not self.finished or study.text("ROBUST_ARMS") or Path(result, "robustness.json").exists()
         if asked and run.arm in study.robust_arms:
-            yield from self.rule(
-                f"{result}/robustness.json",
-                [f"{folder}/provenance.json", "$(ROBUSTNESS)"],
-                f"== robustness: {run}",
-                f"{self.tool(f'{place}/robustness')} analyze {folder} --robustness --out {result}{self.device}",
-            )
+            yield from results("robustness", "robustness", f"analyze {folder} --robustness")
 
     def tool(self, step: str) -> str:
         """Return how the command of a heavy step begins: what decides when and where it runs, and `pose-topo`.

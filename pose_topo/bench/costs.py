@@ -246,7 +246,7 @@ def endless(batches: Batches, size: int, steps: int) -> Iterator[Batch]:
 
 def new_network(config: RunConfig, device: torch.device) -> SimpleBaseline:
     """The network of a run with random weights, always the same ones."""
-    machine.seed_everything(0)
+    torch.manual_seed(0)
     return build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
 
 
@@ -317,7 +317,7 @@ class PlainLoop:
     """The training loop that public code commonly has: fp32, contiguous memory, `loss.item()` in every step."""
 
     def __init__(self, people: People, img_dir: Path, config: RunConfig, device: torch.device) -> None:
-        machine.seed_everything(0)
+        torch.manual_seed(0)
         self.config, self.device, self.loss = config, device, 0.0
         self.model = build_model(config).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
@@ -392,7 +392,7 @@ def robustness_cost(store: CropStore, people: People, config: RunConfig, device:
 
 def audit_cost(photographs: Path, device: torch.device) -> dict[str, float]:
     """Audit a layer of torchvision's ResNet-18 with its default options: from the weights alone, and with pictures."""
-    machine.seed_everything(0)
+    torch.manual_seed(0)
     model, layer, grid = torchvision.models.resnet18(), "layer4.1.conv2", (16, 32)
 
     def run(**more: Any) -> float:

@@ -97,11 +97,6 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return any(sign in words for sign in ("cuda error: out of memory", "_alloc_failed", "unable to find an engine"))
 
 
-def seed_everything(seed: int) -> None:
-    """Seed torch's global generators, which draw the initial weights. The data have generators of their own."""
-    torch.manual_seed(seed)
-
-
 # ---- where the numbers of a run come from
 
 

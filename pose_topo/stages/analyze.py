@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pose_topo.core.errors import PoseTopoError, UsageError, in_short
 from pose_topo.core.files import atomic_path, write_json
-from pose_topo.core.machine import autocast, seed_everything
+from pose_topo.core.machine import autocast
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.download.weights import start_file
 from pose_topo.models import pose
@@ -158,7 +158,7 @@ def network_before(config: RunConfig, cache: Path | None) -> pose.SimpleBaseline
     Raises:
         PoseTopoError: Those weights are not available.
     """
-    seed_everything(config.seed)
+    torch.manual_seed(config.seed)
     model = pose.build_model(config)
     if (file := start_file(config, cache)) is not None:
         pose.load_start(model, config, file)

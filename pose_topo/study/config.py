@@ -129,11 +129,8 @@ class Data:
         images = folder / "images"
         if beside and not images.is_dir() and folder.is_dir():
             images = folder if any(file.suffix.lower() in SUFFIXES for file in folder.iterdir()) else images
-        return Data(
-            mat_path=str(mat_path or (there[0] if there else folder / MAT_NAME)),
-            img_dir=str(img_dir or images),
-            name=folder.absolute().name or "mpii",
-        )
+        annotations = mat_path or next(iter(there), folder / MAT_NAME)
+        return Data(str(annotations), str(img_dir or images), name=folder.absolute().name or "mpii")
 
 
 @dataclass(frozen=True)
@@ -244,9 +241,8 @@ def check_literals(settings: Any) -> None:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A settings dataclass as plain JSON values."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(config).items()
-    }
+    values = dataclasses.asdict(config)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def from_dict(cls: type, values: Any) -> Any:
@@ -260,9 +256,8 @@ def from_dict(cls: type, values: Any) -> Any:
     values = _upgraded(cls, values)
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     if unknown := set(values) - set(fields):
-        raise PoseTopoError(
-            f"unknown {cls.__name__} settings {sorted(unknown)!s:.120}: written by another version of pose_topo?"
-        )
+        what = f"unknown {cls.__name__} settings {sorted(unknown)!s:.120}"
+        raise PoseTopoError(f"{what}: written by another version of pose_topo?")
     built = {name: _field(f"{cls.__name__}.{name}", hints[name], value) for name, value in values.items()}
     try:
         settings = cls(**{name: value for name, value in built.items() if fields[name].init})

@@ -1,7 +1,6 @@
 """The 16 joints of MPII: their names, pairs, limbs and groups. No other module knows which index is which joint.
 
-The order is that of the ids in the annotation file, which are 0-based. "Left" and "right" are those of the person.
-"""
+The order is that of the 0-based ids in the annotation file. "Left" and "right" are those of the person."""
 
 from __future__ import annotations
 

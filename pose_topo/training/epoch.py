@@ -177,7 +177,6 @@ def validate(
 
     Args:
         team: the processes that share the batches. The scores are the same as those of a single process.
-        after_batch: called after each batch.
 
     Returns:
         "val_loss", the mean heatmap loss per person, and "val_pckh", PCKh@0.5 without flip test (PCK@0.2 for people

@@ -63,14 +63,11 @@ def train(
     resume: bool = True,
     overwrite: bool = False,
 ) -> list[dict[str, Any]]:
-    """Train a network into the folder `run`.
+    """Train a network into the folder `run`. Return its history: one row per epoch, as in metrics.csv.
 
     Args:
         resume: continue from `last.pt` if the folder holds the same run.
         overwrite: delete the run that the folder holds, and start from the first epoch.
-
-    Returns:
-        The history: one row per epoch, as in metrics.csv.
 
     Raises:
         PoseTopoError: the folder holds another run, the starting weights are missing, a loss is not finite, the disk is

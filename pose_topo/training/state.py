@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.files import sha256_file
 from pose_topo.core.log import log
-from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batches
 from pose_topo.data.people import Dataset
 from pose_topo.models.pose import SimpleBaseline, build_model, load_start
@@ -64,10 +63,8 @@ class LossSums:
 
     def plus(self, other: LossSums) -> LossSums:
         """The sums over the people of both."""
-        bad = [step for step in (self.bad_step, other.bad_step) if step is not None]
-        return LossSums(
-            self.heatmap + other.heatmap, self.topo + other.topo, self.people + other.people, min(bad, default=None)
-        )
+        bad = min((step for step in (self.bad_step, other.bad_step) if step is not None), default=None)
+        return LossSums(self.heatmap + other.heatmap, self.topo + other.topo, self.people + other.people, bad)
 
 
 class Meter:
@@ -145,7 +142,7 @@ def start(config: RunConfig, device: torch.device, file: Path | None) -> tuple[S
     Args:
         file: the file that the weights start from; None leaves them random.
     """
-    seed_everything(config.seed)
+    torch.manual_seed(config.seed)  # for the initial weights; the data have generators of their own
     model = build_model(config)
     source = load_start(model, config, file) if file else None
     if config.sync_batch_norm:

@@ -9,7 +9,7 @@ from itertools import chain, count, islice
 import pytest
 import torch
 
-from pose_topo.core.machine import prepare_device, seed_everything
+from pose_topo.core.machine import prepare_device
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset
@@ -45,7 +45,7 @@ class Trainer:
     """A network and its optimiser."""
 
     def __init__(self, config: RunConfig, device: torch.device, precision: str = "bf16") -> None:
-        seed_everything(0)
+        torch.manual_seed(0)
         self.model = build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer, self.device, self.precision = make_optimizer(self.model, config.recipe), device, precision
 

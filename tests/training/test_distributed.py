@@ -11,7 +11,6 @@ import torch
 
 from pose_topo.core.errors import UsageError
 from pose_topo.core.files import read_json
-from pose_topo.core.machine import seed_everything
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model
@@ -34,7 +33,7 @@ def recorded_config(data):
 
 
 def fresh_model(config):
-    seed_everything(0)
+    torch.manual_seed(0)
     return build_model(config)
 
 
