@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Print how long the targets that do not exist yet will take. Usage: tools/left.sh FILE, as `tools/study.py --expect` wrote it
+# Print how long the targets that do not exist yet will take. Usage: tools/left.sh FILE, as `tools/costs.py expect` wrote it
 [ -f "$1" ] || exit 0
 left=0
 while read -r seconds target; do
