@@ -119,13 +119,8 @@ def test_the_arrangement_is_the_one_whose_i_is_reported(full: Path) -> None:
 def test_the_untrained_network_has_the_initial_weights_of_the_run(small_data: Path) -> None:
     config = config_of(small_data)
     torch.manual_seed(99)
-<<<<<<< HEAD
     model = network_before(config, None)
     torch.manual_seed(config.seed)
-=======
-    model = untrained(config, None)
-    torch.manual_seed(config.seed)
->>>>>>> 2e1bf4c (The release and the study's tools lose wrappers; torch.manual_seed is called by its own name)
     for one, two in zip(model.state_dict().values(), build_model(config).state_dict().values(), strict=True):
         assert torch.equal(one, two)
 
