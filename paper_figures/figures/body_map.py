@@ -90,25 +90,18 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def finding(runs: list[Run]) -> str:
-    """Give the relative distance of twins."""
-    found = captions.means(runs, twins, 2)
-    return f"Distance on the grid of left and right twins, divided by that of other pairs of joints: {found}."
-
-
 def caption(runs: list[Run]) -> str:
-    """Say what is shown, and give both statistics over seeds."""
-    shown = one_run_per_arm(runs)
-    ratios = "; ".join(
-        f"{arm} {captions.spread((twins(run) for run in group), 2)}" for arm, group in by_arm(runs).items()
-    )
+    """Give the relative distance of twins, say what is shown, and give both statistics over seeds."""
+    ratios = captions.each_arm(runs, lambda group: captions.spread(map(twins, group), 2), "; ")
     return (
+        "**Distance on the grid of left and right twins, divided by that of other pairs of joints: "
+        f"{captions.means(runs, twins, 2)}.** "
         "Top: the territories of the joints (faint), and a line between the centres of the territories of left and "
-        f"right twins. Shown: {captions.seeds_of(shown)}. Bottom left: the mean distance between channels of twins, "
-        f"divided by that of all other pairs of joints; 1 means that twins lie no nearer. {ratios}. Bottom right: the "
-        "mean distance between channels of two joints by the number of limbs between the joints on the body. "
-        f"{captions.SEED_NOTE} The seeds 0 to 5 are exploratory: they suggested the claim about twins, and later seeds "
-        f"judge it.{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"right twins. Shown: {captions.seeds_of(one_run_per_arm(runs))}. Bottom left: the mean distance between "
+        f"channels of twins, divided by that of all other pairs of joints; 1 means that twins lie no nearer. {ratios}. "
+        "Bottom right: the mean distance between channels of two joints by the number of limbs between the joints on "
+        f"the body. {captions.SEED_NOTE} The seeds 0 to 5 are exploratory: they suggested the claim about twins, and "
+        f"later seeds judge it.{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
@@ -119,6 +112,5 @@ BODY_MAP = PaperFigure(
     about="left and right twins on the grid, and the body's own distances",
     needs=("analysis", "maps"),
     draw=draw,
-    finding=finding,
     caption=caption,
 )

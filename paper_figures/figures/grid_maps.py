@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from paper_figures.lib import captions, style
 from paper_figures.lib.command import PaperFigure
-from paper_figures.lib.results import Run, one_run_per_arm
+from paper_figures.lib.results import Run, measure, one_run_per_arm
 from paper_figures.lib.style import bare, parcels
 from pose_topo.study import joints
 
@@ -34,9 +34,8 @@ def _contiguity(run: Run) -> str:
     found, chance = (run.number("analysis", f"parcellation.{key}") for key in ("contiguity", "null_mean"))
     if found is None:
         return "no contiguity"
-    return f"contiguity {captions.fixed(found, 2)}" + (
-        f"\n(chance {captions.fixed(chance, 2)})" if chance is not None else ""
-    )
+    beside = "" if chance is None else f"\n(chance {captions.fixed(chance, 2)})"
+    return f"contiguity {captions.fixed(found, 2)}{beside}"
 
 
 def _color_key(axes: Axes) -> None:
@@ -56,19 +55,14 @@ def _color_key(axes: Axes) -> None:
         axes.text(2.3, row + 0.5, name, va="center", fontsize=6.5)
 
 
-def finding_parcellation(runs: list[Run]) -> str:
-    """Give the contiguity and what chance gives."""
-    found, chance = (
-        captions.means(runs, lambda run, key=key: run.number("analysis", f"parcellation.{key}"), 2)
-        for key in ("contiguity", "null_mean")
-    )
-    return f"Share of neighbours on the grid that serve the same joint: {found}; with permuted labels: {chance}."
-
-
 def caption_parcellation(runs: list[Run]) -> str:
-    """Say what is shown, and give the contiguity over seeds."""
+    """Give the contiguity and what chance gives, say what is shown, and give the contiguity over seeds."""
     shown = one_run_per_arm(runs)
+    found, chance = (
+        captions.means(runs, measure("analysis", f"parcellation.{key}"), 2) for key in ("contiguity", "null_mean")
+    )
     return (
+        f"**Share of neighbours on the grid that serve the same joint: {found}; with permuted labels: {chance}.** "
         f"Parcellation of the channel grid ({captions.same(shown, 'analysis', 'grid.height')} x "
         f"{captions.same(shown, 'analysis', 'grid.width')}). Each channel has the colour of the joint with the largest "
         f"|head weight|. Shown: {captions.seeds_of(shown)}. Contiguity (the share of pairs of rook neighbours that "
@@ -87,7 +81,6 @@ PARCELLATION = PaperFigure(
     about="which joint each channel serves, on the grid",
     needs=("analysis", "maps"),
     draw=draw_parcellation,
-    finding=finding_parcellation,
     caption=caption_parcellation,
 )
 
@@ -99,7 +92,7 @@ def draw_strength_maps(runs: list[Run]) -> Figure:
     figure = style.new_figure(style.TWO_COLUMNS, 2.12 * len(shown))
     parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
     for part, run in zip(parts, shown, strict=True):
-        part.suptitle(f"{run.arm}", x=0.01, ha="left", fontsize=7.5, fontweight="bold")
+        part.suptitle(run.arm, x=0.01, ha="left", fontsize=7.5, fontweight="bold")
         axes = part.subplots(rows, COLUMNS).ravel()
         for place, joint in zip(axes, style.JOINT_ORDER, strict=True):
             strength = run.maps["strength"][joint]
@@ -119,16 +112,12 @@ def _with_grid(runs: list[Run]) -> list[Run]:
     return [run for run in shown if run.value("analysis", "model") != "baseline"] or shown
 
 
-def finding_strength_maps(runs: list[Run]) -> str:
-    """Give the mean I of the networks that are shown."""
-    shown = captions.means(_with_grid(runs), lambda run: run.number("analysis", "moran.mean_I"), 3)
-    return f"Mean Moran's I of these maps of joints: {shown}."
-
-
 def caption_strength_maps(runs: list[Run]) -> str:
-    """Say what is shown and how it is scaled."""
+    """Give the mean I of the networks that are shown, and say what is shown and how it is scaled."""
     shown = _with_grid(runs)
+    mean_I = captions.means(shown, measure("analysis", "moran.mean_I"), 3)
     return (
+        f"**Mean Moran's I of these maps of joints: {mean_I}.** "
         "|Head weight| of each joint over the channel grid. Each map is scaled to its own maximum, because the arms "
         "differ in scale; the maps are neither smoothed nor rearranged. Beside each name: Moran's I "
         f"({captions.same(shown, 'analysis', 'moran.weights')} weights; E[I] = "
@@ -145,6 +134,5 @@ STRENGTH_MAPS = PaperFigure(
     about="head weights of each joint, on the grid",
     needs=("analysis", "maps"),
     draw=draw_strength_maps,
-    finding=finding_strength_maps,
     caption=caption_strength_maps,
 )

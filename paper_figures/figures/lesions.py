@@ -14,9 +14,8 @@ from matplotlib.patches import Patch
 from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.command import PaperFigure
-from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.results import Run, by_arm, shared
 from paper_figures.lib.style import BAND, letter
-from pose_topo.core.errors import PoseTopoError
 
 NULL = {"color": "0.35", "linewidth": 0.9}
 DEVIATIONS = 2  # half the width of the band, in standard deviations of the permuted grids
@@ -71,10 +70,7 @@ def _score(runs: Sequence[Run]) -> str:
 
 
 def _radii(group: Sequence[Run]) -> list[float]:
-    found = [[entry["radius"] for entry in _entries(run)] for run in group]
-    if any(radii != found[0] for radii in found):
-        raise PoseTopoError(f"the seeds of {group[0].arm} have different lesion radii")
-    return found[0]
+    return shared(group, lambda run: [entry["radius"] for entry in _entries(run)], "lesion radii")
 
 
 def _stack(group: Sequence[Run], key: str) -> np.ndarray:
@@ -93,22 +89,16 @@ def _handles() -> list[Line2D | Patch]:
     ]
 
 
-def finding(runs: list[Run]) -> str:
-    """Give the specificity of the largest lesions."""
-    largest = _entries(runs[0])[-1]
-    found = captions.means(runs, lambda run: _entries(run)[-1]["specificity"], 1)
-    return (
-        f"What silencing a disc of {largest['channels']:.0f} channels costs the joint that owns it beyond the other "
-        f"joints, in points of {_score(runs)}: {found}."
-    )
-
-
 def caption(runs: list[Run]) -> str:
-    """Say what is silenced and what it is compared with, and give specificity and p at each radius."""
-    found = "; ".join(f"{arm} {_specificity_text(group)}" for arm, group in by_arm(runs).items())
+    """Give the specificity of the largest lesions, say how it is measured, and give it and p at each radius."""
+    largest = _entries(runs[0])[-1]
+    means = captions.means(runs, lambda run: _entries(run)[-1]["specificity"], 1)
+    found = captions.each_arm(runs, _specificity_text, "; ")
     radii = ", ".join(f"{entry['radius']:g} ({entry['channels']:.0f} channels)" for entry in _entries(runs[0]))
     people = captions.count(runs, "analysis", "lesions.people")
     return (
+        f"**What silencing a disc of {largest['channels']:.0f} channels costs the joint that owns it beyond the other "
+        f"joints, in points of {_score(runs)}: {means}.** "
         f"Discs of the grid are silenced at {captions.same(runs, 'analysis', 'lesions.centres')} places, with radius "
         f"{radii}. Top: loss of {_score(runs)} over {people} held-out people, "
         "for the joint that owns the disc (most of its channels serve it) and, on average, for the others. Bottom: "
@@ -137,6 +127,5 @@ LESIONS = PaperFigure(
     about="what lesions of the grid cost, and which joint",
     needs=("lesions",),
     draw=draw,
-    finding=finding,
     caption=caption,
 )

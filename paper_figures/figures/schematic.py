@@ -205,21 +205,14 @@ def _grid(axes: Axes, net: Network) -> None:
     axes.text(centre, low - 0.46, formula, ha="center", va="top", fontsize=8)
 
 
-def finding(runs: list[Run]) -> str:
-    """Say how the two networks differ."""
-    lattice = network(runs).lattice
-    return (
-        f"The topographic network is the baseline with one more layer, whose {lattice.channels} channels lie on a "
-        f"{lattice.height} x {lattice.width} grid."
-    )
-
-
 def caption(runs: list[Run]) -> str:
-    """Describe the networks in words."""
+    """Say how the two networks differ, and describe them in words."""
     net = network(runs)
     lattice = net.lattice
     size = f"{net.side} x {net.side} px" if net.side else "S x S px"
     return (
+        f"**The topographic network is the baseline with one more layer, whose {lattice.channels} channels lie on a "
+        f"{lattice.height} x {lattice.width} grid.** "
         f"The networks. a: the baseline has {net.backbone.title}, {net.backbone.deconvolutions} deconvolutions to "
         f"{DECONV_CHANNELS} channels, and a 1 x 1 convolution (the head) to one heatmap for each of {joints.K} joints. "
         f"The input has {size}. b: the topographic network has another 1 x 1 convolution before the head; its "
@@ -237,7 +230,6 @@ SCHEMATIC = PaperFigure(
     about="the networks and the grid",
     needs=("grid",),
     draw=draw,
-    finding=finding,
     caption=caption,
     every_arm=True,
 )

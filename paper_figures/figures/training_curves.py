@@ -59,21 +59,17 @@ def _expected(runs: Sequence[Run]) -> float | None:
     return next((run.number("analysis", "moran.expected") for run in runs if "analysis" in run.json), None)
 
 
-def finding(runs: list[Run]) -> str:
-    """Give the score after the last epoch."""
-    last = captions.means(runs, lambda run: float(run.metrics["val_pckh"][-1]), 1)
-    return f"{captions.validation_score(runs)} after the last epoch: {last}."
-
-
 def caption(runs: list[Run]) -> str:
-    """Say what is shown, and give the score after the last epoch."""
+    """Give the score after the last epoch, and say what is shown."""
+
+    def final(run: Run) -> float:
+        return float(run.metrics["val_pckh"][-1])
+
     score = captions.validation_score(runs)
-    last = ", ".join(
-        f"{arm} {captions.spread((float(run.metrics['val_pckh'][-1]) for run in group), 1)}"
-        for arm, group in by_arm(runs).items()
-    )
+    last = captions.each_arm(runs, lambda group: captions.spread(map(final, group), 1))
     epochs = sorted({len(run.metrics["epoch"]) for run in runs})
     return (
+        f"**{score} after the last epoch: {captions.means(runs, final, 1)}.** "
         f"Training over {' or '.join(map(str, epochs))} epochs: heatmap loss on the training people, spatial loss "
         f"(log scale, without its weight λ), {score} of the held-out people, Moran's I of the |head weight| maps "
         "averaged over joints, and contiguity of the parcellation. "
@@ -89,6 +85,5 @@ TRAINING_CURVES = PaperFigure(
     about="loss, PCKh, Moran's I and contiguity by epoch",
     needs=("metrics",),
     draw=draw,
-    finding=finding,
     caption=caption,
 )

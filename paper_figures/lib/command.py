@@ -120,10 +120,13 @@ class RunsExhibit(Exhibit):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperFigure(RunsExhibit):
-    """A figure: `<name>.pdf` and `.png`. Its caption begins with the finding, in bold, which is also its alt text."""
+    """A figure: `<name>.pdf` and `.png`.
+
+    Its caption begins with the finding, in bold: a sentence with the numbers that the figure shows, which is also its
+    alt text.
+    """
 
     draw: Callable[[list[Run]], Figure]
-    finding: Callable[[list[Run]], str]  # one sentence with the numbers that the figure shows, without Markdown
 
     def make(self, inputs: Inputs, out: Path) -> str:
         from paper_figures.lib import style
@@ -132,7 +135,7 @@ class PaperFigure(RunsExhibit):
         runs = found if self.every_arm else main_arms(found)
         with style.applied():
             style.save(self.draw(runs), out, self.name)
-        return f"**{self.finding(runs)}** {self.caption(runs)}" + captions.arms_note(runs, found)
+        return self.caption(runs) + captions.arms_note(runs, found)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ FILES = {
     "metrics": "metrics.csv",
     "examples": "examples.npz",
 }
-WITHIN = {  # optional parts of a file, as an error message names them
+WITHIN = {  # optional parts of analysis.json, as an error message names them
     "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
     "grid": "an analysis.json of a network with a topographic layer",
     "directions": "directions in its analysis.json (of this version of pose-topo analyze)",
@@ -64,17 +64,9 @@ class Run:
 
     def has(self, *parts: str) -> bool:
         """Return whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
-        return all(self._has(part) for part in parts)
-
-    def _has(self, part: str) -> bool:
         analysis = self.json.get("analysis", {})
-        if part == "lesions":
-            return analysis.get("lesions") is not None
-        if part == "directions":
-            return analysis.get("directions") is not None
-        if part == "grid":
-            return analysis.get("model") == "topo"
-        return (self.folder / FILES[part]).is_file()
+        within = {part: analysis.get(part) is not None for part in WITHIN} | {"grid": analysis.get("model") == "topo"}
+        return all(within[part] if part in within else (self.folder / FILES[part]).is_file() for part in parts)
 
     def value(self, file: str, key: str) -> Any:
         """Return the value at a dotted key, for example `("evaluation", "pckh.0.5.mean")`.
@@ -140,6 +132,14 @@ class Run:
         if lacking := [name for name in ("epoch", "val_pckh") if name not in columns]:
             raise PoseTopoError(f"{path} has no column {' and no column '.join(lacking)}")
         return columns
+
+
+Measure = Callable[[Run], float | None]
+
+
+def measure(file: str, key: str) -> Measure:
+    """Return the function from a run to its number at a dotted key (`Run.number`)."""
+    return lambda run: run.number(file, key)
 
 
 class Arrays:
@@ -242,6 +242,24 @@ def check_comparable(runs: Sequence[Run]) -> None:
         UsageError: the runs differ in protocol, backbone, data set or, within a seed, in the split.
     """
     check_one_study([run.json for run in runs], {"data sets": [run.data for run in runs if run.data]})
+
+
+def known(runs: Iterable[Run], value: Measure) -> list[float]:
+    """Return the numbers of the runs that have one."""
+    return [number for number in map(value, runs) if number is not None]
+
+
+def shared(runs: Sequence[Run], value: Callable[[Run], Any], name: str) -> Any:
+    """Return the value that all runs have in common.
+
+    Raises:
+        PoseTopoError: the runs differ in it. The message calls it `name`.
+    """
+    first = value(runs[0])
+    for run in runs[1:]:
+        if value(run) != first:
+            raise PoseTopoError(f"{runs[0].folder} and {run.folder} have different {name}")
+    return first
 
 
 def by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -4,12 +4,12 @@ robustness (robustness.json)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from paper_figures.lib import captions
 from paper_figures.lib.command import PaperTable
-from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.tables import Cell, Column, Row, Table
-from pose_topo.core.errors import PoseTopoError
+from paper_figures.lib.results import Run, by_arm, measure, shared
+from paper_figures.lib.tables import Cell, Column, Row, Table, by_measure
 from pose_topo.scoring import published as literature
 from pose_topo.scoring.intervals import PairedTest, paired_test
 from pose_topo.study import joints
@@ -38,23 +38,15 @@ METRICS: dict[str, Column] = {
 }
 
 
-def _row_per_arm(runs: list[Run], columns: dict[str, Column]) -> list[Row]:
-    return [
-        Row(
-            arm,
-            {column.key: tuple(run.number("evaluation", key) for run in group) for key, column in columns.items()},
-            tuple(run.seed for run in group),
-        )
-        for arm, group in by_arm(runs).items()
-    ]
+def _table(runs: list[Run], columns: dict[str, Column]) -> Table:
+    return by_measure(runs, {column: measure("evaluation", key) for key, column in columns.items()})
 
 
 def build_pckh(runs: list[Run]) -> Table:
     """Return one row per arm, followed by the published results of the backbone."""
-    if len({str(run.value("evaluation", "settings")) for run in runs}) > 1:
-        raise PoseTopoError("the evaluations have different settings (decoding, flip test, framing or split)")
-    columns = PCK if captions.validation_score(runs) == "PCK@0.2" else PCKH
-    return Table(tuple(columns.values()), (*_row_per_arm(runs, columns), *published(runs)))
+    shared(runs, lambda run: run.value("evaluation", "settings"), "settings (decoding, flip test, framing or split)")
+    table = _table(runs, PCK if captions.validation_score(runs) == "PCK@0.2" else PCKH)
+    return replace(table, rows=(*table.rows, *published(runs)))
 
 
 def published(runs: Sequence[Run]) -> list[Row]:
@@ -111,11 +103,6 @@ TABLE_PCKH = PaperTable(
 )
 
 
-def build_metrics(runs: list[Run]) -> Table:
-    """Return one row per arm."""
-    return Table(tuple(METRICS.values()), tuple(_row_per_arm(runs, METRICS)))
-
-
 def head_size(runs: Sequence[Run]) -> str:
     """Return what the head size of these runs is, for a caption."""
     lengths = [run.json["evaluation"].get("reference_lengths") for run in runs]  # earlier results have head boxes
@@ -150,7 +137,7 @@ TABLE_METRICS = PaperTable(
     title="Official and legacy metric",
     about="official PCKh beside the metric of the original study",
     needs=("evaluation",),
-    build=build_metrics,
+    build=lambda runs: _table(runs, METRICS),
     caption=caption_metrics,
     every_arm=True,
 )
@@ -169,13 +156,11 @@ def build_robustness(runs: list[Run]) -> Table:
         columns = [Column(key, title, 1 if key == "intact" else 3), p, *columns]
     rows = []
     for arm, group in by_arm(runs).items():
-        values: dict[str, tuple[Cell, ...]] = {}
-        for key in AREAS:
-            test = against_control(runs, arm, key)
-            values[key] = tuple(run.number("robustness", key) for run in group)
-            values[f"{key}_p"] = (test.p,) * len(group)
-            if key == "intact":
-                values |= {"pairs": (test.n or None,) * len(group), "smallest_p": (test.smallest_p,) * len(group)}
+        tests = {key: against_control(runs, arm, key) for key in AREAS}
+        numbers = {f"{key}_p": test.p for key, test in tests.items()}
+        numbers |= {"pairs": tests["intact"].n or None, "smallest_p": tests["intact"].smallest_p}
+        values: dict[str, tuple[Cell, ...]] = {key: (number,) * len(group) for key, number in numbers.items()}
+        values |= {key: tuple(run.number("robustness", key) for run in group) for key in AREAS}
         rows.append(Row(arm, values, tuple(run.seed for run in group)))
     return Table(tuple(columns), tuple(rows), transposed=True)
 
