@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.results import Run
 from paper_figures.lib.tables import pipe
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
@@ -85,7 +85,6 @@ def load_provenance(files: Sequence[Path]) -> ProvenanceTable:
     for name, path in sorted(zip(_names(files), files, strict=True)):
         sessions = read_sessions(path)
         own = [letters.setdefault(_environment(session), _letter(len(letters))) for session in sessions]
-        gpu = [session["peak_memory"]["cuda"] for session in sessions if "cuda" in session["peak_memory"]]
         runs.append(
             RunRecord(
                 name,
@@ -93,11 +92,16 @@ def load_provenance(files: Sequence[Path]) -> ProvenanceTable:
                 " / ".join(dict.fromkeys(str(session.get("data_sha256"))[:12] for session in sessions)),
                 len(sessions),
                 sum(session["wall_seconds"] for session in sessions),
-                max((session["peak_memory"]["rss"] for session in sessions), default=0),
-                max(gpu, default=None),
+                *_peaks(sessions),
             )
         )
     return ProvenanceTable(tuple(runs), {letter: environment for environment, letter in letters.items()})
+
+
+def _peaks(sessions: Sequence[Mapping[str, Any]]) -> tuple[int, int | None]:
+    """Return the largest memory of some sessions in bytes: of the process, and on the GPU."""
+    peaks = [session["peak_memory"] for session in sessions]
+    return max(peak["rss"] for peak in peaks), max((peak["cuda"] for peak in peaks if "cuda" in peak), default=None)
 
 
 def _environment(session: Mapping[str, Any]) -> Environment:
@@ -148,21 +152,18 @@ def training_cost(runs: Sequence[Run], arms: Iterable[str]) -> Cost | None:
     Raises:
         PoseTopoError: a provenance.json is not one.
     """
-    sessions: dict[str, list[list[dict[str, Any]]]] = {}  # by arm, for each run
-    for arm, group in by_arm(runs).items():
-        files = [path for run in group if (path := run.folder / "provenance.json").is_file()]
-        sessions[arm] = [read_sessions(path) for path in files]
-    known = {arm: sessions.get(arm, []) for arm in arms}
+    known: dict[str, list[list[dict[str, Any]]]] = {arm: [] for arm in arms}  # the sessions of each run
+    for run in runs:
+        if run.arm in known and (path := run.folder / "provenance.json").is_file():
+            known[run.arm].append(read_sessions(path))
     if not known or not all(known.values()):
         return None
     every = [session for of_arm in known.values() for of_run in of_arm for session in of_run]
-    gpu = [peak["cuda"] for session in every if "cuda" in (peak := session["peak_memory"])]
     return Cost(
         len(known),
         sum(fmean(sum(s["wall_seconds"] for s in of_run) for of_run in of_arm) for of_arm in known.values()) / 60,
-        max(session["peak_memory"]["rss"] for session in every),
-        max(gpu, default=None),
-        " / ".join(dict.fromkeys(_hardware(session) for session in every)),
+        *_peaks(every),
+        " / ".join(dict.fromkeys(map(_hardware, every))),
     )
 
 

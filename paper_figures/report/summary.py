@@ -207,15 +207,11 @@ def _row(title: str, runs: Sequence[Run]) -> Row:
     one = Compared(runs)
     main = [run for run in runs if run.arm in ("baseline", "control", one.arm)]
     seeds = sorted({run.seed for run in main or runs})
-    words = {
-        "people": captions.count(runs, "evaluation", "people"),
-        "n": str(len(seeds)),
-    }
-    data = next((run.data for run in runs if run.data), title)
+    words = {"people": captions.count(runs, "evaluation", "people"), "n": str(len(seeds))}
     values: dict[str, tuple[Cell, ...]] = {key: (word,) * len(seeds) for key, word in words.items()}
-    for column, measure in MEASURES:
-        by_seed = measure(one)
-        values[column.key] = tuple(by_seed.get(seed) for seed in seeds)
+    for column, by_seed in MEASURES:
+        values[column.key] = tuple(map(by_seed(one).get, seeds))
+    data = next((run.data for run in runs if run.data), title)
     return Row(title if data in title else f"{title} ({data})", values, tuple(seeds))
 
 
@@ -242,7 +238,7 @@ def claim_plot(check: Mapping[str, Any], small: int = 0) -> Markup | None:
     shapes += [f'<line class="bound" x1="{place(b):.1f}" x2="{place(b):.1f}" y1="0" y2="{band}"/>' for b in bounds]
     upper, lower, radius = (5, 13, 2.6) if small else (7, 19, 3.2)
     shapes += [f'<circle class="reference" cx="{place(v):.1f}" cy="{upper}" r="{radius}"/>' for v in reference]
-    shapes += [_diamond(place(value), lower) for value in here]
+    shapes += [f'<path class="here" d="M{place(v):.1f} {lower - 5:.1f}l4.4 5 -4.4 5 -4.4 -5z"/>' for v in here]
     shapes += [] if small else _labels(bounds, [place(bound) for bound in bounds])
     title = f"{check['statistic']}: required {wanted['text']}" + (f", here {fmean(here):.4g}" if here else "")
     height = band if small else band + TEXT
@@ -258,10 +254,6 @@ def _scale(values: Sequence[float], width: int, edge: int) -> Callable[[float], 
     span = (high - low) or max(abs(high), 1.0) * 0.1
     low, span = low - 0.1 * span, 1.2 * span
     return lambda value: edge + (value - low) / span * (width - 2 * edge)
-
-
-def _diamond(x: float, y: float) -> str:
-    return f'<path class="here" d="M{x:.1f} {y - 5:.1f}l4.4 5 -4.4 5 -4.4 -5z"/>'
 
 
 def _labels(bounds: Sequence[float], at: Sequence[float]) -> list[str]:
