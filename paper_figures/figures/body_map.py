@@ -14,7 +14,6 @@ from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, by_arm, one_run_per_arm
-from paper_figures.lib.style import letter, parcels
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography.parcellation import body_hops, territory_distances, twin_ratio
@@ -29,19 +28,19 @@ def draw(runs: list[Run]) -> Figure:
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.15, 1])[:, 0]
     for which, (axes, run) in enumerate(zip(above.subplots(1, len(shown), squeeze=False)[0], shown, strict=True)):
         _twins_on_grid(axes, run.maps["labels"])
-        letter(axes, which, run.arm)
+        style.letter(axes, which, run.arm)
     left, right = below.subplots(1, 2, width_ratios=[1, 1.2])
     _ratios(left, runs)
-    letter(left, len(shown), "left and right twins")
+    style.letter(left, len(shown), "left and right twins")
     _distances(right, runs)
-    letter(right, len(shown) + 1, "on the grid and on the body")
+    style.letter(right, len(shown) + 1, "on the grid and on the body")
     below.legend(handles=style.arm_handles(by_arm(runs)), loc="outside lower center", ncols=6)
     return figure
 
 
 def _twins_on_grid(axes: Axes, labels: NDArray[np.int64]) -> None:
     """Draw faint territories, and a line between the centres of the territories of each pair of twins."""
-    parcels(axes, labels)
+    style.parcels(axes, labels)
     axes.images[0].set_alpha(FAINT)
     for pair in joints.FLIP_PAIRS:
         places = [np.argwhere(labels == joint) for joint in pair]

@@ -79,16 +79,15 @@ def caption_neighbours(runs: list[Run]) -> str:
         for key in ("neighbours", "all_pairs")
     )
     return (
-        f"**Mean correlation of grid neighbours: {near}; of all pairs of channels: {every}.** "
-        "Pearson correlation of the channels' mean activations over "
-        f"{captions.count(runs, 'analysis', 'images')} held-out people. Top: mean correlation of each channel with its "
-        f"{captions.same(shown, 'analysis', 'grid.neighbours')} grid neighbours. Crosses mark channels that are dead "
-        f"or have only dead neighbours ({dead}). "
-        "Bottom: density of the correlation over pairs of neighbours (filled) and over all pairs (dashed), with the "
-        f"means. Shown: {captions.seeds_of(shown)}. "
-        f"Means over neighbours: {captions.per_arm(runs, 'analysis', 'neighbour_correlation.neighbours', 3)}; over all "
-        f"pairs: {captions.per_arm(runs, 'analysis', 'neighbour_correlation.all_pairs', 3)}."
-        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"**Mean correlation of grid neighbours: {near}; of all pairs of channels: {every}.** Pearson correlation of "
+        f"the channels' mean activations over {captions.count(runs, 'analysis', 'images')} held-out people. Top: mean "
+        f"correlation of each channel with its {captions.same(shown, 'analysis', 'grid.neighbours')} grid neighbours. "
+        f"Crosses mark channels that are dead or have only dead neighbours ({dead}). Bottom: density of the "
+        "correlation over pairs of neighbours (filled) and over all pairs (dashed), with the means. Shown: "
+        f"{captions.seeds_of(shown)}. Means over neighbours: "
+        f"{captions.per_arm(runs, 'analysis', 'neighbour_correlation.neighbours', 3)}; over all pairs: "
+        f"{captions.per_arm(runs, 'analysis', 'neighbour_correlation.all_pairs', 3)}.{captions.baseline_note(runs)} "
+        f"{captions.about(runs)}"
     )
 
 
@@ -216,12 +215,11 @@ def caption_coactivation(runs: list[Run]) -> str:
         f"**Mean distance of pairs that correlate at {alphas[middle]:g} or more: {found}; of all pairs: {chance}.** "
         "Mean distance on the grid of the pairs of channels whose activations correlate at α or more over "
         f"{captions.count(runs, 'analysis', 'images')} held-out people. Chance is the mean distance of all pairs: "
-        f"{', '.join(f'{value:.3f}' for value in _chances(runs))}. There is no point where no pair reaches α. "
-        f"Pairs (mean over seeds) at α = {', '.join(f'{alpha:g}' for alpha in alphas)}: {counts}. "
-        "An offset that all channels share in an image raises "
-        "every correlation and moves the distance at every α towards chance, so this figure should be read together "
-        f"with the correlation against distance. {captions.SEED_NOTE}"
-        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"{', '.join(f'{value:.3f}' for value in _chances(runs))}. There is no point where no pair reaches α. Pairs "
+        f"(mean over seeds) at α = {', '.join(f'{alpha:g}' for alpha in alphas)}: {counts}. An offset that all "
+        "channels share in an image raises every correlation and moves the distance at every α towards chance, so this "
+        "figure should be read together with the correlation against distance. "
+        f"{captions.SEED_NOTE}{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 

@@ -10,7 +10,6 @@ from matplotlib.patches import Rectangle
 from paper_figures.lib import captions, style
 from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, measure, one_run_per_arm
-from paper_figures.lib.style import bare, parcels
 from pose_topo.study import joints
 
 COLUMNS = 8  # maps of head weights side by side
@@ -23,7 +22,7 @@ def draw_parcellation(runs: list[Run]) -> Figure:
     figure = style.new_figure(width * len(shown) + 1.45, width + 0.52)
     *axes, key = figure.subplots(1, len(shown) + 1, width_ratios=[*[width] * len(shown), 1.4])
     for place, run in zip(axes, shown, strict=True):
-        parcels(place, run.maps["labels"])
+        style.parcels(place, run.maps["labels"])
         place.set_title(run.arm)
         place.set_xlabel(_contiguity(run))
     _color_key(key)
@@ -40,7 +39,7 @@ def _contiguity(run: Run) -> str:
 
 def _color_key(axes: Axes) -> None:
     """Draw a row of swatches for each pair of joints, right (dark) beside left (light), then the middle joints."""
-    bare(axes)
+    style.bare(axes)
     axes.axis("off")
     axes.set(xlim=(0, 5.4), ylim=(11.2, -0.9))
     axes.text(0.5, -0.3, "right", ha="center", fontsize=6)
@@ -100,7 +99,7 @@ def draw_strength_maps(runs: list[Run]) -> Figure:
             I = run.number("analysis", f"moran.per_joint.{joints.NAMES[joint]}.I")  # noqa: E741
             title = style.short(joint) + (f" {captions.fixed(I, 2)}" if I is not None else ", no I")
             place.set_title(title, fontsize=5.8, pad=2)
-            bare(place)
+            style.bare(place)
         bar = part.colorbar(axes[0].images[0], ax=axes.tolist(), shrink=0.8, aspect=22, pad=0.01)
         bar.set_label("|head weight| / map's maximum", fontsize=6.5)
     return figure
@@ -117,13 +116,12 @@ def caption_strength_maps(runs: list[Run]) -> str:
     shown = _with_grid(runs)
     mean_I = captions.means(shown, measure("analysis", "moran.mean_I"), 3)
     return (
-        f"**Mean Moran's I of these maps of joints: {mean_I}.** "
-        "|Head weight| of each joint over the channel grid. Each map is scaled to its own maximum, because the arms "
-        "differ in scale; the maps are neither smoothed nor rearranged. Beside each name: Moran's I "
-        f"({captions.same(shown, 'analysis', 'moran.weights')} weights; E[I] = "
+        f"**Mean Moran's I of these maps of joints: {mean_I}.** |Head weight| of each joint over the channel grid. "
+        "Each map is scaled to its own maximum, because the arms differ in scale; the maps are neither smoothed nor "
+        f"rearranged. Beside each name: Moran's I ({captions.same(shown, 'analysis', 'moran.weights')} weights; E[I] = "
         f"{float(np.mean([run.value('analysis', 'moran.expected') for run in shown])):.4f}). Mean I of these networks: "
-        f"{captions.per_arm(shown, 'analysis', 'moran.mean_I', 3)}. "
-        f"Shown: {captions.seeds_of(shown)}. {captions.about(shown)}"
+        f"{captions.per_arm(shown, 'analysis', 'moran.mean_I', 3)}. Shown: {captions.seeds_of(shown)}. "
+        f"{captions.about(shown)}"
     )
 
 

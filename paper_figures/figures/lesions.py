@@ -15,7 +15,6 @@ from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, by_arm, shared
-from paper_figures.lib.style import BAND, letter
 
 NULL = {"color": "0.35", "linewidth": 0.9}
 DEVIATIONS = 2  # half the width of the band, in standard deviations of the permuted grids
@@ -28,10 +27,10 @@ def draw(runs: list[Run]) -> Figure:
     figure = style.new_figure(style.panels_width(len(arms)), 3.9)
     axes = figure.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)
     for which, (arm, group) in enumerate(arms.items()):
-        radii = _radii(group)
+        radii = shared(group, lambda run: [entry["radius"] for entry in _entries(run)], "lesion radii")
         _damage(axes[0, which], radii, group, arm)
         _specificity(axes[1, which], radii, group, arm)
-        letter(axes[0, which], which, arm)
+        style.letter(axes[0, which], which, arm)
         axes[1, which].set(xlabel="radius (channels)", xticks=radii)
     axes[0, 0].set_ylim(bottom=min(0.0, axes[0, 0].get_ylim()[0]))
     axes[0, 0].set_ylabel(f"loss of {_score(runs)}\n(points)")
@@ -53,7 +52,7 @@ def _damage(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> N
 
 def _specificity(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> None:
     mean, sd = _stack(group, "null_mean"), _stack(group, "null_sd")
-    axes.fill_between(radii, (mean - DEVIATIONS * sd).min(axis=0), (mean + DEVIATIONS * sd).max(axis=0), **BAND)
+    axes.fill_between(radii, (mean - DEVIATIONS * sd).min(axis=0), (mean + DEVIATIONS * sd).max(axis=0), **style.BAND)
     look, values = arm_style(arm), _stack(group, "specificity")
     axes.axhline(0, color="0.6", linewidth=0.5)
     axes.plot(radii, values.mean(axis=0), color=look.color, linestyle=look.dashes, marker=look.marker)
@@ -69,10 +68,6 @@ def _score(runs: Sequence[Run]) -> str:
     return "PCK@0.2" if runs[0].number("analysis", "lesions.threshold") == 0.2 else "PCKh@0.5"
 
 
-def _radii(group: Sequence[Run]) -> list[float]:
-    return shared(group, lambda run: [entry["radius"] for entry in _entries(run)], "lesion radii")
-
-
 def _stack(group: Sequence[Run], key: str) -> np.ndarray:
     """Return an array (seeds, radii), NaN for null."""
     return np.array([[entry[key] for entry in _entries(run)] for run in group], dtype=float)
@@ -85,7 +80,7 @@ def _handles() -> list[Line2D | Patch]:
         Line2D([], [], linestyle=own_null, label="the same, permuted grids", **NULL),
         Line2D([], [], color="0.2", marker=other, markerfacecolor="white", label="the other joints"),
         Line2D([], [], linestyle=other_null, label="the same, permuted grids", **NULL),
-        Patch(label=f"specificity, permuted grids: mean ± {DEVIATIONS} sd", **BAND),
+        Patch(label=f"specificity, permuted grids: mean ± {DEVIATIONS} sd", **style.BAND),
     ]
 
 

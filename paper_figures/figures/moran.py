@@ -15,7 +15,6 @@ from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, by_arm, known, measure
-from paper_figures.lib.style import CHANCE, chance_handle
 from pose_topo.study import joints
 
 LEVEL = 0.05  # markers are filled where q is below it
@@ -33,7 +32,7 @@ def draw(runs: list[Run]) -> Figure:
     low, high = _band(runs)
     if low is not None and high is not None:
         axes.axhspan(low, high, zorder=0, **BAND)
-    axes.axhline(_expected(runs), zorder=1, **CHANCE)
+    axes.axhline(_expected(runs), zorder=1, **style.CHANCE)
     arms = by_arm(runs)
     reach = min(0.09 * (len(arms) - 1), 0.36)  # half the width that the arms of one joint take
     offsets = np.linspace(-reach, reach, len(arms))
@@ -75,7 +74,7 @@ def _handles(arms: Iterable[str]) -> list[Line2D | Patch]:
         *dots,
         Line2D([], [], label=f"q < {LEVEL:g}", **significant),
         Line2D([], [], label=f"q ≥ {LEVEL:g}", markerfacecolor="white", **significant),
-        chance_handle("E[I]"),
+        style.chance_handle("E[I]"),
         Patch(label="95% under permutation", **BAND),
     ]
 
@@ -97,22 +96,23 @@ def caption(runs: list[Run]) -> str:
         tests = (run.number("analysis", f"moran.per_joint.{name}.q") for name in joints.NAMES)
         return sum(q is not None and q < LEVEL for q in tests)
 
+    tests = measure("analysis", "moran.p_mean")
+    largest = captions.each_arm(runs, lambda group: captions.spread([max(known(group, tests), default=None)], 4))
     low, high = _band(runs)
     band = f"{low:.3f} to {high:.3f}" if low is not None and high is not None else "none"
     return (
         f"**Mean Moran's I: {captions.means(runs, measure('analysis', 'moran.mean_I'), 3)}. Joints whose map is "
-        f"ordered (q < {LEVEL:g}, of {joints.K}, mean over seeds): {captions.means(runs, ordered, 1)}.** "
-        f"Moran's I of the |head weight| maps ({captions.same(runs, 'analysis', 'moran.weights')} weights), "
-        "for each joint and averaged over joints. There is one point per seed and a bar at their mean. "
-        f"Line: E[I] = {_expected(runs):.4f}. Grey: the middle 95% of the I of single maps "
-        f"when the channels are permuted ({band}, the widest band of the runs). Filled markers: q < {LEVEL:g} "
-        f"(one-sided test, {captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels that "
-        "all joints share, Benjamini-Hochberg over the joints; for the mean, its p). Mean I: "
-        f"{captions.per_arm(runs, 'analysis', 'moran.mean_I', 3)}. p of the mean I, the largest "
-        f"of the seeds: {captions.largest(runs, 'analysis', 'moran.p_mean', 4)}. "
-        "A p value within one network says that its grid is not random. A statement about the method needs several "
-        "seeds. |w| mixes the tuning of a channel with its gain."
-        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"ordered (q < {LEVEL:g}, of {joints.K}, mean over seeds): {captions.means(runs, ordered, 1)}.** Moran's I of "
+        f"the |head weight| maps ({captions.same(runs, 'analysis', 'moran.weights')} weights), for each joint and "
+        "averaged over joints. There is one point per seed and a bar at their mean. Line: E[I] = "
+        f"{_expected(runs):.4f}. Grey: the middle 95% of the I of single maps when the channels are permuted ({band}, "
+        f"the widest band of the runs). Filled markers: q < {LEVEL:g} (one-sided test, "
+        f"{captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels that all joints share, "
+        "Benjamini-Hochberg over the joints; for the mean, its p). Mean I: "
+        f"{captions.per_arm(runs, 'analysis', 'moran.mean_I', 3)}. p of the mean I, the largest of the seeds: "
+        f"{largest}. A p value within one network says that its grid is "
+        "not random. A statement about the method needs several seeds. |w| mixes the tuning of a channel with its "
+        f"gain.{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 

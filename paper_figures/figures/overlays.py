@@ -12,7 +12,6 @@ from matplotlib.patheffects import withStroke
 from paper_figures.lib import captions, style
 from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, measure, one_run_per_arm, shared
-from paper_figures.lib.style import bare
 from pose_topo.study import joints
 
 TRUE: dict[str, Any] = {  # with a rim, so that it is seen on white clothes and on white paper
@@ -36,7 +35,12 @@ def draw(runs: list[Run]) -> Figure:
         line[0].set_ylabel(run.arm, fontsize=7.5)
         for person, place in enumerate(line):
             _overlay(place, run, person)
-    figure.legend(handles=_handles(), loc="outside upper center", ncols=5)
+    handles = [
+        Line2D([], [], color=color, linestyle=style.SIDE_DASHES[side], linewidth=2.2, label=f"predicted, {side}")
+        for side, color in joints.SIDE_COLOURS.items()
+    ]
+    handles.append(Line2D([], [], label="annotated", **TRUE))
+    figure.legend(handles=handles, loc="outside upper center", ncols=5)
     return figure
 
 
@@ -44,7 +48,7 @@ def _overlay(axes: Axes, run: Run, person: int) -> None:
     """Draw one crop, with the limbs of which both joints are annotated and therefore scored."""
     crop, labelled = run.examples["crops"][person], run.examples["labelled"][person]
     axes.imshow(crop, interpolation="antialiased")
-    bare(axes)
+    style.bare(axes)
     limbs = [limb for limb in joints.LIMBS if labelled[list(limb)].all()]
     for limb in limbs:
         axes.plot(*run.examples["true"][person][list(limb)].T, **TRUE)
@@ -57,14 +61,6 @@ def _overlay(axes: Axes, run: Run, person: int) -> None:
     axes.set(xlim=(-0.5, crop.shape[1] - 0.5), ylim=(crop.shape[0] - 0.5, -0.5))
 
 
-def _handles() -> list[Line2D]:
-    predicted = [
-        Line2D([], [], color=color, linestyle=style.SIDE_DASHES[side], linewidth=2.2, label=f"predicted, {side}")
-        for side, color in joints.SIDE_COLOURS.items()
-    ]
-    return [*predicted, Line2D([], [], label="annotated", **TRUE)]
-
-
 def caption(runs: list[Run]) -> str:
     """Give the scores of the networks, and say what is shown."""
     shown = one_run_per_arm(runs)
@@ -73,12 +69,11 @@ def caption(runs: list[Run]) -> str:
     means = captions.means(scored, measure("evaluation", "pckh.0.5.mean"), 1) or captions.NO_VALUE
     scores = captions.per_arm(scored, "evaluation", "pckh.0.5.mean", 1)
     return (
-        f"**Predicted joints of held-out people; PCKh@0.5 of these networks: {means}.** "
-        f"{people} held-out people, the same in every row. They are spread evenly over the held-out people and not "
-        "chosen by their results. Thick lines: predicted (orange and solid: right side of the body; blue and dashed: "
-        "left; rose: middle). Thin white lines: annotated, hidden below the prediction where the two agree. "
-        "Limbs of which a joint is not annotated are not scored and not drawn. "
-        f"Networks of {captions.seeds_of(shown)}; their PCKh@0.5 over "
+        f"**Predicted joints of held-out people; PCKh@0.5 of these networks: {means}.** {people} held-out people, the "
+        "same in every row. They are spread evenly over the held-out people and not chosen by their results. Thick "
+        "lines: predicted (orange and solid: right side of the body; blue and dashed: left; rose: middle). Thin white "
+        "lines: annotated, hidden below the prediction where the two agree. Limbs of which a joint is not annotated "
+        f"are not scored and not drawn. Networks of {captions.seeds_of(shown)}; their PCKh@0.5 over "
         f"{captions.count(scored, 'evaluation', 'people')} held-out people: {scores}. {captions.about(shown)}"
     )
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from paper_figures.lib import captions, style
 from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, by_arm, known, measure, shared
-from paper_figures.lib.style import letter
 from pose_topo.study.results import HARMS
 
 COLUMNS = 4  # of two rows; the legend is in the place of the last panel
@@ -25,11 +23,12 @@ def draw(runs: list[Run]) -> Figure:
     rows = -(-(len(HARMS) + 1) // COLUMNS)
     panels = figure.subplots(rows, COLUMNS, sharey=True).ravel()
     for which, (harm, (title, unit)) in enumerate(HARMS.items()):
-        levels, axes = _levels(runs, harm), panels[which]
+        axes, name = panels[which], f"levels of {harm} in robustness.json: make both again"
+        levels = shared(runs, partial(_points, harm=harm, key="level"), name)
         for arm, group in arms.items():
-            scores = [[point["pckh"] for point in _points(run, harm)] for run in group]
-            style.seeds_curve(axes, levels, np.array(scores, dtype=float), arm)  # NaN for null
-        letter(axes, which, title)
+            scores = [_points(run, harm, "pckh") for run in group]
+            style.seeds_curve(axes, np.array(levels, dtype=float), np.array(scores, dtype=float), arm)  # NaN for null
+        style.letter(axes, which, title)
         axes.set(xlabel=unit, ylim=(0, None))
         axes.grid(axis="y", color="0.9", linewidth=0.5)
         axes.set_axisbelow(True)
@@ -41,14 +40,8 @@ def draw(runs: list[Run]) -> Figure:
     return figure
 
 
-def _points(run: Run, harm: str) -> list[dict[str, Any]]:
-    return run.value("robustness", f"harms.{harm}.levels")
-
-
-def _levels(runs: Sequence[Run], harm: str) -> NDArray[np.float64]:
-    """Return the levels of a harm (n,), which must be the same in all runs."""
-    name = f"levels of {harm} in robustness.json: make both again"
-    return np.array(shared(runs, lambda run: [point["level"] for point in _points(run, harm)], name), dtype=float)
+def _points(run: Run, harm: str, key: str) -> list[float | None]:
+    return [point[key] for point in run.value("robustness", f"harms.{harm}.levels")]
 
 
 def _score(runs: Sequence[Run]) -> str:
@@ -83,13 +76,12 @@ def caption(runs: list[Run]) -> str:
     )
     draws = {harm: captions.same(runs, "robustness", f"harms.{harm}.draws") for harm in HARMS}
     return (
-        f"**{_finding(runs)}** "
-        f"{_score(runs)} of {captions.count(runs, 'robustness', 'images')} held-out people, without further training. "
-        f"a: Gaussian noise on the weights of every convolution ({draws['weight_noise']} draws); the statistics of "
-        "BatchNorm stay. b: Gaussian blur. c: Gaussian noise on the inputs; all arms see the same noise. d: each "
-        "colour moves towards its mean over the input. e to g: channels before the head are silenced: the territories "
-        "of the joints with the fewest channels first, the smallest head weights first, and at random "
-        f"({draws['prune_random']} draws). Area under the curve as a share of the intact score (1: no harm), "
+        f"**{_finding(runs)}** {_score(runs)} of {captions.count(runs, 'robustness', 'images')} held-out people, "
+        f"without further training. a: Gaussian noise on the weights of every convolution ({draws['weight_noise']} "
+        "draws); the statistics of BatchNorm stay. b: Gaussian blur. c: Gaussian noise on the inputs; all arms see the "
+        "same noise. d: each colour moves towards its mean over the input. e to g: channels before the head are "
+        "silenced: the territories of the joints with the fewest channels first, the smallest head weights first, and "
+        f"at random ({draws['prune_random']} draws). Area under the curve as a share of the intact score (1: no harm), "
         f"by arm: {areas}. {captions.SEED_NOTE} {captions.about(runs)}"
     )
 

@@ -16,7 +16,6 @@ from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style, family
 from paper_figures.lib.command import NothingToShowError, PaperFigure
 from paper_figures.lib.results import Run, by_arm, known, measure, shared
-from paper_figures.lib.style import letter
 
 MORAN, NORMALISED = ("analysis", "moran.mean_I"), ("analysis", "moran_measures.normalised.mean_I")
 PCKH, DIRECTIONS = ("evaluation", "pckh.0.5.mean"), ("analysis", "health.participation_ratio")
@@ -44,6 +43,12 @@ class Point:
     def mean(self) -> tuple[float, float]:
         return float(self.x.mean()), float(self.y.mean())
 
+    @property
+    def places(self) -> list[tuple[float, float]]:
+        """The places that no label should cover: the mean, and the ends of its bars."""
+        x, y = self.mean
+        return [(x, y), (self.x.min(), y), (self.x.max(), y), (x, self.y.min()), (x, self.y.max())]
+
 
 def draw(runs: list[Run]) -> Figure:
     """Draw three panels and a legend. Each loss has a colour and a marker; a line joins its points by lambda.
@@ -62,22 +67,24 @@ def draw(runs: list[Run]) -> Figure:
         if y == DIRECTIONS:
             place.set_yscale("log")
             place.yaxis.set_major_formatter("{x:g}")
-        else:
-            _level(place, [run for run in runs if run not in mapped])
+        elif values := known((run for run in runs if run not in mapped), measure(*PCKH)):
+            # the level of the baseline, which has no I to show because its grid is arbitrary
+            look = arm_style("baseline")
+            place.axhline(float(np.mean(values)), color=look.color, linestyle=look.dashes, linewidth=1.0, zorder=1)
         for name in dict.fromkeys(family(point.arm) for point in points):
             _series(place, [point for point in points if family(point.arm) == name])
         place.set(xlabel=x_label, ylabel=y_label)
         place.margins(0.1)
         if y == PCKH and (floor := floor_of(runs)) is not None:
             _compress_below(place, floor)
-        letter(place, which, title)
+        style.letter(place, which, title)
         drawn.append(points)
     axes[3].axis("off")
     axes[3].legend(handles=_handles(runs, mapped), loc="center left", title="number at a point: λ", alignment="left")
     figure.draw_without_rendering()  # labels need the positions of the points in the final layout
     for place, points in zip(axes, drawn, strict=False):
         labelled = [(*point.mean, f"{point.weight:g}", arm_style(point.arm).color) for point in points if point.weight]
-        place_labels(place, labelled, _occupied(points))
+        place_labels(place, labelled, [one for point in points for one in point.places])
     return figure
 
 
@@ -143,23 +150,6 @@ def _series(axes: Axes, points: list[Point]) -> None:
         reach = [[[v - a.min()], [a.max() - v]] for v, a in ((x, point.x), (y, point.y))]
         axes.errorbar(x, y, reach[1], reach[0], ecolor=look.color, elinewidth=0.7, fmt="none", zorder=3)
         axes.plot(x, y, look.marker, color=look.color, zorder=4, **MARKER)
-
-
-def _level(axes: Axes, baselines: Sequence[Run]) -> None:
-    """Draw a line at the PCKh of the baseline, which has no I to show because its grid is arbitrary."""
-    if values := known(baselines, measure(*PCKH)):
-        look = arm_style("baseline")
-        axes.axhline(float(np.mean(values)), color=look.color, linestyle=look.dashes, linewidth=1.0, zorder=1)
-
-
-def _occupied(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Return the places that no label should cover: points, and the ends of their bars."""
-    return [
-        place
-        for point in points
-        for x, y in [point.mean]
-        for place in ((x, y), (point.x.min(), y), (point.x.max(), y), (x, point.y.min()), (x, point.y.max()))
-    ]
 
 
 def _handles(runs: Sequence[Run], mapped: Sequence[Run]) -> list[Line2D]:
@@ -250,18 +240,17 @@ def caption(runs: list[Run]) -> str:
     floor = floor_of(runs)
     scale = "" if floor is None else f"Below a PCKh of {floor:g} the axis is compressed {COMPRESSION} times. "
     return (
-        f"**{_finding(runs)}** "
-        f"Accuracy and topography under {len(losses)} spatial loss{'es' if len(losses) != 1 else ''} at "
-        f"{len(weights)} weight{'s' if len(weights) != 1 else ''} λ ({len(arms)} arms, "
-        f"{' or '.join(map(str, counts))} seed{'s' if counts != [1] else ''} each). a: PCKh@0.5 of held-out people "
-        "against Moran's I of the |head weight| maps, averaged over joints. b: the same, with the gain of each channel "
-        "divided out, because |w| mixes gain and tuning. c: the participation ratio (how many directions the weights "
-        "of the layer use) on a log scale; near 1 the layer has collapsed, however high its I. Points are means over "
-        "seeds and bars their range; lines join the λ of one loss. The control (λ = 0) is the point of comparison"
-        f"{'' if 'control' in arms else ' and is missing here'}. {scale}"
-        f"Mean I: {captions.per_arm(anchors, *MORAN, 3)}; normalised: {captions.per_arm(anchors, *NORMALISED, 3)}; "
-        f"PCKh@0.5: {captions.per_arm(anchors, *PCKH, 1)}; participation ratio: "
-        f"{captions.per_arm(anchors, *DIRECTIONS, 1)}. {captions.about(runs)}"
+        f"**{_finding(runs)}** Accuracy and topography under {len(losses)} spatial "
+        f"loss{'es' if len(losses) != 1 else ''} at {len(weights)} weight{'s' if len(weights) != 1 else ''} λ "
+        f"({len(arms)} arms, {' or '.join(map(str, counts))} seed{'s' if counts != [1] else ''} each). a: PCKh@0.5 of "
+        "held-out people against Moran's I of the |head weight| maps, averaged over joints. b: the same, with the gain "
+        "of each channel divided out, because |w| mixes gain and tuning. c: the participation ratio (how many "
+        "directions the weights of the layer use) on a log scale; near 1 the layer has collapsed, however high its I. "
+        "Points are means over seeds and bars their range; lines join the λ of one loss. The control (λ = 0) is the "
+        f"point of comparison{'' if 'control' in arms else ' and is missing here'}. {scale}Mean I: "
+        f"{captions.per_arm(anchors, *MORAN, 3)}; normalised: {captions.per_arm(anchors, *NORMALISED, 3)}; PCKh@0.5: "
+        f"{captions.per_arm(anchors, *PCKH, 1)}; participation ratio: {captions.per_arm(anchors, *DIRECTIONS, 1)}. "
+        f"{captions.about(runs)}"
     )
 
 

@@ -93,12 +93,6 @@ def means(runs: Iterable[Run], value: Measure, digits: int) -> str:
     return each_arm(runs, lambda group: spread(map(value, group), digits).partition(" (")[0])
 
 
-def largest(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
-    """Return the largest value over the seeds of each arm, for p values, whose mean has no meaning."""
-
-    return each_arm(runs, lambda group: spread([max(known(group, measure(file, key)), default=None)], digits))
-
-
 def validation_score(runs: Iterable[Run]) -> str:
     """Return the name of the score that training reports: PCKh@0.5, or PCK@0.2 where nobody's head size is known."""
     lengths = [run.json.get("evaluation", {}).get("reference_lengths") for run in runs]

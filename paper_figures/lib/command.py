@@ -120,11 +120,7 @@ class RunsExhibit(Exhibit):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperFigure(RunsExhibit):
-    """A figure: `<name>.pdf` and `.png`.
-
-    Its caption begins with the finding, in bold: a sentence with the numbers that the figure shows, which is also its
-    alt text.
-    """
+    """A figure: `<name>.pdf` and `.png`. Its caption begins with the numbers, in bold, which are also its alt text."""
 
     draw: Callable[[list[Run]], Figure]
 
@@ -198,17 +194,14 @@ def selected(names: Sequence[str]) -> list[Exhibit]:
     return [exhibits()[name] for name in names]
 
 
+FOLDERS: dict[str, Any] = {"type": Path, "nargs": "*", "default": [], "metavar": "DIR"}
+
+
 def add_results(options: argparse.ArgumentParser) -> None:
     """Add `--results` and `--debug` to a parser of `words`."""
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options.add_argument(
-        "--results",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="DIR",
-        help="results folders, one per run; @FILE is a file that lists them, one per line",
-    )
+    about = "results folders, one per run; @FILE is a file that lists them, one per line"
+    options.add_argument("--results", help=about, **FOLDERS)
 
 
 def words(argv: Sequence[str] | None) -> list[str]:
@@ -275,11 +268,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.group is None and any(isinstance(exhibit, GroupTable) for exhibit in chosen):
             raise UsageError("--group: give the group.json that `pose-topo analyze --group` wrote")
         if_there = given.if_there or not given.names
-        codes = [0]
+        worst = 0
         for exhibit in chosen:
-            codes.append(exhibit.write(inputs, given.out, if_there=if_there))
-            if codes[-1] == INTERRUPTED:
+            worst = max(worst, exhibit.write(inputs, given.out, if_there=if_there))
+            if worst == INTERRUPTED:
                 break
-        return max(codes)
+        return worst
 
     return guarded("paper_figures", draw)

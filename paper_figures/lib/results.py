@@ -21,12 +21,7 @@ from pose_topo.study.arms import arm_consistency
 from pose_topo.study.protocols import PROTOCOLS
 from pose_topo.study.results import IDENTITY, check_one_study, read_documents
 
-FILES = {
-    **results.FILES,
-    "maps": "analysis.npz",
-    "metrics": "metrics.csv",
-    "examples": "examples.npz",
-}
+FILES = results.FILES | {"maps": "analysis.npz", "metrics": "metrics.csv", "examples": "examples.npz"}
 WITHIN = {  # optional parts of analysis.json, as an error message names them
     "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
     "grid": "an analysis.json of a network with a topographic layer",
@@ -142,7 +137,7 @@ def measure(file: str, key: str) -> Measure:
     return lambda run: run.number(file, key)
 
 
-class Arrays:
+class Arrays(dict[str, NDArray[Any]]):
     """The arrays of an .npz file by name.
 
     Args:
@@ -162,30 +157,24 @@ class Arrays:
             if size > MOST_BYTES:
                 raise ValueError(f"{size / 1e6:,.0f} MB unpacked, more than any results")
             with np.load(path, allow_pickle=False) as content:
-                self._arrays = {key: content[key] for key in content.files if key in layout}
+                super().__init__({key: content[key] for key in layout if key in content.files})
         except Exception as error:  # broken bytes fail in many ways inside NumPy and zipfile
             raise PoseTopoError(f"{path}: not readable ({in_short(error)})") from None
         known = {"K": joints.K, **sizes}
-        for name, words in layout.items():
-            if name in self._arrays:
-                self._check(name, words.split(), known)
+        for name, array in self.items():
+            kinds, *axes = layout[name].split()
+            fits = array.ndim == len(axes) and array.dtype.kind in kinds
+            for axis, length in zip(axes, array.shape if fits else (), strict=False):
+                length += axis.endswith("-1")
+                # a length that is the first of its name is that of the others
+                expected = int(axis) if axis.isdigit() else known.setdefault(axis.removesuffix("-1"), length)
+                fits = fits and length == expected
+            if not fits:
+                shape = " x ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
+                raise PoseTopoError(f"{path}: {name} holds {array.dtype} of shape {array.shape}, not {shape}")
 
-    def _check(self, name: str, wanted: Sequence[str], known: dict[str, int]) -> None:
-        """Check an array. The lengths that it is the first to have are added to `known`."""
-        array, (kinds, *axes) = self._arrays[name], wanted
-        fits = array.ndim == len(axes) and array.dtype.kind in kinds
-        for axis, length in zip(axes, array.shape if fits else (), strict=False):
-            length += axis.endswith("-1")
-            expected = int(axis) if axis.isdigit() else known.setdefault(axis.removesuffix("-1"), length)
-            fits = fits and length == expected
-        if not fits:
-            shape = " x ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
-            raise PoseTopoError(f"{self.path}: {name} holds {array.dtype} of shape {array.shape}, not {shape}")
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._arrays:
-            raise PoseTopoError(f"{self.path} holds no array {name!r}")
-        return self._arrays[name]
+    def __missing__(self, name: str) -> NDArray[Any]:
+        raise PoseTopoError(f"{self.path} holds no array {name!r}")
 
 
 def _descend(node: Any, parts: Sequence[str]) -> Any:

@@ -21,16 +21,9 @@ Cell = float | str | None
 SUFFIXES = (".csv", ".md", ".tex", ".json")
 TITLE_WIDTH = 13  # characters per line of a column title in LaTeX, where titles do not wrap by themselves
 
-_TEX = {
+_TEX = {letter: f"\\{letter}" for letter in "&%_#${}"} | {
     "\\": r"\textbackslash{}",
     "−": "$-$",
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     "±": r"$\pm$",

@@ -20,8 +20,8 @@ from markupsafe import Markup, escape
 from paper_figures.claims.check import summary
 from paper_figures.claims.model import REFERENCE
 from paper_figures.lib import arms
-from paper_figures.lib.command import CAPTION, SUFFIXES, GroupTable, add_results, exhibits, words
-from paper_figures.lib.costs import ProvenanceTable, load_provenance
+from paper_figures.lib.command import CAPTION, FOLDERS, SUFFIXES, GroupTable, add_results, exhibits, words
+from paper_figures.lib.costs import ProvenanceTable, below, load_provenance
 from paper_figures.lib.results import Run, by_arm, load
 from paper_figures.lib.tables import TextTable, as_text, csv_text, read_table, to_csv
 from paper_figures.report.summary import claim_plot, found, main_table, numbers, reference_of
@@ -47,8 +47,11 @@ def page(
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    data, shown = sorted({run.data for run in runs if run.data}), {part.title: part.runs for part in parts if part.runs}
-    shown = shown or _by_study(runs)
+    data = sorted({run.data for run in runs if run.data})
+    shown = {part.title: list(part.runs) for part in parts if part.runs}
+    if not shown:  # then by what runs have in common that can be compared
+        for run in runs:
+            shown.setdefault(", ".join((run.data or "?", run.protocol, run.arch)), []).append(run)
     (only,) = shown.values() if len(shown) == 1 else [()]
     table = main_table(shown) if len(shown) > 1 else None
     items = [(part, item) for part in parts for item in part.items if item.image]
@@ -107,14 +110,6 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
     return {**claim, "checks": checks, "bars": bars, "name": claim["id"].replace("-", " ").capitalize()}
 
 
-def _by_study(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Return the runs that can be compared with each other, by what they have in common."""
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        found.setdefault(", ".join((run.data or "?", run.protocol, run.arch)), []).append(run)
-    return found
-
-
 def _groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return the runs by data set, protocol, backbone and arm; runs with other settings than their arm come apart."""
     groups: dict[tuple[str, str, str, bool], list[Run]] = {}
@@ -169,20 +164,14 @@ def _runs_table(groups: Sequence[Mapping[str, Any]]) -> Download:
 
 
 def _provenance_tables(provenance: ProvenanceTable) -> list[Download]:
-    environments = [
-        (letter, "; ".join(f"{name} {value}" for name, value in pairs))
-        for letter, pairs in provenance.environments.items()
-    ]
     head = ("run", "environment", "data (sha256)", "sessions", "training", "peak memory", "on the GPU")
-    rows = [
-        (
-            *(run.name, run.environments, run.data, str(run.sessions), minutes(run.seconds / 60)),
-            *(gigabytes(run.memory), gigabytes(run.gpu_memory) if run.gpu_memory else "–"),
-        )
-        for run in provenance.runs
-    ]
+    rows = []
+    for run in provenance.runs:
+        gpu = gigabytes(run.gpu_memory) if run.gpu_memory else "–"
+        about = (run.name, run.environments, run.data, str(run.sessions))
+        rows.append((*about, minutes(run.seconds / 60), gigabytes(run.memory), gpu))
     return [
-        _table("Environments", ("environment", "what it was"), environments, 2),
+        _table("Environments", ("environment", "what it was"), [*provenance.environments.items()], 2),
         _table("Times and memory", head, rows, 3),
     ]
 
@@ -252,11 +241,7 @@ def part_titles(folders: Sequence[Path], out: Path) -> list[str]:
 
     Folders elsewhere are named by the part of the path in which they differ, so that no title holds an absolute path.
     """
-    paths = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100 (does not resolve links)
-    root = Path(os.path.abspath(out))  # noqa: PTH100
-    if not all(path.is_relative_to(root) for path in paths):
-        root = Path(os.path.commonpath([path.parent for path in paths]))
-    parts = [path.relative_to(root).parts for path in paths]
+    parts = [folder.parts for folder in below(folders, out)]
     # only the last part: a protocol is "paper"
     return [" / ".join(part[:-1] if part[-1:] == ("paper",) else part) or "Figures and tables" for part in parts]
 
@@ -270,8 +255,8 @@ def _part(folder: Path, title: str, out: Path, number: int, runs: Sequence[Run])
     if not names:
         raise PoseTopoError(f"{folder}: holds no figure and no table")
     known = list(exhibits())
-    below = os.path.relpath(folder, out).replace(os.sep, "/")
-    address = None if below.startswith("..") else quote(below)
+    place = os.path.relpath(folder, out).replace(os.sep, "/")
+    address = None if place.startswith("..") else quote(place)
     items: list[ReportItem] = []
     counts = Counter[str]()
     for name in sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name)):
@@ -280,7 +265,7 @@ def _part(folder: Path, title: str, out: Path, number: int, runs: Sequence[Run])
         label = f"{kind} {number}.{counts[kind]}" if kind else ""
         anchor = f"part-{number}-{name if re.fullmatch('[a-z_]+', name) else len(items) + 1}"
         items.append(_item(folder, name, anchor, label, address))
-    return ReportPart(title, f"part-{number}", below, tuple(items), _shown_runs(folder, runs))
+    return ReportPart(title, f"part-{number}", place, tuple(items), _shown_runs(folder, runs))
 
 
 def _shown_runs(folder: Path, runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -351,12 +336,9 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--claims", type=Path, required=True, metavar="FILE", help="claims.json")
     parser.add_argument(
         "--papers",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="DIR",
         help="folders of figures and tables, one per part of the study, in the order of the report; those with the "
         "name of a profile come first, in the order of the claims",
+        **FOLDERS,
     )
     add_results(parser)
     parser.add_argument(

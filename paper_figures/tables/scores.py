@@ -82,10 +82,9 @@ def caption_pckh(runs: list[Run]) -> str:
             "is the area under the mean from 0 to 0.5, in % of the largest possible. "
         )
     text = (
-        f"{what}Legacy is the metric of the original study, which is not PCKh. "
-        f"Settings: decoding {settings['decode']}, flip test {'on' if settings['flip_test'] else 'off'}, framing "
-        f"{settings['framing']}, split {settings['split']}. ± is the standard deviation over seeds. "
-        f"{captions.about(runs)}"
+        f"{what}Legacy is the metric of the original study, which is not PCKh. Settings: decoding "
+        f"{settings['decode']}, flip test {'on' if settings['flip_test'] else 'off'}, framing {settings['framing']}, "
+        f"split {settings['split']}. ± is the standard deviation over seeds. {captions.about(runs)}"
     )
     sources = dict.fromkeys(f"{row.label}: {row.extra['source']}" for row in published(runs))
     return text + (f" Published by others, who trained in their own way: {'; '.join(sources)}." if sources else "")
@@ -119,15 +118,14 @@ def caption_metrics(runs: list[Run]) -> str:
     return (
         f"Two metrics (%) of the same predictions for {captions.count(runs, 'evaluation', 'people')} held-out people. "
         f"Official PCKh@0.5 pools {captions.count(runs, 'evaluation', 'joints')} labelled joints, without pelvis and "
-        f"thorax; a joint is correct within half a head size ({head_size(runs)}). Legacy is the "
-        "metric of the original study and is not PCKh: its head size is the distance from the right wrist to the left "
-        f"shoulder ({captions.spread((run.number('evaluation', 'legacy.head_ratio.median') for run in runs), 2)} times "
-        "the official one in the median), joints are compared on a coarse grid of the squeezed image, all 16 "
-        "joints count, and an unlabelled joint "
-        f"({captions.count(runs, 'evaluation', 'legacy.unlabelled')} of them) counts as if it lay in the corner. The "
-        "column of labelled joints leaves these out. The two metrics must not be compared with each other. "
-        f"Official: {official}. ± is the standard deviation over seeds."
-        f"{''.join(f' No legacy number: {reason}.' for reason in reasons)} {captions.about(runs)}"
+        f"thorax; a joint is correct within half a head size ({head_size(runs)}). Legacy is the metric of the original "
+        "study and is not PCKh: its head size is the distance from the right wrist to the left shoulder "
+        f"({captions.spread((run.number('evaluation', 'legacy.head_ratio.median') for run in runs), 2)} times the "
+        "official one in the median), joints are compared on a coarse grid of the squeezed image, all 16 joints count, "
+        f"and an unlabelled joint ({captions.count(runs, 'evaluation', 'legacy.unlabelled')} of them) counts as if it "
+        "lay in the corner. The column of labelled joints leaves these out. The two metrics must not be compared with "
+        f"each other. Official: {official}. ± is the standard deviation over "
+        f"seeds.{''.join(f' No legacy number: {reason}.' for reason in reasons)} {captions.about(runs)}"
     )
 
 

@@ -53,9 +53,8 @@ def above_control(runs: Sequence[Run]) -> Measure:
 
     def difference(run: Run) -> float | None:
         own, control = MEAN_I(run), controls.get(run.seed)
-        if own is None or control is None or run.arm == "control" or run.arm.endswith(REFERENCE):
-            return None
-        return own - control
+        has_one = run.arm != "control" and not run.arm.endswith(REFERENCE)
+        return own - control if has_one and own is not None and control is not None else None
 
     return difference
 
@@ -68,9 +67,8 @@ def caption_topography(runs: list[Run]) -> str:
         f"p is one-sided, from {captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels. "
         "Contiguity is the share of pairs of rook neighbours that serve the same joint. Participation ratio, row norm "
         "and weight similarity are those of the layer on the grid (for a baseline: of the last deconvolution). The "
-        "weight-similarity loss also falls when weights merely shrink, so norm and ratio are shown beside it. "
-        "± is the standard deviation over seeds."
-        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+        "weight-similarity loss also falls when weights merely shrink, so norm and ratio are shown beside it. ± is the "
+        f"standard deviation over seeds.{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
@@ -347,7 +345,7 @@ def _line(found: dict[str, Any], title: str, digits: int) -> list[str]:
 
 def seeds_csv(group: dict[str, Any]) -> str:
     """Return every arm and measure, unrounded. The differences of all seeds are in one field."""
-    lines = [["arm", "measure", *COMPARED_NUMBERS, "seeds", "differences", "I_over_best"]]
+    lines: list[list[Any]] = [["arm", "measure", *COMPARED_NUMBERS, "seeds", "differences", "I_over_best"]]
     for arm, comparison in compared(group).items():
         for key in COMPARED:
             found = comparison["metrics"][key]
