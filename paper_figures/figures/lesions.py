@@ -108,11 +108,8 @@ def caption(runs: list[Run]) -> str:
 
 def _specificity_text(group: Sequence[Run]) -> str:
     """Return "0.4 (0.3 to 0.5) p 0.05, ..." for the radii of one arm."""
-    values, tests = _stack(group, "specificity"), _stack(group, "p")
-    return ", ".join(
-        f"{captions.spread(column, 1)} p {captions.spread([tests[:, place].max()], 2)}"
-        for place, column in enumerate(values.T)
-    )
+    columns = zip(_stack(group, "specificity").T, _stack(group, "p").T, strict=True)
+    return ", ".join(f"{captions.spread(column, 1)} p {captions.spread([p.max()], 2)}" for column, p in columns)
 
 
 LESIONS = PaperFigure(

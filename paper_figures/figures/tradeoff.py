@@ -190,30 +190,21 @@ def place_labels(
     scale = 72.0 / axes.figure.dpi  # display units -> points
     marks = axes.transData.transform(occupied) * scale
     frame = axes.get_window_extent().get_points() * scale
-    taken: list[NDArray[np.float64]] = []
+    taken: list[NDArray[np.float64]] = []  # low and high corners of the texts so far
     for x, y, text, color in labels:
         point = axes.transData.transform((x, y)) * scale
         half = np.array([_WIDE * len(text), _HIGH]) * SIZE / 2
-        offsets = [np.array(side) * (half + gap - _MARKER / 2) for gap in _GAPS for side in _SIDES]
-        best = min(offsets, key=lambda offset: _cost(point + offset, half, marks, taken, frame))
+        offsets = np.array([np.array(side) * (half + gap - _MARKER / 2) for gap in _GAPS for side in _SIDES])
+        centres = point + offsets  # (24, 2)
+        low, high = centres - half, centres + half
+        # how much a text covers at each of them: marks, other texts, which weigh more, and what is outside
+        covered = (np.abs(marks - centres[:, None]) < half + _MARKER).all(axis=-1).sum(axis=-1)
+        texts = sum((np.minimum(high, box[1]) > np.maximum(low, box[0])).all(axis=-1) for box in taken)
+        outside = ((low < frame[0]) | (high > frame[1])).any(axis=-1)
+        best = offsets[np.argmin(covered + 4 * texts + 10 * outside)]
         taken.append(np.stack([point + best - half, point + best + half]))
         look = {"fontsize": SIZE, "ha": "center", "va": "center", "color": tuple(_DARKER * c for c in to_rgb(color))}
         axes.annotate(text, (x, y), xytext=tuple(best), textcoords="offset points", zorder=6, **look)
-
-
-def _cost(
-    centre: NDArray[np.float64],
-    half: NDArray[np.float64],
-    marks: NDArray[np.float64],
-    taken: Sequence[NDArray[np.float64]],
-    frame: NDArray[np.float64],
-) -> float:
-    """Return how much a text of this half size covers: marks, texts (which weigh more), the outside."""
-    low, high = centre - half, centre + half
-    covered = (np.abs(marks - centre) < half + _MARKER).all(axis=1).sum()
-    overlaps = [np.clip(np.minimum(high, box[1]) - np.maximum(low, box[0]), 0, None).prod() for box in taken]
-    outside = (low < frame[0]).any() or (high > frame[1]).any()
-    return float(covered + 4 * sum(area > 0 for area in overlaps) + 10 * outside)
 
 
 def _finding(runs: list[Run]) -> str:
