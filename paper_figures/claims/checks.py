@@ -205,9 +205,9 @@ class Interval:
     with s their standard deviation. The interval holds `level` % of correct reruns, whatever their spread is. A fixed
     interval of ±0.5 points would reject 7% of correct reruns, and accept a true loss of 0.5 points half of the time.
 
-    With `pool`, s is estimated from the seeds of all quantities in the pool, each about its own mean, and t has the sum
-    of their degrees of freedom. This assumes the same spread for all of them. It is meant for quantities with three
-    seeds each, from which alone the interval would hold almost everything.
+    With `pool`, s is that of the seeds of all quantities in the pool, each about its own mean, and t has the sum of
+    their degrees of freedom. It is for quantities with three seeds each, whose own interval would hold almost
+    everything, and assumes the same spread for all of them.
     """
 
     quantity: Quantity
@@ -341,7 +341,7 @@ class Equal:
         return {name: value - found[name] for name, value in again.items() if value is not None}
 
 
-Check = (
-    Order | Interval | Equal
-)  # what they share: quantities() that it compares, and judge() of runs by reference runs
+# A new kind is one more class with `quantities()`, which it compares, and `judge(here, reference)`, which judges the
+# runs made here; `reference` holds the reference runs of the same profile.
+Check = Order | Interval | Equal
 KINDS: dict[str, type[Check]] = {"order": Order, "bound": Bound, "interval": Interval, "equal": Equal}

@@ -33,10 +33,7 @@ SUFFIXES = (".pdf", ".png", *tables.SUFFIXES)
 
 
 class NothingToShowError(PoseTopoError):
-    """The results do not hold what a figure or table needs.
-
-    `reason` contains no path, so that a caption does not depend on the location of the results.
-    """
+    """The results do not hold what a figure or table needs. `reason`, which captions give, contains no path."""
 
     def __init__(self, reason: str, folders: Sequence[Path]) -> None:
         more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
@@ -120,7 +117,7 @@ class RunsExhibit(Exhibit):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperFigure(RunsExhibit):
-    """A figure: `<name>.pdf` and `.png`. Its caption begins with the numbers, in bold, which are also its alt text."""
+    """A figure: `<name>.pdf` and `.png`. Its caption begins with the finding, in bold, which is also the alt text."""
 
     draw: Callable[[list[Run]], Figure]
 
@@ -194,7 +191,7 @@ def selected(names: Sequence[str]) -> list[Exhibit]:
     return [exhibits()[name] for name in names]
 
 
-FOLDERS: dict[str, Any] = {"type": Path, "nargs": "*", "default": [], "metavar": "DIR"}
+FOLDERS: dict[str, Any] = {"type": Path, "nargs": "*", "default": [], "metavar": "DIR"}  # an option
 
 
 def add_results(options: argparse.ArgumentParser) -> None:

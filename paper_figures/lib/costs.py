@@ -118,10 +118,10 @@ def _letter(number: int) -> str:
 def below(folders: Sequence[Path], root: Path | None = None) -> list[Path]:
     """Return the folders relative to `root`, or if one lies elsewhere, to the folder that holds all of them."""
     paths = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100 (does not resolve links)
-    top = root and Path(os.path.abspath(root))  # noqa: PTH100
-    if paths and not (top and all(path.is_relative_to(top) for path in paths)):
+    top = Path(os.path.abspath(root)) if root else None  # noqa: PTH100
+    if paths and (top is None or not all(path.is_relative_to(top) for path in paths)):
         top = Path(os.path.commonpath([path.parent for path in paths]))
-    return [path.relative_to(top) for path in paths if top]
+    return [path.relative_to(top or "") for path in paths]
 
 
 # ---- the cost of a claim

@@ -114,12 +114,10 @@ def loss(run: Run) -> str:
 
 
 def cosine_excess(run: Run) -> float | None:
-    """Return the mean cosine of the weights of grid neighbours minus that of all pairs of channels.
-
-    An older analysis holds only the two cosines.
-    """
+    """Return the mean cosine of the weights of grid neighbours minus that of all pairs of channels."""
     if "cosine_excess" in run.value("analysis", "health"):
         return run.number("analysis", "health.cosine_excess")
+    # an older analysis holds only the two cosines
     return excess(*(run.number("analysis", f"health.{key}_cosine") for key in ("neighbour", "all_pairs")))
 
 
