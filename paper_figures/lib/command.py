@@ -191,7 +191,7 @@ def selected(names: Sequence[str]) -> list[Exhibit]:
     return [exhibits()[name] for name in names]
 
 
-FOLDERS: dict[str, Any] = {"type": Path, "nargs": "*", "default": [], "metavar": "DIR"}  # an option
+FOLDERS: dict[str, Any] = {"type": Path, "nargs": "*", "default": [], "metavar": "DIR"}  # an option of folders
 
 
 def add_results(options: argparse.ArgumentParser) -> None:
