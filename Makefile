@@ -102,8 +102,8 @@ data/synthetic-%/manifest.json: | $(READY)
 	@$(CLI) download synthetic --data $(@D) --people $* --seed 0
 
 demo: ## the whole chain on rendered people, on a CPU, in minutes
-small: ## the same on more people and from random weights, on a CPU, in a quarter of an hour
-quick: ## the smallest part of `all` that decides the main claim: resnet18, three arms, three seeds
+small: ## the same on more people and from random weights, on a CPU, in 15 minutes or more
+quick: ## the smallest part of `all` that decides most claims: resnet18, three arms, three seeds
 synthetic: ## the standard recipe on 6,000 rendered people (needs a GPU, but not MPII)
 photographs: ## the study on the photographs of LSPET (DATA=), on a CPU
 demo small quick synthetic photographs: $(READY)
@@ -130,7 +130,7 @@ site: $(READY) ## the committed reference results on one page, one row per data 
 check: $(HERE)/claims.json ## judge the claims by the runs that exist; fails if one is contradicted
 	@$(BIN)/python -m paper_figures.claims.check $(JUDGED)
 
-test: $(READY) ## the tests, on all cores (a few minutes on 2)
+test: $(READY) ## the tests, on all cores (about 5 minutes on 2)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-slow: $(READY) ## the tests that `test` leaves out because they take long

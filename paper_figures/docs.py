@@ -10,11 +10,11 @@ import json
 import math
 import re
 import textwrap
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 
 from paper_figures.claims.check import ClaimResult, Results, judge, load_reference, summary
 from paper_figures.claims.checks import Check, CheckResult, Interval
@@ -23,7 +23,7 @@ from paper_figures.figures import body_map
 from paper_figures.lib import captions, costs
 from paper_figures.lib.command import GroupTable, RunsExhibit, exhibits
 from paper_figures.lib.costs import training_cost
-from paper_figures.lib.results import Measure, Run, by_arm, load, measure
+from paper_figures.lib.results import Measure, Run, by_arm, known, load, measure
 from paper_figures.lib.tables import Column, Table, as_text, by_measure, pipe, to_markdown
 from paper_figures.tables.topography import build_losses, caption_losses, order, share_of_best
 from pose_topo.core.errors import PoseTopoError, guarded
@@ -35,8 +35,12 @@ from pose_topo.study.results import HARMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
-    *("README.md", "docs/regularizers.md", "docs/benchmarks.md", "docs/appendix.md", "docs/claims.md"),
-    *("docs/results.md", "paper_figures/reference/README.md", "pose_topo/released/README.md"),
+    "README.md",
+    *(
+        f"docs/{name}.md"
+        for name in ("appendix", "benchmarks", "claims", "demo", "regularizers", "results", "topography")
+    ),
+    *("paper_figures/reference/README.md", "pose_topo/released/README.md"),
 )
 RELEASED = ROOT / "pose_topo" / "released" / "scores.json"  # tools/release_network.py writes it and the weights
 _SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
@@ -94,17 +98,47 @@ def results(profile: str) -> str:
     return f"{to_markdown(as_text(table))}\n{note} {captions.about(runs)}\n"
 
 
+MAIN = ("demo", "small", "synthetic", "photographs")  # the profiles of the README
+ARMS = ("baseline", "control", "topo")
+
+
 def main_results() -> str:
-    """Return the main measures of every arm of the profiles with a baseline: one row for each."""
+    """Return the main measures of three arms of each profile: one row for each."""
     titles = {"pckh": "PCKh@0.5", "I": "Moran's I", "I_n": "I, gains divided out", "contiguity": "contiguity"}
     titles["pr"] = "participation ratio"
     shown = {replace(c, title=titles[c.key]): value for c, value in MEASURES.items() if c.key in titles}
     rows = [
         replace(row, label=f"{profile}: {row.label}", values={"seeds": (len(row.seeds),), **row.values})
-        for profile in ("demo", "small", "synthetic", "photographs")
+        for profile in MAIN
         for row in by_measure(reference(profile), shown).rows
+        if row.label in ARMS
     ]
     return to_markdown(as_text(Table((Column("seeds", "seeds", None), *shown), tuple(rows))))
+
+
+def finding() -> str:
+    """Return what was found, in one paragraph: ranges of the means over seeds of the profiles in the README."""
+
+    def span(arm: str, file: str, key: str, digits: int, less: str = "") -> str:
+        """The lowest and the highest mean of a measure, or of its difference from the arm `less`."""
+        means = []
+        for profile in MAIN:
+            arms = by_arm(reference(profile))
+            own, other = (fmean(known(arms[name], measure(file, key))) if name else 0.0 for name in (arm, less))
+            means.append(own - other)
+        return f"{captions.fixed(min(means), digits)} to {captions.fixed(max(means), digits)}"
+
+    moran, pckh = ("analysis", "moran.mean_I", 2), ("evaluation", "pckh.0.5.mean", 1)
+    smooth, trained = (over(doubted("topo"), order(kind, 0)) for kind in ("smoothed", "trained"))
+    text = (
+        f"**What came out.** With the spatial loss, the grid becomes ordered: Moran's I is {span('topo', *moran)} in "
+        f"the four experiments below (without the loss: {span('control', *moran)}), and PCKh@0.5 changes by "
+        f"{span('topo', *pckh, 'control')} points. But the layer collapses: it uses "
+        f"{span('topo', 'analysis', 'health.participation_ratio', 1)} of 256 directions. Smoothing the weights of a "
+        f"network that was trained without the loss gives almost the same order ({smooth} against {trained}, I of the "
+        "layer's own weights). And the order does not make the network more robust to noise, blur or loss of contrast."
+    )
+    return textwrap.fill(text, 120) + "\n"
 
 
 def sweep() -> str:
@@ -113,21 +147,32 @@ def sweep() -> str:
     return f"{to_markdown(as_text(build_losses(runs)))}\n{caption_losses(runs)}\n"
 
 
-def sceptic() -> str:
-    """Return what the reference runs with `directions` say to a sceptic: the findings, the unwelcome ones first."""
-    runs = [run for run in reference("small") if run.has("directions")]
-    topo, control = ([run for run in runs if run.arm == arm] for arm in ("topo", "control"))
+# ---- doubts about the order, answered by the reference runs with `directions`
+
+
+def doubted(arm: str) -> list[Run]:
+    """Return the reference runs of `arm` that have `directions`."""
+    return [run for run in reference("small") if run.arm == arm and run.has("directions")]
+
+
+def over(group: Sequence[Run], value: Measure, compared: Sequence[Run] = ()) -> str:
+    """Return the mean over seeds, or that of the differences from another arm, with its interval."""
+    other = {run.seed: value(run) for run in compared}
+    pairs = [(value(run), other.get(run.seed) if compared else 0.0) for run in group]
+    found = paired_test([one - two for one, two in pairs if one is not None and two is not None])
+    if found.mean is None or found.low is None or found.high is None:
+        return captions.NO_VALUE
+    mean, low, high = (captions.fixed(value, 2) for value in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def doubts() -> str:
+    """Return doubts about the order of `topo` with the numbers that answer them, the unwelcome ones first."""
+    topo, control = doubted("topo"), doubted("control")
     number = partial(measure, "analysis")
 
-    def over(group: Sequence[Run], value: Measure, compared: Sequence[Run] = ()) -> str:
-        """The mean over seeds, or that of the differences from another arm, with its interval."""
-        other = {run.seed: value(run) for run in compared}
-        pairs = [(value(run), other.get(run.seed) if compared else 0.0) for run in group]
-        found = paired_test([one - two for one, two in pairs if one is not None and two is not None])
-        if found.mean is None or found.low is None or found.high is None:
-            return captions.NO_VALUE
-        mean, low, high = (captions.fixed(value, 2) for value in (found.mean, found.low, found.high))
-        return f"{mean} [{low}, {high}]"
+    def both(value: Measure) -> str:
+        return f"{over(topo, value)} (the control: {over(control, value)})"
 
     def left(harm: str) -> str:
         share = over(topo, measure("robustness", f"harms.{harm}.relative"), control)
@@ -139,33 +184,31 @@ def sceptic() -> str:
 
     claim = next(one for one in judged() if one.claim.id == "twins-lie-nearer")
     lines = [
-        "Smoothing alone gives almost as much order. A control whose layer weights are averaged over the grid, until "
-        f"they use as few directions as those of `topo`, has I {over(topo, order('smoothed', 0))}; `topo` has "
-        f"{over(topo, order('trained', 0))}. I of weights does not show that anything was learned.",
-        f"`topo` uses {over(topo, number('directions.participation_ratio'))} of 256 directions (the control: "
-        f"{over(control, number('directions.participation_ratio'))}).",
-        "The spatial loss does not make the network more robust to noise, blur or loss of contrast. The share of "
-        f"PCKh@0.5 that is left under a harm, minus that of the control: {'; '.join(map(left, HARMS))}. Channels that "
-        "do the same as many others can be removed at less cost.",
-        "The order is not that of one direction. Without the four leading directions, I is still "
-        f"{over(topo, order('trained', 3))} (the control: {over(control, order('trained', 3))}). Collapse alone gives "
-        f"no order: a control with the singular values of `topo` has I {over(topo, order('collapsed', 0))}.",
-        "Responses to the held-out people are ordered, too: I of selectivity for joints is "
-        f"{over(topo, number('selectivity.mean_I_joints'))} (the control: "
-        f"{over(control, number('selectivity.mean_I_joints'))}), and I of the standardised responses to one person "
-        f"{over(topo, number('single_images.standardised.mean_I'))} (the control: "
-        f"{over(control, number('single_images.standardised.mean_I'))}).",
-        "Left and right twins lie nearer to each other on the grid: their distance, divided by that of other pairs of "
-        f"joints, is {over(topo, number('body.twins.ratio'))} (the control: "
-        f"{over(control, number('body.twins.ratio'))}). The claim, made before these seeds were trained, is "
-        f"{claim.verdict} (the difference between the two: {claim.checks[0].reason}). It is not general: in the "
-        f"reference seeds of the demo the difference is {nearer('demo')}, in those of the standard recipe "
-        f"{nearer('synthetic')}.",
+        "**Smoothing alone gives almost as much order.** A control whose layer weights are averaged over the grid, "
+        f"until they use as few directions as those of `topo`, has I {over(topo, order('smoothed', 0))}; `topo` has "
+        f"{over(topo, order('trained', 0))}. (This is I of the layer's own weights, `directions` above, not I of the "
+        "tables.) I of weights does not show that anything was learned.",
+        f"**The layer collapses.** `topo` uses {both(number('directions.participation_ratio'))} of 256 directions.",
+        "**The network is not more robust** to noise, blur or loss of contrast. It loses less only if channels are "
+        "removed by territory or at random, perhaps because many channels do the same. PCKh@0.5 under a harm is "
+        "averaged over the levels and divided by PCKh@0.5 without the harm. The difference between `topo` and the "
+        f"control: {'; '.join(map(left, HARMS))}.",
+        "**The order is not that of one direction.** Without the four leading directions, I of the layer's weights is "
+        f"still {both(order('trained', 3))}. Collapse alone gives no order: a control with the singular values of "
+        f"`topo` has I {over(topo, order('collapsed', 0))}.",
+        "**Responses to the held-out people are ordered, too.** I of selectivity for joints is "
+        f"{both(number('selectivity.mean_I_joints'))}, and I of the standardised responses to one person "
+        f"{both(number('single_images.standardised.mean_I'))}.",
+        "**Left and right twins lie nearer to each other on the grid, but not in every experiment.** Their distance, "
+        f"divided by that of other pairs of joints, is {both(number('body.twins.ratio'))}. The claim, made before "
+        f"these seeds were trained, is {claim.verdict} (the difference between the two: {claim.checks[0].reason}, a "
+        f"one-sided bound). In the reference seeds of `demo` the difference is {nearer('demo')}, in those of "
+        f"`synthetic` {nearer('synthetic')}.",
     ]
     seeds = captions.listed([run.seed for run in topo])
     return "\n".join(textwrap.fill(f"{n}. {line}", 120, subsequent_indent="   ") for n, line in enumerate(lines, 1)) + (
-        f"\n\nUnless another recipe is named: means over the seeds {seeds} of the protocol small. All intervals "
-        "are 95% t intervals over seeds.\n"
+        f"\n\nUnless another protocol is named, these are means over the seeds {seeds} of `small`. Brackets are 95% t "
+        "intervals over seeds.\n"
     )
 
 
@@ -175,27 +218,31 @@ def judged() -> list[ClaimResult]:
     return judge(study, Results([], load_reference(study), judge_reference=True))
 
 
-def decided() -> list[ClaimResult]:
-    """Return the verdicts on the claims that the reference results can support by themselves."""
-    return [
-        result
-        for result in judged()
-        if result.claim.kind in ("order", "bound") and any(check.here for check in result.checks)
-    ]
+def is_judged_here(result: ClaimResult) -> bool:
+    """Whether the reference results can support or contradict a claim by themselves."""
+    return result.claim.kind in ("order", "bound") and any(check.here for check in result.checks)
 
 
 def verdicts() -> str:
-    """Return those claims with their verdicts, as a table."""
+    """Return the verdicts on the claims that the reference results can support by themselves."""
+    found = filter(is_judged_here, judged())
     lines = ["| claim | on the reference runs |", "|---|---|"]
-    lines += [f"| {one.claim.profile.id}: {one.claim.statement} | **{one.verdict}** |" for one in decided()]
+    lines += [f"| {one.claim.profile.id}: {one.claim.statement} | **{one.verdict}** |" for one in found]
     return "\n".join(lines) + "\n"
 
 
 def tally() -> str:
-    """Return how many of those claims have which verdict."""
-    counts = Counter(result.verdict for result in decided())
-    found = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    return f"{counts.total()} claims can be judged by the committed reference runs: {found}.\n"
+    """Return how many claims there are, and how the reference runs judge them."""
+    results = judged()
+    found = [result.verdict for result in results if is_judged_here(result)]
+    counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in dict.fromkeys(found))
+    unrun = sum(result.claim.profile.id == "mpii" for result in results)
+    text = (
+        f"There are {len({one.claim.id for one in results})} claims. Most are about several data sets, so that there "
+        f"are {len(results)} verdicts. {len(found)} can be reached from the committed reference runs alone: {counts}. "
+        f"{unrun} need MPII and are not run. The others compare a new run with the reference runs."
+    )
+    return textwrap.fill(text, 120) + "\n"
 
 
 def time() -> str:
@@ -397,6 +444,7 @@ def _expected(asked: Check, check: CheckResult, reference: Sequence[Run]) -> str
 
 SECTIONS: dict[str, Callable[[], str]] = {
     "figures": figures,
+    "finding": finding,
     "main": main_results,
     "demo": lambda: results("demo"),
     "small": lambda: results("small"),
@@ -409,7 +457,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     "release": release,
     "verdicts": verdicts,
     "tally": tally,
-    "sceptic": sceptic,
+    "doubts": doubts,
     "claims": appendix_claims,
     "experiments": experiments,
     "limitations": lambda: load_study().limitations(),

@@ -28,19 +28,15 @@ if TYPE_CHECKING:  # for editors and type checkers
     from pose_topo.study.lattice import Lattice
     from pose_topo.topography.moran import moran_test, morans_i
 
-_MODULES = {
-    "SimpleBaseline": "models.pose",
-    "TopoModel": "models.pose",
-    "TopographicConv2d": "models.pose",
-    "Lattice": "study.lattice",
-    "TopographicLoss": "models.regularizers",
-    "spatial_loss": "models.regularizers",
-    "morans_i": "topography.moran",
-    "moran_test": "topography.moran",
-    "pckh": "scoring.pckh",
-    "audit": "stages.audit",
-    "load_network": "stages.checkpoints",
-    "predict": "stages.predict",
+_NAMES = {
+    "models.pose": ("SimpleBaseline", "TopoModel", "TopographicConv2d"),
+    "models.regularizers": ("TopographicLoss", "spatial_loss"),
+    "scoring.pckh": ("pckh",),
+    "stages.audit": ("audit",),
+    "stages.checkpoints": ("load_network",),
+    "stages.predict": ("predict",),
+    "study.lattice": ("Lattice",),
+    "topography.moran": ("moran_test", "morans_i"),
 }
 
 __all__ = [
@@ -60,10 +56,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_MODULES])
+    return sorted({*globals(), *__all__})

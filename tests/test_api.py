@@ -53,7 +53,7 @@ def world(small_data: Path, tmp_path: Path) -> Path:
     run = tmp_path / "runs/synthetic-800/demo/resnet18/topo-s0"
     run.mkdir(parents=True)
     runs.write_config(run, config)
-    runs.save_checkpoint(run / "last.pt", config, 1, build_model(config).state_dict(), "")
+    runs.save_checkpoint(runs.Checkpoint(run / "last.pt", config, 1, build_model(config).state_dict(), ""))
     shutil.copy(sorted((small_data / "images").glob("*.jpg"))[0], tmp_path / "photo.jpg")
     return tmp_path
 

@@ -110,7 +110,7 @@ def test_commands_that_need_mpii_fail_only_because_it_is_missing(
 ) -> None:
     """A wrong option would be an error before that, with exit code 2."""
     monkeypatch.chdir(tmp_path)
-    lines = [line for language, needs, body in blocks("README.md") if needs == "mpii" for line in body]
+    lines = [line for language, needs, body in blocks("docs/mpii.md") if needs == "mpii" for line in body]
     given = [words(line, []) for line in lines if "pose-topo " in line]
     assert given
     for _, *rest in given:

@@ -20,7 +20,7 @@ from pose_topo.core.files import sha256_file
 from pose_topo.models.pose import build_model
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import PROTOCOLS
-from pose_topo.study.runs import load_checkpoint, save_checkpoint, write_config
+from pose_topo.study.runs import Checkpoint, load_checkpoint, save_checkpoint, write_config
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOL = ROOT / "tools" / "release.py"
@@ -65,7 +65,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     run, result = runs / RUN, results / RUN
     run.mkdir(parents=True)
     write_config(run, config)
-    save_checkpoint(run / "last.pt", config, 2, build_model(config).state_dict(), "0" * 64)
+    save_checkpoint(Checkpoint(run / "last.pt", config, 2, build_model(config).state_dict(), "0" * 64))
     shutil.copyfile(REFERENCE / "provenance.json", run / "provenance.json")
     result.mkdir(parents=True)
     for kind in ("evaluation", "analysis"):

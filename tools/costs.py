@@ -11,15 +11,13 @@ The settings NAME=VALUE are the variables of the Makefile. All three need the in
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
-from study import ROOT, Rules, recorded
+from study import ROOT, Rules, recorded, run
 
 from pose_topo.commands.app import share_cores
 
@@ -28,7 +26,6 @@ share_cores()  # before torch is imported, which the next lines do
 import torch
 
 from pose_topo.bench.__main__ import machine, seconds_per_step
-from pose_topo.core.errors import UsageError
 from pose_topo.core.files import read_json, write_json, write_text
 from pose_topo.core.machine import pick_device, pick_precision, prepare_device
 from pose_topo.data.people import CropSettings
@@ -52,14 +49,13 @@ def speeds() -> dict[str, dict[tuple[str, int, int], tuple[float, float]]]:
     """Return, for each machine of docs/benchmarks, (backbone, input, batch) -> images/s and peak memory in GB."""
     found: dict[str, dict[tuple[str, int, int], tuple[float, float]]] = defaultdict(dict)
     for path in sorted(BENCHMARKS.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         rates = found[content["machine"]["device"]]
         for row in (row for row in content.get("rows", []) if not row["compiled"]):
             memory = row["peak_memory_mb"].get("cuda", row["peak_memory_mb"]["rss"])
             rates[row["arch"], row["input"], row["batch"]] = (row["images_per_s"], memory / 1e3)
         if "images_per_s_full" in content:
-            setting = content["setting"]
-            key = setting["arch"], setting["input"], setting["batch"]
+            key = tuple(content["setting"][name] for name in ("arch", "input", "batch"))
             rates[key] = (content["images_per_s_full"], content["peak_rss_mb"] / 1e3)
     return found
 
@@ -69,7 +65,7 @@ def people(data: Path, protocol: str) -> tuple[int, int]:
     share = PROTOCOLS[protocol].val_split
     manifest = data / "manifest.json"
     if manifest.is_file():
-        total = json.loads(manifest.read_text(encoding="utf-8"))["people"]
+        total = read_json(manifest)["people"]
     elif rendered := re.fullmatch(r"synthetic-(\d+)", data.name):
         total = int(rendered[1])
     elif protocol == "photographs":
@@ -98,11 +94,8 @@ def parameters(arch: str) -> int:
 
 
 def print_plan(study: Study) -> None:
-    """Print what the runs of this study cost.
-
-    Times are people x epochs / (images/s), with the speeds in docs/benchmarks; a backbone
-    that was not measured has no time.
-    """
+    """Print what the runs of this study cost. Times are people x epochs / (images/s), by the speeds in docs/benchmarks;
+    a backbone that was not measured has no time."""
     runs, data = study.runs(), Path(study.data)
     groups = Counter((run.recipe, run.protocol, run.arch) for run in runs)
     measured, hours, unmeasured, disk = speeds(), defaultdict(float), Counter(), 0.0
@@ -144,27 +137,16 @@ def step_time(study: Study) -> float:
     return seconds_per_step(config, device)
 
 
-def _targets(study: Study) -> tuple[Rules, dict[str, str]]:
-    """Return the rules of a part of the study, and the step that makes each of their targets, e.g. "train"."""
-    rules = Rules(study, finished=False)
-    deque(rules.lines(), maxlen=0)  # the rules know their targets once they have been written
-    return rules, {f"{study.data}/manifest.json": "data", **rules.targets}
-
-
 def write_expected(path: Path, study: Study) -> None:
-    """Write `seconds target` lines: how long each target will take here, by the speed of a few training steps.
-
-    A training takes its steps and the rest of its recorded time; everything is as much slower than the record as a
-    training step is.
-    """
+    """Write `seconds target` lines: how long each target will take here. Everything is as much slower than the record
+    as a training step is, and a training also takes the steps that the recorded one did not have."""
     past, here = recorded()[study.protocol], step_time(study)
     slower = here / past["seconds_per_step"]
     steps = people(Path(study.data), study.protocol)[0] * int(study.epochs or past["epochs"]) / past["batch_size"]
     more = (steps - past["steps"]) * here
-    _, targets = _targets(study)
     lines = [
         f"{past['seconds'].get(step, 0.0) * slower + (more if step == 'train' else 0.0):.1f} {target}\n"
-        for target, step in targets.items()
+        for target, step in Rules(study, finished=False).targets.items()
     ]
     write_text(path, "".join(lines))
     minutes = sum(float(line.split()[0]) for line in lines) / 60
@@ -173,8 +155,8 @@ def write_expected(path: Path, study: Study) -> None:
 
 def write_took(path: Path, study: Study) -> None:
     """Write how long each step took, for one run, from the times of the files of a demo that ran without a pause."""
-    rules, targets = _targets(study)
-    times = sorted((Path(target).stat().st_mtime, step) for target, step in targets.items())
+    rules = Rules(study, finished=False)
+    times = sorted((Path(target).stat().st_mtime, step) for target, step in rules.targets.items())
     started = Path(rules.expected).stat().st_mtime if rules.expected else float("nan")
     seconds: dict[str, list[float]] = defaultdict(list)
     for (before, _), (after, step) in zip([(started, ""), *times], times, strict=False):
@@ -182,8 +164,11 @@ def write_took(path: Path, study: Study) -> None:
     recipe, device = PROTOCOLS[study.protocol], pick_device("auto", warn=False)
     epochs, trained = int(study.epochs or recipe.epochs), people(Path(study.data), study.protocol)[0]
     where = machine(device, pick_precision("auto", device))
+    held = os.environ.get("ONEDNN_MAX_CPU_ISA")  # oneDNN can be held to the instructions of an older processor
+    usual = "with AVX512-BF16" if where["precision"] == "bf16" else "without bf16"
+    instructions = f"with {held} only" if held else usual
     content = {
-        "about": _about(where),
+        "about": f"{where['threads']} cores of an {where['device']} {instructions}",
         "protocol": study.protocol,
         "epochs": epochs,
         "batch_size": recipe.batch_size,
@@ -197,32 +182,18 @@ def write_took(path: Path, study: Study) -> None:
     write_json(path, content)
 
 
-def _about(where: dict[str, Any]) -> str:
-    """Name a machine in a few words. oneDNN can be held to the instructions of an older processor."""
-    held = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    instructions = (
-        f"with {held} only" if held else "with AVX512-BF16" if where["precision"] == "bf16" else "without bf16"
-    )
-    return f"{where['threads']} cores of an {where['device']} {instructions}"
-
-
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    words = [word for word in arguments if "=" not in word]
-    try:
-        study = Study(dict(word.split("=", 1) for word in arguments if "=" in word))
-        match words:
-            case ["plan"]:
-                print_plan(study)
-            case ["expect", file]:
-                write_expected(Path(file), study)
-            case ["took", file]:
-                write_took(Path(file), study)
-            case _:
-                sys.exit(__doc__)
-    except (UsageError, ValueError) as error:
-        sys.exit(f"study: {error}")
+def main(study: Study, *words: str) -> None:
+    """Run the command that the words name."""
+    match words:
+        case ["plan"]:
+            print_plan(study)
+        case ["expect", file]:
+            write_expected(Path(file), study)
+        case ["took", file]:
+            write_took(Path(file), study)
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

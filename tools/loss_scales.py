@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections import deque
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from pose_topo.models.pose import TopoModel, build_model
 from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.protocols import SMALL
-from pose_topo.training.epoch import train_epoch
+from pose_topo.training.epoch import train_steps
 from pose_topo.training.optimisation import heatmap_loss, learning_rate, make_optimizer
 from pose_topo.training.state import Meter
 
@@ -79,15 +80,13 @@ def main(arguments: list[str] | None = None) -> None:
         assert isinstance(model, TopoModel)
         fixed = next(batches.epoch(0, 1, SMALL.batch_size))
         print("untrained", *rows(model, fixed), sep="\n")
-        endless = (batch for epoch in range(1, 10**6) for batch in batches.epoch(0, epoch, SMALL.batch_size))
-
-        def rate(step: int) -> float:
-            return learning_rate(replace(SMALL, epochs=1), step, chosen.steps)
-
-        train_epoch(
-            model, make_optimizer(model, SMALL), islice(endless, chosen.steps), SMALL, precision="fp32",
-            spatial_lambda=0.0, rate=rate, first_step=0, meter=Meter(CPU),
+        endless = chain.from_iterable(batches.epoch(0, epoch, SMALL.batch_size) for epoch in count(1))
+        once, optimizer = replace(SMALL, epochs=1), make_optimizer(model, SMALL)
+        steps = train_steps(
+            model, optimizer, endless, SMALL, precision="fp32", spatial_lambda=0.0,
+            rate=lambda step: learning_rate(once, step, chosen.steps), first_step=0, meter=Meter(CPU),
         )  # fmt: skip
+        deque(islice(steps, chosen.steps), maxlen=0)
         print(f"after {chosen.steps} steps without a spatial loss", *rows(model, fixed), sep="\n")
 
 

@@ -28,16 +28,17 @@ from typing import Any
 import yaml  # wandb, which is in the lock, needs it
 
 from paper_figures.docs import weight_table
+from paper_figures.lib.tables import pipe
 from pose_topo.commands.prepare import locked
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import read_json, read_toml, sha256_file, write_json, write_text
 from pose_topo.core.log import log
+from pose_topo.core.machine import ROOT
 from pose_topo.study import joints
 from pose_topo.study.backbones import BACKBONES
-from pose_topo.study.config import Data, RunConfig
+from pose_topo.study.config import Data
 from pose_topo.study.runs import RELEASED, Checkpoint, load_checkpoint, reported_checkpoint, save_safetensors
 
-ROOT = Path(__file__).resolve().parent.parent
 IMAGE = {"sys_platform": "linux", "platform_machine": "x86_64", "python_full_version": "3.12.3"}  # of Ubuntu 24.04
 
 
@@ -70,18 +71,6 @@ def version_of(root: Path) -> Version:
 # ---- the code
 
 
-def tracked(root: Path) -> list[str]:
-    """Return the names of the files that git tracks.
-
-    Raises:
-        PoseTopoError: one of them differs from the commit, or `root` is no checkout.
-    """
-    changed = _git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
-    if changed:
-        raise PoseTopoError(f"{len(changed)} files differ from the commit (such as{changed[0][2:]}): commit them first")
-    return [name for name in _git(root, "ls-files", "-z").split("\0") if name]
-
-
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
     if done.returncode:
@@ -90,16 +79,22 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def pack(root: Path, version: Version, path: Path) -> None:
-    """Write the files that git tracks as a .tar.gz, with REVISION and SHA256SUMS."""
-    names = tracked(root)
-    sums = "".join(f"{sha256_file(root / name)}  {name}\n" for name in sorted(names))
+    """Write the files that git tracks as a .tar.gz, with REVISION and SHA256SUMS.
+
+    Raises:
+        PoseTopoError: one of them differs from the commit, or `root` is no checkout.
+    """
+    if changed := _git(root, "status", "--porcelain", "--untracked-files=no").splitlines():
+        raise PoseTopoError(f"{len(changed)} files differ from the commit (such as{changed[0][2:]}): commit them first")
+    names = sorted(filter(None, _git(root, "ls-files", "-z").split("\0")))
+    sums = "".join(f"{sha256_file(root / name)}  {name}\n" for name in names)
     added = {"REVISION": f"{version.commit}\n".encode(), "SHA256SUMS": sums.encode()}
     with (
         path.open("wb") as out,
         gzip.GzipFile(fileobj=out, mode="wb", filename="", mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
     ):
-        for name in (*sorted(names), *added):
+        for name in (*names, *added):
             content = added[name] if name in added else (root / name).read_bytes()
             entry = tarfile.TarInfo(f"{version.name}/{name}")  # owner 0 and time 0 unless told otherwise
             is_program = name not in added and (root / name).stat().st_mode & 0o100
@@ -108,12 +103,6 @@ def pack(root: Path, version: Version, path: Path) -> None:
 
 
 # ---- what is said about it
-
-
-def citation(root: Path, version: Version) -> str:
-    """Return the text of CITATION.cff with the version and its date."""
-    text = (root / "CITATION.cff").read_text(encoding="utf-8")
-    return f'{text}version: "{version.number}"\ndate-released: "{version.date}"\n'
 
 
 def zenodo(cited: dict[str, Any]) -> dict[str, Any]:
@@ -155,14 +144,9 @@ def sbom(root: Path, version: Version) -> dict[str, Any]:
         raise PoseTopoError("docker/Dockerfile: its base, snapshot or packages were not found")
     name, tag, digest = base.groups()
     system = f"ubuntu-{tag.rpartition('ubuntu')[2]}"
-    parts: list[dict[str, Any]] = [
-        {
-            "type": "container",
-            "name": name,
-            "version": tag,
-            "purl": f"pkg:docker/{name}@{digest}",
-            "hashes": [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}],
-        }
+    hashes = [{"alg": "SHA-256", "content": digest.removeprefix("sha256:")}]
+    parts = [
+        {"type": "container", "name": name, "version": tag, "purl": f"pkg:docker/{name}@{digest}", "hashes": hashes}
     ]
     for package in named[1].split():
         purl = f"pkg:deb/ubuntu/{package.replace('+', '%2B')}?distro={system}"
@@ -195,10 +179,8 @@ def released_card() -> str:
 
 
 def finished(runs: Path, results: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield the folder and the results folder of each finished run whose checkpoint was scored and analyzed.
-
-    A message says which runs are left out, and why.
-    """
+    """Yield the folder and the results folder of each finished run whose checkpoint was scored and analyzed. A message
+    says which runs are left out, and why."""
     for marker in sorted(runs.glob("*/*/*/*/provenance.json")):
         run = marker.parent
         result = results / run.relative_to(runs)
@@ -211,18 +193,15 @@ def finished(runs: Path, results: Path) -> Iterator[tuple[Path, Path]]:
             yield run, result
 
 
-def without_places(config: RunConfig) -> RunConfig:
-    """Return the settings of a run without the folders of the machine that trained it."""
-    name = config.data.name
-    data = Data(f"{name}/{Path(config.data.mat_path).name}", f"{name}/images", name=name)
-    weights = config.weights and Path(config.weights).name
-    return replace(config, data=data, weights=weights, device="auto", threads=None)
-
-
 def write_network(run: Path, result: Path, folder: Path) -> None:
     """Write the weights of a run, its results and its card."""
     checkpoint = load_checkpoint(reported_checkpoint(run))
-    checkpoint = replace(checkpoint, config=without_places(checkpoint.config))
+    # without the folders of the machine that trained it
+    config, name = checkpoint.config, checkpoint.config.data.name
+    data = Data(f"{name}/{Path(config.data.mat_path).name}", f"{name}/images", name=name)
+    weights = config.weights and Path(config.weights).name
+    config = replace(config, data=data, weights=weights, device="auto", threads=None)
+    checkpoint = replace(checkpoint, config=config)
     save_safetensors(folder / "model.safetensors", checkpoint, half=False)  # the scores are of these very weights
     for kind in ("evaluation", "analysis"):
         shutil.copyfile(result / f"{kind}.json", folder / f"{kind}.json")
@@ -265,14 +244,13 @@ def card(
             }],
         }],
     }  # fmt: skip
-    moran, pck = measures["moran"], scores["pck"]["mean"]
-    groups = scores["pckh"]["0.5"]["groups"].items()
+    moran, pck, groups = measures["moran"], scores["pck"]["mean"], scores["pckh"]["0.5"]["groups"]
     rows = [
         ("PCKh@0.5, all scored joints", f"{mean:.2f} [{low:.2f}, {high:.2f}]"),
-        *((f"PCKh@0.5, {group}", _two(value)) for group, value in groups),
+        *((f"PCKh@0.5, {group}", _two(value)) for group, value in groups.items()),
         ("PCKh@0.1, all scored joints", _two(scores["pckh"]["0.1"]["mean"])),
         ("PCK@0.2 of the torso", _two(pck)),
-        ("mean Moran's I of \\|w\\| on the grid", f"{moran['mean_I']:.4f}"),
+        ("mean Moran's I of |w| on the grid", f"{moran['mean_I']:.4f}"),
         ("its p", f"{moran['p_mean']:.4f}"),
         ("its expectation without topography", f"{moran['expected']:.4f}"),
     ]
@@ -304,7 +282,7 @@ def card(
 
 ## Scores
 
-{_pipe(("measure", "value"), rows)}
+{pipe(("measure", "value"), rows)}
 PCKh and PCK are in percent, over {scores["people"]:,} held-out people of {scores["data"]}. The interval is a
 {scores["intervals"]["level"]:g}% interval by the {scores["intervals"]["method"]}. `evaluation.json` and `analysis.json`
 hold these numbers and all others.
@@ -339,10 +317,6 @@ def _two(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}"
 
 
-def _pipe(head: tuple[str, str], rows: Sequence[tuple[str, str]]) -> str:
-    return "".join(f"| {one} | {other} |\n" for one, other in (head, ("---", "---:"), *rows))
-
-
 # ---- the folder
 
 
@@ -355,10 +329,12 @@ def make(root: Path, out: Path, runs: Path | None = None, results: Path | None =
     version = version_of(root)
     with _whole(out / version.name) as folder:
         pack(root, version, folder / f"{version.name}.tar.gz")
-        write_text(folder / "CITATION.cff", citation(root, version))
-        write_json(folder / ".zenodo.json", zenodo(yaml.safe_load(citation(root, version))))
-        shutil.copyfile(root / "requirements.lock", folder / "requirements.lock")
-        shutil.copyfile(root / "LICENSE", folder / "LICENSE")
+        cited = (root / "CITATION.cff").read_text(encoding="utf-8")
+        cited += f'version: "{version.number}"\ndate-released: "{version.date}"\n'
+        write_text(folder / "CITATION.cff", cited)
+        write_json(folder / ".zenodo.json", zenodo(yaml.safe_load(cited)))
+        for name in ("requirements.lock", "LICENSE"):
+            shutil.copyfile(root / name, folder / name)
         write_json(folder / "sbom.cdx.json", sbom(root, version))
         networks = folder / "networks"
         (networks / "released").mkdir(parents=True)
@@ -432,11 +408,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def action() -> int:
         folder = make(ROOT, asked.out, asked.runs, asked.results)
         found = sizes(folder)
-        networks = {name: size for name, size in found.items() if name.startswith("networks/")}
-        total, weights = sum(found.values()), sum(networks.values())
+        total, count = sum(found.values()), sum(name.endswith(".safetensors") for name in found)
         if asked.record:
+            weights = sum(size for name, size in found.items() if name.startswith("networks/"))
             write_json(asked.record, {"networks_bytes": weights, "other_bytes": total - weights})
-        count = sum(name.endswith(".safetensors") for name in networks)
         log.info(f"written: {folder}: {len(found)} files, {total / 1e6:.1f} MB, networks: {count}")
         return 0
 

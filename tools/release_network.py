@@ -23,11 +23,10 @@ import torch
 from pose_topo.core.files import sha256_file, write_json, write_text
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import cached_people, prepare
-from pose_topo.data.people import People
 from pose_topo.data.splits import make_split
 from pose_topo.models.pose import predict
 from pose_topo.scoring.pckh import pck, score
-from pose_topo.stages.checkpoints import open_checkpoint
+from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.predict import CATEGORY
 from pose_topo.study.config import Data
 from pose_topo.study.protocols import PHOTOGRAPHS
@@ -36,20 +35,6 @@ from pose_topo.study.runs import RELEASED, load_checkpoint, save_safetensors
 RENDERED, OTHER_RENDERED = (3000, 10), (1000, 11)  # people and seed: for training, and for the scores
 ARCH = "resnet18"
 PREFIX = "rendered-"  # of the file names of rendered photographs
-
-
-def entries(people: People, rows: np.ndarray, folder: Path, prefix: str) -> tuple[list[Any], list[Any]]:
-    """The images and annotations of COCO's format for some people. Ids are made unique by the caller."""
-    images = [{"file_name": prefix + people.images[i], "source": str(folder / people.images[i])} for i in people.image]
-    annotations = []
-    for row in rows:
-        x, y = people.center[row]
-        side = 200 * people.scale[row]
-        corner = (x - side / 2, y + 15 * people.scale[row] - side / 2)  # the reader moves the centre up again
-        seen = np.where(people.labelled[row], 1 + people.visible[row], 0)
-        points = np.column_stack([np.nan_to_num(people.joints[row]), seen])
-        annotations.append({"image": images[row]["file_name"], "bbox": [*corner, side, side], "keypoints": points})
-    return [images[row] for row in rows], annotations
 
 
 def joint_data(work: Path, lspet: Path, cache: Path) -> None:
@@ -61,28 +46,31 @@ def joint_data(work: Path, lspet: Path, cache: Path) -> None:
     split = make_split(people, "hashed", val_split=PHOTOGRAPHS.val_split, seed=0, mat_path=photographs.mat_path,
                        split_file=None)  # fmt: skip
     others, _ = cached_people(drawn.mat_path, cache)
-    parts = [
-        entries(people, np.sort(np.concatenate([split.train, split.val])), Path(photographs.img_dir), ""),
-        entries(others, np.arange(len(others)), Path(drawn.img_dir), PREFIX),
-    ]
-    images = {image["file_name"]: image["source"] for part, _ in parts for image in part}
-    number = {name: i + 1 for i, name in enumerate(images)}
     folder = work / "joint"
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    for name, source in images.items():
-        link = folder / "images" / name
-        link.unlink(missing_ok=True)
-        link.symlink_to(Path(source).resolve())
-    annotations = [
-        {
-            "id": i + 1,
-            "image_id": number[one["image"]],
-            "category_id": CATEGORY["id"],
-            "bbox": [float(value) for value in one["bbox"]],
-            "keypoints": one["keypoints"].ravel().tolist(),
-        }
-        for i, one in enumerate(annotation for _, part in parts for annotation in part)
-    ]
+    ours = np.sort(np.concatenate([split.train, split.val]))
+    number: dict[str, int] = {}  # of each photograph, by its name
+    annotations = []
+    for someone, rows, images, prefix in (
+        (people, ours, Path(photographs.img_dir), ""),
+        (others, np.arange(len(others)), Path(drawn.img_dir), PREFIX),
+    ):
+        for row in rows:
+            source = someone.images[someone.image[row]]
+            name = prefix + source
+            if name not in number:
+                number[name] = len(number) + 1
+                link = folder / "images" / name
+                link.unlink(missing_ok=True)
+                link.symlink_to((images / source).resolve())
+            (x, y), scale = someone.center[row], someone.scale[row]
+            side = 200 * scale
+            corner = x - side / 2, y + 15 * scale - side / 2  # the reader moves the centre up again
+            seen = np.where(someone.labelled[row], 1 + someone.visible[row], 0)
+            points = np.column_stack([np.nan_to_num(someone.joints[row]), seen]).ravel().tolist()
+            about = {"id": len(annotations) + 1, "image_id": number[name], "category_id": CATEGORY["id"]}
+            box = [float(value) for value in (*corner, side, side)]
+            annotations.append({**about, "bbox": box, "keypoints": points})
     listed = [{"id": i, "file_name": name} for name, i in number.items()]
     content = {"images": listed, "annotations": annotations, "categories": [CATEGORY]}
     write_json(folder / "annotations.json", content)
@@ -96,7 +84,7 @@ def call(*words: Any) -> None:
 
 def scores(data: Data, cache: Path, rows: str) -> dict[str, Any]:
     """PCKh@0.5 and PCK@0.2 of the released network on the held-out people of a data set, or on all ("all")."""
-    opened = open_checkpoint(RELEASED, "cpu")
+    opened = load_network(RELEASED, "cpu")
     recipe = replace(opened.config.recipe, split="hashed" if rows == "val" else "random")
     dataset = prepare(data, recipe, seed=0, cache=cache)
     index = dataset.split.val if rows == "val" else np.sort(np.concatenate([dataset.split.train, dataset.split.val]))

@@ -17,7 +17,7 @@ import ast
 import json
 import re
 import sys
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pose_topo.core.errors import UsageError  # noqa: E402  # found by the line above
+from pose_topo.core.errors import PoseTopoError  # noqa: E402  # found by the line above
 from pose_topo.study.arms import Arm  # noqa: E402
 from pose_topo.study.plan import REFERENCE, Run, Study  # noqa: E402
 
@@ -63,10 +63,8 @@ def _read_module(path: Path) -> tuple[set[str], list[str]]:
 
 
 def scripts() -> dict[str, Path]:
-    """Return the script of each figure and table by its name, in the order of the paper.
-
-    They are read from the source of the scripts, because importing the scripts needs the installed packages.
-    """
+    """Return the script of each figure and table by its name, in the order of the paper, without importing the scripts,
+    which needs the installed packages."""
     found = []
     for path in (path for folder in SCRIPTS for path in (ROOT / folder).glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -82,14 +80,12 @@ def scripts() -> dict[str, Path]:
 
 def recorded() -> dict[str, dict[str, Any]]:
     """Return how long the steps of finished demos took, by protocol (`tools/costs.py took`): on the fastest machine."""
-    contents = [
-        json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "docs" / "benchmarks").glob("*-took.json")
-    ]
+    contents = [json.loads(path.read_text("utf-8")) for path in (ROOT / "docs" / "benchmarks").glob("*-took.json")]
     return {one["protocol"]: one for one in sorted(contents, key=lambda one: -one["total"])}
 
 
 class Rules:
-    """The Make rules of a part of the study, as text."""
+    """The Make rules of a part of the study, as `text`, and the `targets` that they make."""
 
     def __init__(self, study: Study, finished: bool) -> None:
         self.study, self.finished = study, finished
@@ -103,7 +99,7 @@ class Rules:
         self.expected = f"{study.out}/{study.data_name}/{study.recipe}.times" if is_timed else ""
         self.here = f"{study.out}/{'reference' if study.reference else study.data_name}"
         self.runs: list[Run] = []
-        self.targets: dict[str, str] = {}  # target -> its step, e.g. "train"
+        self.targets = {f"{study.data}/manifest.json": "data"}  # target -> its step, e.g. "train"
         self.groups: dict[str, list[str]] = {}  # folder of figures and tables -> the results folders that they show
         if study.reference:
             for path in sorted(REFERENCE.glob("*/*/analysis.json")):
@@ -112,6 +108,7 @@ class Rules:
             self.runs = study.finished_runs() if finished else study.runs()
             for run in self.runs:
                 self.groups.setdefault(f"{self.here}/{run.group}/paper", []).append(f"{self.here}/{run}")
+        self.text = "".join(f"{line}\n" for line in self.lines())
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of the rules."""
@@ -311,25 +308,23 @@ class Rules:
         return f" | {' '.join([*self.ready, *existing])}" if self.ready or existing else ""
 
 
-def write_rules(path: Path, study: Study, finished: bool) -> None:
+def write_rules(study: Study, file: str, *options: str) -> None:
     """Write the rules, unless the file already holds them: make starts again where they have changed."""
     from pose_topo.core.files import write_text  # read_study has said what is missing if Python 3.10 cannot import it
 
-    text = "\n".join(Rules(study, finished).lines()) + "\n"
+    path, text = Path(file), Rules(study, finished="--finished" in options).text
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
 
 
-def main(arguments: list[str]) -> None:
-    """Run the command."""
-    given = dict(word.split("=", 1) for word in arguments if "=" in word)
-    rest = [word for word in arguments if "=" not in word]
+def run(command: Callable[..., object]) -> None:
+    """Run a command with the study of the words NAME=VALUE after the program, and with its other words."""
+    settings = dict(word.split("=", 1) for word in sys.argv[1:] if "=" in word)
     try:
-        study = Study(given)
-        write_rules(Path(rest[0]), study, "--finished" in rest)
-    except (UsageError, ValueError) as error:
+        command(Study(settings), *(word for word in sys.argv[1:] if "=" not in word))
+    except (PoseTopoError, ValueError) as error:
         sys.exit(f"study: {error}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(write_rules)

@@ -10,33 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from pose_topo.bench.costs import (
-    audit_cost,
-    batch_cost,
-    crops_cost,
-    endless,
-    evaluation_cost,
-    milliseconds,
-    robustness_cost,
-    side_by_side,
-    sized_crops_cost,
-    spatial_loss_cost,
-    step_cost,
-    trainer,
-    utilisation,
-)
+from pose_topo.bench import costs
+from pose_topo.bench.costs import endless, milliseconds, side_by_side, trainer, utilisation
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.log import log
 from pose_topo.core.machine import (
@@ -141,15 +128,15 @@ def measure(
     settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
     photographs = Path(data.img_dir)
     log.info("measuring: crops")
-    found, store = crops_cost(people, photographs, settings, work)
+    found, store = costs.crops_cost(people, photographs, settings, work)
     parts: dict[str, Callable[[], dict[str, float]]] = {
-        "photographs of 720p and 1080p": lambda: sized_crops_cost(everyone, photographs, settings, work),
-        "batches": lambda: batch_cost(store, people, recipe, device),
-        "training": lambda: step_cost(store, people, photographs, config, device, compiled=compiled),
-        "evaluation": lambda: evaluation_cost(store, people, config, device, score or len(people)),
-        "robustness": lambda: robustness_cost(store, people, config, device),
-        "audit": lambda: audit_cost(photographs, device),
-        "spatial losses": lambda: spatial_loss_cost(device),
+        "photographs of 720p and 1080p": lambda: costs.sized_crops_cost(everyone, photographs, settings, work),
+        "batches": lambda: costs.batch_cost(store, people, recipe, device),
+        "training": lambda: costs.step_cost(store, people, photographs, config, device, compiled=compiled),
+        "evaluation": lambda: costs.evaluation_cost(store, people, config, device, score or len(people)),
+        "robustness": lambda: costs.robustness_cost(store, people, config, device),
+        "audit": lambda: costs.audit_cost(photographs, device),
+        "spatial losses": lambda: costs.spatial_loss_cost(device),
         "two programs on the same cores": lambda: sharing_cost(config),
     }
     for name, part in parts.items():
@@ -166,16 +153,22 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(["; ".join(head), *(f"{v:>12.3f}  {k}" for k, v in result.items() if isinstance(v, int | float))])
 
 
+def _parser(command: str, protocol: str) -> argparse.ArgumentParser:
+    """A parser of the options that both commands have."""
+    parser = argparse.ArgumentParser(prog=command, description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default=protocol)
+    parser.add_argument("--device", default="auto")
+    return parser
+
+
 def measure_parts(arguments: Sequence[str]) -> None:
     """Run `python -m pose_topo.bench`."""
-    parser = argparse.ArgumentParser(prog="python -m pose_topo.bench", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="small")
+    parser = _parser("python -m pose_topo.bench", "small")
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--people", type=int, default=192)
     parser.add_argument("--score", type=int, help="people to score, repeated if there are fewer [default: --people]")
     parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--input-size", type=int)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--compiled", action="store_true", help="also measure torch.compile (a minute more)")
@@ -187,11 +180,8 @@ def measure_parts(arguments: Sequence[str]) -> None:
     recipe = replace(recipe, **{name: value for name, value in given.items() if value})
     data = Data.at(options.data)
     config = RunConfig(options.arch, recipe, data, Topography(), device=options.device)
-    work = Path(tempfile.mkdtemp(prefix="pose_topo_bench"))
-    try:
-        result = measure(data, config, options.people, work, score=options.score, compiled=options.compiled)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="pose_topo_bench", ignore_cleanup_errors=True) as work:
+        result = measure(data, config, options.people, Path(work), score=options.score, compiled=options.compiled)
     print(json.dumps(result, indent=2, sort_keys=True))
     print(table(result), file=sys.stderr)
 
@@ -228,13 +218,10 @@ def row(store: CropStore, people: People, config: RunConfig, device: torch.devic
 
 def measure_steps(arguments: Sequence[str]) -> None:
     """Run `python -m pose_topo.bench steps`."""
-    parser = argparse.ArgumentParser(prog="python -m pose_topo.bench steps", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="data folder")
-    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), default="standard")
+    parser = _parser("python -m pose_topo.bench steps", "standard")
     parser.add_argument("--archs", nargs="+", default=["resnet18", "resnet50"])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 64, 128, 256])
     parser.add_argument("--people", type=int, default=2048)
-    parser.add_argument("--device", default="auto")
     parser.add_argument("--compiled", action="store_true", help="under torch.compile")
     options = parser.parse_args(arguments)
     recipe, data = PROTOCOLS[options.protocol], Data.at(options.data)
@@ -246,18 +233,13 @@ def measure_steps(arguments: Sequence[str]) -> None:
         people = people.take(slice(0, options.people))  # type: ignore[arg-type]  # take() accepts what indexes an array
         settings = CropSettings(recipe.framing, recipe.input_size, recipe.antialias)
         store = open_or_build(people, Path(data.img_dir), settings, Path(work), progress=False)
-        for arch in options.archs:
-            for size in options.batch_sizes:
-                config = RunConfig(arch, replace(recipe, batch_size=size), data, Topography())
-                rows.append(row(store, people, config, device, compiled=options.compiled))
-                line = "  ".join(f"{key} {_short(value)}" for key, value in rows[-1].items())
-                print(line, file=sys.stderr, flush=True)
+        for arch, size in product(options.archs, options.batch_sizes):
+            config = RunConfig(arch, replace(recipe, batch_size=size), data, Topography())
+            rows.append(row(store, people, config, device, compiled=options.compiled))
+            shown = {key: f"{v:.4g}" if isinstance(v, float) else v for key, v in rows[-1].items()}
+            print("  ".join(f"{key} {value}" for key, value in shown.items()), file=sys.stderr, flush=True)
     where = machine(device, pick_precision("auto", device), "tf32")
     print(json.dumps({"machine": where, "rows": rows}, indent=2, sort_keys=True))
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:

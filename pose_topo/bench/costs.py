@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, count, islice
 from pathlib import Path
@@ -25,14 +24,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from pose_topo.core.machine import (
-    autocast,
-    forget_peak_memory,
-    peak_memory,
-    pick_precision,
-    prepare_device,
-    seed_everything,
-)
+from pose_topo.core import machine
 from pose_topo.data import geometry
 from pose_topo.data.augmentation import AUGMENTATION_RANGES
 from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD, Batch, Batches
@@ -40,7 +32,7 @@ from pose_topo.data.crop_store import cores, open_or_build
 from pose_topo.data.crops import read_photograph
 from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.data.splits import TOMPSON_SIZES
-from pose_topo.models.pose import TopoModel, build_model, predict
+from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, predict
 from pose_topo.models.regularizers import LOSSES, spatial_loss
 from pose_topo.scoring.pckh import score
 from pose_topo.stages.audit import audit
@@ -51,7 +43,7 @@ from pose_topo.study import joints as J
 from pose_topo.study.backbones import HEATMAP_STRIDE
 from pose_topo.study.config import Recipe, RunConfig
 from pose_topo.study.lattice import Lattice
-from pose_topo.training.epoch import train_epoch
+from pose_topo.training.epoch import train_steps
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
 
@@ -134,13 +126,8 @@ MPII_CROWD = sum(people for people, _ in TOMPSON_SIZES.values()) / sum(images fo
 def crops_cost(
     people: People, img_dir: Path, settings: CropSettings, work: Path, workers: int = 1
 ) -> tuple[dict[str, float], CropStore]:
-    """Compare building the crop store with decoding every photograph once, which a build does as well.
-
-    Both use the same number of workers.
-
-    Returns:
-        The numbers, and the store.
-    """
+    """Compare building the crop store with decoding every photograph once, which a build does as well, by as many
+    workers. Return the numbers and the store."""
     paths = [img_dir / name for name in dict.fromkeys(people.names)]
     caches = iter(work / f"cache{k}" for k in range(10))
 
@@ -204,18 +191,12 @@ def batch_cost(store: CropStore, people: People, recipe: Recipe, device: torch.d
         return milliseconds(lambda: deque(batches.epoch(0, 1, recipe.batch_size), maxlen=0), where) / len(people)
 
     cost = {f"batch_{augment}_ms_per_person": one(augment, device) for augment in ("none", "standard")}
-    with _one_thread():
-        return cost | {"batch_standard_one_thread_ms_per_person": one("standard", CPU)}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        return cost | {"batch_standard_one_thread_ms_per_person": one("standard", CPU)}
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
 
 
 def step_cost(
@@ -227,14 +208,14 @@ def step_cost(
         compiled: also measure the ceiling with torch.compile.
     """
     recipe, size = config.recipe, config.recipe.batch_size
-    prepare_device(device, None, deterministic=False)
-    forget_peak_memory(device)  # of what was measured before
+    machine.prepare_device(device, None, deterministic=False)
+    machine.forget_peak_memory(device)  # of what was measured before
     batches = Batches(store, people, np.arange(len(people)), recipe, device)
     steps = CUDA_STEPS if device.type == "cuda" else STEPS
     fixed = next(batches.epoch(0, 1, size))
     ours = trainer(config, device)
     ours(endless(batches, size, steps))
-    peak = peak_memory(device)  # before a second network is made
+    peak = machine.peak_memory(device)  # before a second network is made
     busy = utilisation(lambda: ours(endless(batches, size, steps)), device)
     plain, few = PlainLoop(people, img_dir, config, device), max(1, min(steps, PLAIN_PEOPLE // size))
     actions = {
@@ -263,19 +244,26 @@ def endless(batches: Batches, size: int, steps: int) -> Iterator[Batch]:
     return islice(chain.from_iterable(batches.epoch(0, epoch, size) for epoch in count(1)), steps)
 
 
+def new_network(config: RunConfig, device: torch.device) -> SimpleBaseline:
+    """The network of a run with random weights, always the same ones."""
+    machine.seed_everything(0)
+    return build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+
+
 def trainer(config: RunConfig, device: torch.device, compiled: bool = False) -> Callable[[Iterable[Batch]], None]:
     """A function that trains a new network on batches, as the training loop does."""
-    seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+    model = new_network(config, device)
     if compiled:
         model.compile()
-    optimizer, precision = make_optimizer(model, config.recipe), pick_precision(config.precision, device)
+    optimizer, precision = make_optimizer(model, config.recipe), machine.pick_precision(config.precision, device)
 
     def run(batches: Iterable[Batch]) -> None:
-        train_epoch(
+        meter = Meter(device)
+        deque(train_steps(
             model, optimizer, batches, config.recipe, precision=precision, spatial_lambda=0.5, rate=lambda _: 1e-4,
-            first_step=0, meter=Meter(device),
-        )  # fmt: skip
+            first_step=0, meter=meter,
+        ), maxlen=0)  # fmt: skip
+        meter.read()  # waits for the device
 
     return run
 
@@ -329,7 +317,7 @@ class PlainLoop:
     """The training loop that public code commonly has: fp32, contiguous memory, `loss.item()` in every step."""
 
     def __init__(self, people: People, img_dir: Path, config: RunConfig, device: torch.device) -> None:
-        seed_everything(0)
+        machine.seed_everything(0)
         self.config, self.device, self.loss = config, device, 0.0
         self.model = build_model(config).to(device).train()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-4)
@@ -354,15 +342,11 @@ class PlainLoop:
 def evaluation_cost(
     store: CropStore, people: People, config: RunConfig, device: torch.device, count: int
 ) -> dict[str, float]:
-    """Compare scoring people with the flip test with its two forward passes alone, on a batch that is ready.
-
-    Args:
-        count: people to score. If the store has fewer, they are repeated.
-    """
+    """Compare scoring `count` people (repeated, if there are fewer) with the flip test with its two forward passes
+    alone, on a batch that is ready."""
     recipe = replace(config.recipe, flip_test=True)
-    precision = pick_precision(config.precision, device)
-    seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
+    precision = machine.pick_precision(config.precision, device)
+    model = new_network(config, device).eval()
     size, rows = min(BATCH, count), np.resize(np.arange(len(people)), count)
     batches = Batches(store, people, rows, recipe, device)
     fixed = next(batches.in_order(size)).images
@@ -370,7 +354,7 @@ def evaluation_cost(
     @torch.inference_mode()
     def forward() -> None:
         for start in range(0, count, size):
-            with autocast(device, precision):
+            with machine.autocast(device, precision):
                 for _ in range(2):
                     model(fixed[: count - start])
 
@@ -394,9 +378,8 @@ def evaluation_cost(
 
 def robustness_cost(store: CropStore, people: People, config: RunConfig, device: torch.device) -> dict[str, float]:
     """Score people under every harm, with the flip test. It is timed once, because it takes minutes."""
-    precision = pick_precision(config.precision, device)
-    seed_everything(0)
-    model = build_model(config).to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack it
+    precision = machine.pick_precision(config.precision, device)
+    model = new_network(config, device).eval()
     batches = Batches(store, people, np.arange(len(people)), replace(config.recipe, flip_test=True), device)
 
     def run() -> None:
@@ -409,7 +392,7 @@ def robustness_cost(store: CropStore, people: People, config: RunConfig, device:
 
 def audit_cost(photographs: Path, device: torch.device) -> dict[str, float]:
     """Audit a layer of torchvision's ResNet-18 with its default options: from the weights alone, and with pictures."""
-    seed_everything(0)
+    machine.seed_everything(0)
     model, layer, grid = torchvision.models.resnet18(), "layer4.1.conv2", (16, 32)
 
     def run(**more: Any) -> float:

@@ -44,36 +44,24 @@ def _top(
     pass
 
 
-def as_command(options: type, positional: dict[str, Any]) -> Callable[[Callable], Callable]:
-    """Decorate `f(positional..., options)` so that typer sees every field of `options` as an option.
+def as_command(options: type) -> Callable[[Callable], Callable]:
+    """Decorate `f(chosen)` so that typer sees every field of `options` as an argument or option of the command.
 
     Args:
-        options: a dataclass whose fields are annotated with typer options.
-        positional: name -> (annotation, default) of the arguments before the options. An argument with the name of a
-            field replaces the option, and the field has its value.
+        options: A dataclass whose fields are annotated with typer's arguments and options. A field without a default
+            must be given.
     """
+    hints = typing.get_type_hints(options, include_extras=True)
+    empty, kind = inspect.Parameter.empty, inspect.Parameter.KEYWORD_ONLY
+    defaults = {f.name: empty if f.default is dataclasses.MISSING else f.default for f in dataclasses.fields(options)}
+    parameters = [inspect.Parameter(name, kind, annotation=hints[name], default=defaults[name]) for name in defaults]
 
     def wrap(function: Callable) -> Callable:
-        hints = typing.get_type_hints(options, include_extras=True)
-        kind = inspect.Parameter.KEYWORD_ONLY
-        parameters = [
-            inspect.Parameter(name, kind, annotation=annotation, default=default)
-            for name, (annotation, default) in positional.items()
-        ]
-        parameters += [
-            inspect.Parameter(field.name, kind, annotation=hints[field.name], default=field.default)
-            for field in dataclasses.fields(options)
-            if field.name not in positional
-        ]
-        fields = {field.name for field in dataclasses.fields(options)}
-
         def command(**values: Any) -> None:
-            first = [values[name] for name in positional if name not in fields]
-            function(*first, options(**{name: value for name, value in values.items() if name in fields}))
+            function(options(**values))
 
-        command.__doc__, command.__name__ = function.__doc__, function.__name__
+        command.__doc__, command.__name__, command.__annotations__ = function.__doc__, function.__name__, hints
         command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
-        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return command
 
     return wrap

@@ -134,35 +134,24 @@ def check_machine(profile: Profile) -> list[Finding]:
         return [python, Finding("torch", "cannot be imported: run `rm -r .venv && make setup`", "FAIL")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of a driver that is too old; the finding on the GPU says so
-        usable = torch.cuda.is_available()
-    device = "the GPU" if usable else "this CPU"
+        number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpus = []
+    for index in range(number):
+        free, memory = (size / 2**30 for size in torch.cuda.mem_get_info(index))
+        gpus.append(Finding("GPU", f"{torch.cuda.get_device_name(index)}, {free:.1f} of {memory:.1f} GiB free"))
+    device = "the GPU" if gpus else "this CPU"
     in_hardware = pick_precision("auto", pick_device("auto")) == "bf16"
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "a CPU build"
     return [
         python,
         Finding("torch", f"{torch.__version__}, {build}, {torch.get_num_threads()} threads"),
-        *(_gpus() if usable else [_no_gpu(profile, torch.version.cuda)]),
+        *(gpus or [_no_gpu(profile, torch.version.cuda)]),
         Finding("bf16", f"{device} multiplies it: used" if in_hardware else f"{device} does not: fp32 is used"),
     ]
 
 
-def _gpus() -> list[Finding]:
-    import torch
-
-    findings = []
-    for index in range(torch.cuda.device_count()):
-        free, memory = torch.cuda.mem_get_info(index)
-        name = torch.cuda.get_device_name(index)
-        findings.append(Finding("GPU", f"{name}, {free / 2**30:.1f} of {memory / 2**30:.1f} GiB free"))
-    return findings
-
-
 def _no_gpu(profile: Profile, cuda: str | None) -> Finding:
-    """The finding where torch can use no GPU: what to do about it, if the profile needs one.
-
-    Args:
-        cuda: the version of CUDA that torch was built for; None for a CPU build.
-    """
+    """What to do if the profile needs a GPU and a torch for this version of CUDA (None: a CPU build) can use none."""
     if profile == "demo":
         return Finding("GPU", "none that torch can use; the demo needs none")
     from pose_topo.core.machine import driver_version

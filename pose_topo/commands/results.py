@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from pose_topo.commands.app import DataOptions, app, as_command, share_cores
 from pose_topo.core.errors import UsageError
 from pose_topo.core.files import read_lines
 from pose_topo.core.log import log
-from pose_topo.study.config import Data, Decode, Precision, Protocol, Recipe
+from pose_topo.study.config import Data, Decode, Precision, Protocol
 from pose_topo.study.protocols import PROTOCOLS
 
 
@@ -36,11 +35,25 @@ class ResultOptions(DataOptions):
             return None
         return self.where()
 
+    def shared(self) -> dict[str, Any]:
+        """The arguments of the stages that come from these options."""
+        how = {"device": self.device, "precision": self.precision, "progress": self.progress}
+        return {"data": self.elsewhere(), "cache": self.cache_dir, **how}
+
+    def folder(self, run: Path) -> Path:
+        """`--out`, or a folder that is named after the run, or after the file of a checkpoint outside a run."""
+        if run.is_dir():
+            name = run.resolve().name
+        else:
+            name = run.resolve().parent.name if (run.parent / "config.json").is_file() else run.name.split(".")[0]
+        return self.out or Path("out") / name
+
 
 @dataclass(frozen=True)
 class EvaluateOptions(ResultOptions):
     """The options of `evaluate`."""
 
+    run: Annotated[Path | None, Argument(help="A run folder, or a checkpoint in one.")] = None
     decode: Annotated[Decode | None, Option(help="From heatmaps to joints [default: the protocol's].")] = None
     flip: Annotated[
         bool | None, Option("--flip/--no-flip", help="Average with the mirrored input [default: the protocol's].")
@@ -55,13 +68,8 @@ class EvaluateOptions(ResultOptions):
         Path | None, Option(help="With --predictions: detections_our_format.mat, or our own predictions.h5.")
     ] = None
 
-    def check(self, run: Path | None) -> None:
-        """Check that the options fit together.
-
-        Raises:
-            UsageError: there is neither a run nor a prediction file, or both, or an option belongs to the other one.
-        """
-        if (run is None) == (self.predictions is None):
+    def __post_init__(self) -> None:
+        if (self.run is None) == (self.predictions is None):
             raise UsageError("give either a run (or checkpoint), or --predictions FILE")
         if self.predictions is None:
             if self.ground_truth is not None:
@@ -75,10 +83,11 @@ class EvaluateOptions(ResultOptions):
             raise UsageError(f"{' and '.join(given)}: of a run, they have no effect on --predictions")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AnalyzeOptions(ResultOptions):
     """The options of `analyze`."""
 
+    runs: Annotated[list[Path], Argument(help="A run folder, or a checkpoint in one; with --group results folders.")]
     permutations: Annotated[int, Option(min=1, help="Permutations for every p value.")] = 9999
     untrained: Annotated[bool, Option("--untrained", help="Also measure the network before training.")] = False
     control: Annotated[
@@ -95,37 +104,20 @@ class AnalyzeOptions(ResultOptions):
         bool, Option("--group", help="Compare the results folders of several seeds, arm by arm, with the control.")
     ] = False
 
-    def check(self) -> None:
-        """Check that the options fit together.
-
-        Raises:
-            UsageError: an option of the analysis, or --group, was given together with --robustness.
-        """
-        other = {"--group": self.group, "--lesions": self.lesions, "--untrained": self.untrained,
-                 "--control": self.control is not None}  # fmt: skip
-        if self.robustness and any(other.values()):
-            given = " and ".join(name for name, value in other.items() if value)
-            raise UsageError(f"{given}: not together with --robustness; run analyze once for each")
-
-
-RUNS = {
-    "runs": (
-        Annotated[
-            list[Path], typer.Argument(help="A run folder, or a checkpoint in one; with --group results folders.")
-        ],
-        ...,
-    )
-}
+    def __post_init__(self) -> None:
+        measures = {"--lesions": self.lesions, "--untrained": self.untrained, "--control": self.control is not None,
+                    "--robustness": self.robustness}  # fmt: skip
+        given = [name for name, value in measures.items() if value]
+        if self.group and given:
+            raise UsageError(f"{' and '.join(given)}: not together with --group, which compares existing results")
+        if self.robustness and len(given) > 1:
+            raise UsageError(f"{' and '.join(given[:-1])}: not together with --robustness; run analyze once for each")
 
 
 @app.command("evaluate")
-@as_command(
-    EvaluateOptions,
-    {"run": (Annotated[Path | None, typer.Argument(help="A run folder, or a checkpoint in one.")], None)},
-)
-def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
+@as_command(EvaluateOptions)
+def evaluate(chosen: EvaluateOptions) -> None:
     """Compute official PCKh of a checkpoint or of a prediction file."""
-    chosen.check(run)
     share_cores()
     from pose_topo.stages import evaluate as stage
     from pose_topo.stages.terminal import evaluation
@@ -133,27 +125,26 @@ def evaluate(run: Path | None, chosen: EvaluateOptions) -> None:
     if chosen.predictions is not None and chosen.ground_truth is not None:
         typer.echo(evaluation(stage.evaluate_predictions(chosen.predictions, chosen.ground_truth, chosen.out)))
         return
-    assert run is not None  # by `check`
-    how = {"data": chosen.elsewhere(), "decode": chosen.decode, "flip_test": chosen.flip, **_shared(chosen)}
-    out = _out(run, chosen)
+    assert chosen.run is not None  # by `EvaluateOptions`
+    out = chosen.folder(chosen.run)
     if chosen.test_set:  # beside the results of the held-out people
         out = chosen.out or out.with_name(f"{out.name}-test")
-        result = stage.evaluate_test_set(run, out, **how)
+    how = {"decode": chosen.decode, "flip_test": chosen.flip, "test_set": chosen.test_set}
+    result = stage.evaluate_checkpoint(chosen.run, out, **how, **chosen.shared())
+    if chosen.test_set:
         log.info(f"written: {out / stage.SUBMISSION}")
-        if result is None:
-            log.info("the test set has no labels: the benchmark scores this file")
-            return
-    else:
-        result = stage.evaluate_checkpoint(run, out, **how)
+    if result is None:
+        log.info("the test set has no labels: the benchmark scores this file")
+        return
     log.info(f"written: {out / 'evaluation.json'}")
     typer.echo(evaluation(result))
 
 
 @app.command("compare")
 def compare(
-    first: Annotated[Path, typer.Argument(metavar="RUN_A", help="A result folder: what `evaluate --out` wrote.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN_B", help="Another result folder, of the same people.")],
-    out: Annotated[Path | None, typer.Option(help="Write comparison.json to this folder.")] = None,
+    first: Annotated[Path, Argument(metavar="RUN_A", help="A result folder: what `evaluate --out` wrote.")],
+    second: Annotated[Path, Argument(metavar="RUN_B", help="Another result folder, of the same people.")],
+    out: Annotated[Path | None, Option(help="Write comparison.json to this folder.")] = None,
 ) -> None:
     """Compute PCKh of RUN_B minus RUN_A, with paired intervals over people, and count the joints won and lost."""
     from pose_topo.stages.compare import compare_results
@@ -165,63 +156,37 @@ def compare(
 
 
 @app.command("analyze")
-@as_command(AnalyzeOptions, RUNS)
-def analyze(runs: list[Path], chosen: AnalyzeOptions) -> None:
+@as_command(AnalyzeOptions)
+def analyze(chosen: AnalyzeOptions) -> None:
     """Measure the topography of a checkpoint: Moran's I, parcellation, correlations, controls; or its robustness; or
     compare seeds."""
-    chosen.check()
+    from pose_topo.stages import terminal
+
     if chosen.group:
-        from pose_topo.stages.compare import analyze_group, group_table
+        from pose_topo.stages.compare import analyze_group
 
-        out = chosen.out or Path("out/group")
-        compared = analyze_group(runs, out)
-        log.info(f"written: {out / 'group.json'}")
-        typer.echo(group_table(compared))
-        return
-    if len(runs) > 1:
-        raise UsageError(f"analyze takes one run, not {len(runs)}; --group compares the results of several")
-    share_cores()
-    out = _out(runs[0], chosen)
-    if chosen.robustness:
+        out, name = chosen.out or Path("out/group"), "group.json"
+        said = terminal.group(analyze_group(chosen.runs, out))
+    elif len(chosen.runs) > 1:
+        raise UsageError(f"analyze takes one run, not {len(chosen.runs)}; --group compares the results of several")
+    elif chosen.robustness:
+        share_cores()
         from pose_topo.stages.robustness import measure_robustness
-        from pose_topo.stages.terminal import robustness
 
-        found = measure_robustness(runs[0], out, data=chosen.elsewhere(), **_shared(chosen))
-        log.info(f"written: {out / 'robustness.json'}")
-        typer.echo(robustness(found))
-        return
-    from pose_topo.stages.analyze import Extras, analyze_checkpoint
-    from pose_topo.stages.terminal import summary
-
-    extras = Extras(chosen.lesions, chosen.lesion_grids, chosen.untrained, chosen.control)
-    result = analyze_checkpoint(
-        runs[0],
-        out,
-        data=chosen.elsewhere(),
-        permutations=chosen.permutations,
-        extras=extras,
-        **_shared(chosen),
-    )
-    log.info(f"written: {out / 'analysis.json'}")
-    typer.echo(summary(result))
-
-
-def _out(run: Path, chosen: ResultOptions) -> Path:
-    """`--out`, or a folder that is named after the run, or after the file of a checkpoint outside a run."""
-    if run.is_dir():
-        name = run.resolve().name
+        out, name = chosen.folder(chosen.runs[0]), "robustness.json"
+        said = terminal.robustness(measure_robustness(chosen.runs[0], out, **chosen.shared()))
     else:
-        name = run.resolve().parent.name if (run.parent / "config.json").is_file() else run.name.split(".")[0]
-    return chosen.out or Path("out") / name
+        share_cores()
+        from pose_topo.stages.analyze import analyze_checkpoint
 
-
-def _shared(chosen: ResultOptions) -> dict[str, Any]:
-    return {
-        "device": chosen.device,
-        "precision": chosen.precision,
-        "cache": chosen.cache_dir,
-        "progress": chosen.progress,
-    }
+        out, name = chosen.folder(chosen.runs[0]), "analysis.json"
+        extras = {"untrained": chosen.untrained, "control": chosen.control}
+        extras["lesion_grids"] = chosen.lesion_grids if chosen.lesions else None
+        said = terminal.summary(
+            analyze_checkpoint(chosen.runs[0], out, permutations=chosen.permutations, **extras, **chosen.shared())
+        )
+    log.info(f"written: {out / name}")
+    typer.echo(said)
 
 
 # ---- any layer of any network
@@ -231,6 +196,7 @@ def _shared(chosen: ResultOptions) -> dict[str, Any]:
 class AuditOptions:
     """The options of `audit`."""
 
+    checkpoint: Annotated[Path | None, Argument(help="A run, a checkpoint or a state dict.")] = None
     model: Annotated[
         str | None, Option(help="torchvision:NAME or FILE.py:FUNCTION [default: the checkpoint is of this project].")
     ] = None
@@ -250,11 +216,8 @@ class AuditOptions:
 
 
 @app.command("audit")
-@as_command(
-    AuditOptions,
-    {"checkpoint": (Annotated[Path | None, typer.Argument(help="A run, a checkpoint or a state dict.")], None)},
-)
-def audit(checkpoint: Path | None, chosen: AuditOptions) -> None:
+@as_command(AuditOptions)
+def audit(chosen: AuditOptions) -> None:
     """Measure the topography of a layer of any network. Write audit.json and audit.html."""
     from pose_topo.stages import terminal
     from pose_topo.stages.audit import audit_named
@@ -262,7 +225,7 @@ def audit(checkpoint: Path | None, chosen: AuditOptions) -> None:
     options = vars(chosen).copy()
     if chosen.readout_names is not None:
         options["readout_names"] = read_lines(chosen.readout_names)
-    result = audit_named(checkpoint, **options)
+    result = audit_named(**options)
     log.info(f"written: {chosen.out / 'audit.json'} and audit.html")
     typer.echo(terminal.audit(result))
 
@@ -270,10 +233,18 @@ def audit(checkpoint: Path | None, chosen: AuditOptions) -> None:
 # ---- pictures of people and their joints
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions:
     """The options of `predict`."""
 
+    paths: Annotated[
+        list[Path],
+        Argument(
+            metavar="[RUN] PHOTOS...",
+            help="Photographs, or folders of them; before them a run folder or a checkpoint "
+            "[default: the released network].",
+        ),
+    ]
     box: Annotated[
         list[str] | None,
         Option(help="Box of a person in pixels, x,y,w,h; repeat it for more people [default: the whole photograph]."),
@@ -293,23 +264,19 @@ class PredictOptions:
         bool | None, Option("--progress/--no-progress", help="Show a progress bar [default: in a terminal].")
     ] = None
 
-    def check(self) -> None:
-        """Check the values.
-
-        Raises:
-            UsageError: a value is out of range.
-        """
+    def __post_init__(self) -> None:
         if not 0 <= self.min_confidence <= 1:
             raise UsageError(f"--min-confidence {self.min_confidence}: give a number from 0 to 1")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShowOptions(DataOptions):
     """The options of `show`."""
 
+    data: Annotated[Path, Argument(help="Data folder: the annotation file and images/ in it.")] = field()
     split: Annotated[Literal["train", "val", "all"], Option(help="Whom to show.")] = "val"
     count: Annotated[int, Option(min=1, help="Number of people.")] = 24
-    seed: Annotated[int, Option(min=0, help="Seed of the draw and of a random split, as in training.")] = 0
+    seed: Annotated[int, Option(min=0, help="Seed of the draw and of a random split; --worst: the run's.")] = 0
     protocol: Annotated[
         Protocol | None, Option(help="Recipe of the split and the crops [default: standard; --worst: the run's].")
     ] = None
@@ -321,77 +288,43 @@ class ShowOptions(DataOptions):
     precision: Annotated[Precision, Option(help="--worst: of the forward pass.")] = "auto"
     progress: Annotated[bool, Option("--progress/--no-progress", help="Show progress bars.")] = True
 
-    def recipe(self) -> Recipe:
-        """The recipe that selects the people, the split and the crops.
-
-        Raises:
-            UsageError: a protocol was given together with a run, which has its own.
-        """
-        if self.worst is not None and self.protocol is not None:
-            raise UsageError("--protocol goes without --worst: a run has its own")
-        return PROTOCOLS[self.protocol or "standard"]
-
-    def check(self) -> None:
-        """Check the values.
-
-        Raises:
-            UsageError: the name of the contact sheet has another suffix.
-        """
+    def __post_init__(self) -> None:
         if self.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise UsageError(f"--out {self.out}: give a name that ends in .png or .jpg")
+        if self.worst is not None and self.protocol is not None:
+            raise UsageError("--protocol goes without --worst: a run has its own")
 
 
 @app.command("predict")
-@as_command(
-    PredictOptions,
-    {
-        "paths": (
-            Annotated[
-                list[Path],
-                typer.Argument(
-                    metavar="[RUN] PHOTOS...",
-                    help="Photographs, or folders of them; before them a run folder or a checkpoint "
-                    "[default: the released network].",
-                ),
-            ],
-            ...,
-        ),
-    },
-)
-def predict(paths: list[Path], chosen: PredictOptions) -> None:
+@as_command(PredictOptions)
+def predict(chosen: PredictOptions) -> None:
     """Find the joints of people in photographs. Write an overlay of each photograph, and COCO-style JSON.
 
     Photographs are turned by their EXIF orientation. Without --box a photograph is taken as one person.
     """
-    chosen.check()
     from pose_topo.data.crops import parse_box
     from pose_topo.stages.predict import predict_photographs
     from pose_topo.study.runs import RELEASED, is_network
 
+    values = vars(chosen).copy()
+    paths, boxes = values.pop("paths"), tuple(parse_box(text) for text in values.pop("box") or ())
     checkpoint, photos = (paths[0], paths[1:]) if is_network(paths[0]) else (RELEASED, paths)
     if not photos:
         raise UsageError(f"predict {checkpoint}: give photographs, or folders of them")
-
-    values = dataclasses.asdict(chosen)
-    boxes = tuple(parse_box(text) for text in values.pop("box") or ())
     read, skipped = predict_photographs(checkpoint, photos, boxes=boxes, **values)
     and_skipped = f"; {skipped} skipped" if skipped else ""
     log.info(f"written: {chosen.out / 'keypoints.json'}, {read} photograph{'s' * (read != 1)}{and_skipped}")
 
 
 @app.command("show")
-@as_command(
-    ShowOptions,
-    {"data": (Annotated[Path, typer.Argument(help="Data folder: the annotation file and images/ in it.")], ...)},
-)
+@as_command(ShowOptions)
 def show(chosen: ShowOptions) -> None:
     """Draw a contact sheet of people with their annotated joints, or of the largest errors of a checkpoint."""
-    chosen.check()
-    recipe = chosen.recipe()
     from pose_topo.stages.show import show_sample, show_worst
 
     where = {"split": chosen.split, "count": chosen.count, "cache": chosen.cache_dir}
     if chosen.worst is None:
+        recipe = PROTOCOLS[chosen.protocol or "standard"]
         shown = show_sample(chosen.where(), chosen.out, recipe, seed=chosen.seed, **where)
     else:
         how = {"device": chosen.device, "precision": chosen.precision, "progress": chosen.progress}

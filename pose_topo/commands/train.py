@@ -30,10 +30,10 @@ from pose_topo.study.config import (
 )
 from pose_topo.study.protocols import PROTOCOLS
 
-# options of the same name as a field of the recipe
-RECIPE_OPTIONS = (
-    "epochs", "batch_size", "lr", "schedule", "warm_up", "input_size", "val_split", "split", "augment"
-)  # fmt: skip
+# options of the same name as a field of the recipe, the last two of `train-topo` only, or of the run
+RECIPE_OPTIONS = ("epochs", "batch_size", "lr", "schedule", "warm_up", "input_size", "val_split", "split", "augment",
+                  "lambda_schedule", "topo_lr_mult")  # fmt: skip
+RUN_OPTIONS = ("arch", "seed", "device", "precision", "compile", "deterministic", "sync_batch_norm", "threads")
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,8 @@ class TrainOptions(DataOptions):
 
     def recipe(self) -> Recipe:
         """The recipe of the protocol, with the values that were given."""
-        asked: dict[str, Any] = {
-            name: getattr(self, name) for name in RECIPE_OPTIONS if getattr(self, name) is not None
-        }
+        given = {name: getattr(self, name, None) for name in RECIPE_OPTIONS}
+        asked: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         base = PROTOCOLS[self.protocol]
         if self.val_split is not None:
             rule = asked.setdefault("split", "hashed" if base.split == "hashed" else "random")
@@ -146,23 +145,14 @@ class TrainOptions(DataOptions):
         Raises:
             UsageError: a value is invalid, or two options do not fit together.
         """
+        recipe = self.recipe()
+        split_file = str(self.split_file) if self.split_file else None
         return RunConfig(
-            arch=self.arch,
-            recipe=self.recipe(),
-            data=replace(
-                self.where(),
-                split_file=str(self.split_file) if self.split_file else None,
-                accept_split_mismatch=self.accept_split_mismatch,
-            ),
-            weights=self.start if self._start() == "network" else self.weights,
-            seed=self.seed,
+            recipe=recipe,
+            data=replace(self.where(), split_file=split_file, accept_split_mismatch=self.accept_split_mismatch),
+            weights=self.start if recipe.start == "network" else self.weights,
             arm=self.arm or "baseline",
-            device=self.device,
-            precision=self.precision,
-            compile=self.compile,
-            deterministic=self.deterministic,
-            sync_batch_norm=self.sync_batch_norm,
-            threads=self.threads,
+            **{name: getattr(self, name) for name in RUN_OPTIONS},
         )
 
 
@@ -188,50 +178,26 @@ class TopoOptions(TrainOptions):
         Option(help="Learning rate of the topographic layer relative to the rest (the study: 1; demo: 10)."),
     ] = None
 
-    def recipe(self) -> Recipe:
-        asked: dict[str, Any] = {}
-        if self.lambda_schedule is not None:
-            asked["lambda_schedule"] = self.lambda_schedule
-        if self.topo_lr_mult is not None:
-            if not self.topo_lr_mult > 0:
-                raise UsageError(f"--topo-lr-mult {self.topo_lr_mult}: give a positive factor")
-            asked["topo_lr_mult"] = self.topo_lr_mult
-        return replace(super().recipe(), **asked)
-
     def config(self) -> RunConfig:
-        topography = Topography(
-            height=self.topo_grid[0],
-            width=self.topo_grid[1],
-            neighbours=self.topo_neighbours,
-            torus=self.topo_torus,
-            batch_norm=self.topo_norm,
-            init=self.topo_init,
-            loss=self.topo_loss,
-            weight=self.spatial_lambda,
-            permuted=self.topo_permuted,
-        )
+        height, width = self.topo_grid
+        same = {name: getattr(self, f"topo_{name}") for name in ("neighbours", "torus", "init", "loss", "permuted")}
+        topography = Topography(height, width, batch_norm=self.topo_norm, weight=self.spatial_lambda, **same)
         config = replace(super().config(), topography=topography)
         return replace(config, arm=self.arm or str(Arm.of(config, PROTOCOLS[self.protocol])))
 
 
 @app.command("train-baseline")
-@as_command(TrainOptions, {})
+@as_command(TrainOptions)
 def train_baseline(chosen: TrainOptions) -> None:
     """Train SimpleBaseline: ResNet, three deconvolutions, and one heatmap per joint."""
     _train(chosen)
 
 
 @app.command("train-topo")
-@as_command(TopoOptions, {})
+@as_command(TopoOptions)
 def train_topo(chosen: TopoOptions) -> None:
     """Train TopoModel: SimpleBaseline with a topographic layer and its spatial loss."""
     _train(chosen)
-
-
-def _default_name(config: RunConfig) -> str:
-    """The name that the original study gives to a run: <ARCH>_<Model>_time_<timestamp>."""
-    model = "TopoModel" if config.model == "topo" else "SimpleBaseline"
-    return f"{config.arch.upper()}_{model}_time_{time.strftime('%Y%m%d-%H%M%S')}"
 
 
 def _train(chosen: TrainOptions) -> None:
@@ -245,7 +211,8 @@ def _train(chosen: TrainOptions) -> None:
     from pose_topo.training.loop import RunContext, chosen_hooks, train
     from pose_topo.training.processes import team_from_environment
 
-    run = chosen.save_dir / (chosen.run_name or _default_name(config))
+    model, stamp = "TopoModel" if config.model == "topo" else "SimpleBaseline", time.strftime("%Y%m%d-%H%M%S")
+    run = chosen.save_dir / (chosen.run_name or f"{config.arch.upper()}_{model}_time_{stamp}")
     resume, team = chosen.resume == "auto", team_from_environment()
     if not team.writer:
         hide_messages()
@@ -262,9 +229,8 @@ def _train(chosen: TrainOptions) -> None:
     dataset = prepare(config.data, config.recipe, seed=config.seed, cache=chosen.cache_dir, progress=progress)
     if chosen.overwrite and team.writer:
         (run / runs.WANDB_ID).unlink(missing_ok=True)  # a new run has a new log
-    wanted = {"plots": chosen.save_plts, "wandb": chosen.wandb}
-    after_epoch = chosen_hooks(run, dataset, config, **wanted) if team.writer else ()
-    context = RunContext(start, progress, after_epoch, team)
+    hooks = chosen_hooks(run, dataset, config, plots=chosen.save_plts, wandb=chosen.wandb) if team.writer else ()
+    context = RunContext(start, progress, hooks, team)
     last = train(config, dataset, run, context, resume=resume, overwrite=chosen.overwrite)[-1]
     score = dataset.people.validation_unit()[0]
     log.info(

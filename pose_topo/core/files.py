@@ -1,7 +1,4 @@
-"""Write files atomically, read JSON and TOML, hash files, lock them, and name the cache folder.
-
-A file that is written atomically is either complete or absent: it is written under a temporary name and then renamed.
-"""
+"""Write files atomically (complete or not at all), read JSON and TOML, hash files, lock them, name the cache folder."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -83,15 +81,12 @@ def _clear(folder: Path) -> None:
 
 
 def _started(pid: int | str) -> str:
-    """When a process of this user started, because its number is used again; "" if it has ended.
-
-    A killed process has its number until its parent asks for it.
-    """
+    """When a process of this user started, because its number is used again; "" if it has ended."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return ""
-    return "" if fields[0] in ("Z", "X") else fields[19]
+    return "" if fields[0] in ("Z", "X") else fields[19]  # a killed one has its number until its parent asks for it
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -115,11 +110,7 @@ def read_json(path: str | Path) -> Any:
     Raises:
         PoseTopoError: the file is missing or not JSON. NaN and infinity, which JSON does not have, are refused.
     """
-
-    def parse(text: str) -> Any:
-        return json.loads(text, parse_constant=_refuse)
-
-    return _read(path, parse, "JSON")
+    return _read(path, partial(json.loads, parse_constant=_refuse), "JSON")
 
 
 def _refuse(constant: str) -> None:
@@ -164,20 +155,16 @@ def sha256_file(path: str | Path) -> str:
 
 def sha256_stream(stream: IO[bytes]) -> str:
     """The SHA-256 of what is left of a stream, in hex."""
-    return _hash(stream, hashlib.sha256())
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def git_blob_sha1_file(path: str | Path) -> str:
     """The name that git gives to the file's content: the SHA-1 of `blob <size>\\0` and the bytes, in hex."""
-    header = f"blob {Path(path).stat().st_size}\0".encode()
-    with Path(path).open("rb") as stream:
-        return _hash(stream, hashlib.sha1(header, usedforsecurity=False))
-
-
-def _hash(stream: IO[bytes], digest: Any) -> str:
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+    content = Path(path).read_bytes()
+    return hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
 
 
 @contextmanager

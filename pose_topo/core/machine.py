@@ -42,7 +42,7 @@ def pick_device(name: str, *, warn: bool = True) -> torch.device:
     if kind == "cuda" and not torch.cuda.is_available():
         if warn:
             log.warning(f"--device {name}: no CUDA here, using the CPU")
-        return torch.device("cpu")
+        kind = "cpu"
     if kind == "cpu":
         return torch.device("cpu")
     if int(number or 0) >= torch.cuda.device_count():
@@ -90,10 +90,7 @@ def prepare_device(device: torch.device, threads: int | None, deterministic: boo
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an operation failed because the GPU memory is full.
-
-    cuDNN, cuBLAS and the allocation of pinned memory raise other errors than PyTorch's own.
-    """
+    """Whether an operation failed because the GPU memory is full, for which each library has an error of its own."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     words = str(error).lower()
@@ -110,7 +107,7 @@ def seed_everything(seed: int) -> None:
 
 def provenance(device: torch.device, precision: str, data_sha256: str, seed: int) -> dict[str, Any]:
     """What is known when a run starts, as it is written to provenance.json."""
-    lock = ROOT / "requirements.lock"
+    lock, on_gpu = ROOT / "requirements.lock", device.type == "cuda"
     return {
         "pose_topo": __version__,
         **revision(ROOT),
@@ -122,8 +119,10 @@ def provenance(device: torch.device, precision: str, data_sha256: str, seed: int
         "torch": str(torch.__version__),  # a subclass of str, which a weights-only load refuses
         "threads": torch.get_num_threads(),
         "precision": precision,
-        "tf32": device.type == "cuda" and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
-        **_hardware(device),
+        "tf32": on_gpu and (torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32),
+        "device": torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
+        "cuda": torch.version.cuda if on_gpu else None,
+        "driver": driver_version() if on_gpu else None,
     }
 
 
@@ -140,16 +139,6 @@ def forget_peak_memory(device: torch.device) -> None:
     """Reset the peak of the GPU to what it holds now. The resident peak of a process cannot be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-
-
-def _hardware(device: torch.device) -> dict[str, Any]:
-    if device.type != "cuda":
-        return {"device": _cpu_name(), "cuda": None, "driver": None}
-    return {
-        "device": torch.cuda.get_device_name(device),
-        "cuda": torch.version.cuda,
-        "driver": driver_version(),
-    }
 
 
 def driver_version() -> str | None:

@@ -22,7 +22,7 @@ from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography import parcellation
 
-RGB = tuple[int, int, int]
+RGB = tuple[int, ...]  # red, green, blue
 Picture = NDArray[np.uint8]  # (H, W, 3), RGB
 Point = Sequence[float] | NDArray  # x, y
 
@@ -76,16 +76,8 @@ class Look:
     rim: RGB
 
 
-def _look(side: joints.Side, rim: RGB) -> Look:
-    red, green, blue = bytes.fromhex(joints.SIDE_COLOURS[side][1:])
-    return Look((red, green, blue), rim)
-
-
-SIDES: dict[joints.Side, Look] = {
-    "left": _look("left", WHITE),
-    "right": _look("right", BLACK),
-    "middle": _look("middle", BLACK),
-}
+RIMS: dict[joints.Side, RGB] = {"left": WHITE, "right": BLACK, "middle": BLACK}
+SIDES = {side: Look(tuple(bytes.fromhex(joints.SIDE_COLOURS[side][1:])), rim) for side, rim in RIMS.items()}
 REFERENCE = Look(WHITE, BLACK)
 
 
@@ -104,6 +96,9 @@ class Pen:
         return Pen(body, max(1, round(body / 3)), max(3, round(body * 1.1)))
 
 
+THIN = Pen(1, 1, 2)
+
+
 def extent(points: NDArray, shown: NDArray[np.bool_]) -> float:
     """The size of a person in pixels: the larger side of the box around the joints (16, 2) that are shown (16,)."""
     return float(np.ptp(points[shown], axis=0).max()) if shown.any() else 0.0
@@ -115,6 +110,8 @@ def draw_person(
     solid: NDArray[np.bool_] | None = None,
     shown: NDArray[np.bool_] | None = None,
     size: float | None = None,
+    *,
+    reference: bool = False,
 ) -> Picture:
     """A copy of a picture with the joints (16, 2) and limbs of a person.
 
@@ -124,29 +121,20 @@ def draw_person(
         shown: (16,), the joints that are drawn at all. The default is all joints.
         size: The size of the person in pixels, which determines the widths. The default is the extent of the shown
             joints, at most the size of the picture.
+        reference: Draw thin white lines in a black rim: true joints, for comparison.
     """
     everything = np.ones(joints.K, bool)
     solid, shown = (everything if mask is None else mask for mask in (solid, shown))
-    pen = Pen.for_size(min(extent(points, shown), *picture.shape[:2]) if size is None else size)
+    size = min(extent(points, shown), *picture.shape[:2]) if size is None else size
+    pen = THIN if reference else Pen.for_size(size)
     thin = Pen(max(1, pen.body // 3), 1, pen.dot)
     canvas: Picture = np.array(picture, order="C")
     limbs = [(a, b) for a, b in joints.LIMBS if shown[a] and shown[b]]
     for a, b in sorted(limbs, key=lambda limb: bool(solid[list(limb)].all())):  # thin limbs below the others
-        tube(canvas, points[a], points[b], SIDES[joints.limb_side(a, b)], pen if solid[a] and solid[b] else thin)
+        look = REFERENCE if reference else SIDES[joints.limb_side(a, b)]
+        tube(canvas, points[a], points[b], look, pen if solid[a] and solid[b] else thin)
     for k in np.flatnonzero(shown).tolist():
-        dot(canvas, points[k], SIDES[joints.side(k)], pen, hollow=not solid[k])
-    return canvas
-
-
-def draw_reference(picture: Picture, points: NDArray, shown: NDArray[np.bool_]) -> Picture:
-    """A copy of a picture with the true joints (16, 2) for comparison, as thin white lines in a black rim."""
-    canvas: Picture = np.array(picture, order="C")
-    pen = Pen(1, 1, 2)
-    for a, b in joints.LIMBS:
-        if shown[a] and shown[b]:
-            tube(canvas, points[a], points[b], REFERENCE, pen)
-    for k in np.flatnonzero(shown).tolist():
-        dot(canvas, points[k], REFERENCE, pen, hollow=False)
+        dot(canvas, points[k], REFERENCE if reference else SIDES[joints.side(k)], pen, hollow=not solid[k])
     return canvas
 
 
@@ -222,7 +210,7 @@ def entry_width(entry: Entry, height: int) -> int:
 
 def put_entry(canvas: Picture, entry: Entry, left: int, middle: int, height: int, colour: RGB) -> None:
     """Draw an entry into `canvas`, vertically centred on the row `middle`."""
-    pen = Pen(1, 1, 2) if entry.kind == "thin" else Pen.for_size(25 * height)
+    pen = THIN if entry.kind == "thin" else Pen.for_size(25 * height)
     start, end = left + height // 2, left + 7 * height // 2
     if entry.kind != "ring":
         tube(canvas, (start, middle), (end, middle), entry.look, pen)

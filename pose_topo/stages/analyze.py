@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,54 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pose_topo.core.errors import PoseTopoError, UsageError, in_short
-from pose_topo.core.files import atomic_path, sha256_file, write_json
-from pose_topo.core.machine import autocast, pick_precision, seed_everything
+from pose_topo.core.files import atomic_path, write_json
+from pose_topo.core.machine import autocast, seed_everything
 from pose_topo.data.batches import Batch, Batches
 from pose_topo.download.weights import start_file
-from pose_topo.models.pose import (
-    SimpleBaseline,
-    TopoModel,
-    build_model,
-    head_weight,
-    layer_weight,
-    load_start,
-    trained_order,
-)
-from pose_topo.stages.checkpoints import (
-    grid_of,
-    grid_settings,
-    identity,
-    open_checkpoint,
-    open_data,
-    people_sha256,
-    plain,
-)
+from pose_topo.models import pose
+from pose_topo.stages.checkpoints import grid_of, identity, load_network, of_grid, open_data, plain
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.silencing import measure_lesions
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.lattice import Lattice
-from pose_topo.study.results import SCHEMAS, read_document
+from pose_topo.study.results import read_document
 from pose_topo.topography import measures, weight_statistics
 from pose_topo.topography.responses import Responses, selectivity_measures
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Extras:
-    """The measures that need more passes over the photographs, or another network.
-
-    Attributes:
-        lesions: Silence discs of the grid.
-        permuted_grids: The number of permuted grids behind the p value of the lesions.
-        untrained: Also measure the network before training.
-        control: A run, checkpoint or analysis of the control.
-    """
-
-    lesions: bool = False
-    permuted_grids: int = 99
-    untrained: bool = False
-    control: Path | None = None
 
 
 def analyze_checkpoint(
@@ -69,7 +35,9 @@ def analyze_checkpoint(
     *,
     data: Data | None = None,
     permutations: int = 9999,
-    extras: Extras | None = None,
+    lesion_grids: int | None = None,
+    untrained: bool = False,
+    control: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
     cache: Path | None = None,
@@ -80,37 +48,39 @@ def analyze_checkpoint(
     The activations are those of all held-out people. The permutations have a fixed seed, so the results are
     reproducible.
 
+    Args:
+        lesion_grids: Also silence discs of the grid, with so many permuted grids behind the p value.
+        untrained: Also measure the network before training.
+        control: A run, checkpoint or analysis of the control.
+
     Raises:
         PoseTopoError: There is no such checkpoint, its data are missing, or the files of the control are broken.
         UsageError: The control has another grid.
     """
-    extras = extras or Extras()
-    opened = open_checkpoint(run, device)
-    config, model = opened.config, opened.model
+    network = load_network(run, device, precision)
+    config, model = network.config, network.model
     lattice = grid_of(model)
-    control, inner = None, None
-    if extras.control is not None:
-        control, inner = control_of(extras.control, lattice)  # fails before the long work
-    dataset, _ = open_data(opened, data, cache=cache, progress=progress)
-    before_training = untrained(config, cache).to(opened.device) if extras.untrained else None
-    precise = pick_precision(precision, opened.device)
-    val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, opened.device)
+    reference, inner = control_of(control, lattice) if control else (None, None)  # fails before the long work
+    dataset = open_data(network, data, cache=cache, progress=progress)
+    start = network_before(config, cache).to(network.device) if untrained else None
+    val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, network.device)
 
-    def respond(network: SimpleBaseline) -> Responses:
-        return responses_of(network, mapped_layer(network), val.in_order(BATCH), precise)
+    def respond(model: pose.SimpleBaseline) -> Responses:
+        layer = model.topo if isinstance(model, pose.TopoModel) else model.deconv  # its channels lie on the grid
+        return responses_of(model, layer, val.in_order(BATCH), network.precision)
 
     def brief(weights: Array, activations: Array) -> dict[str, Any]:
         return measures.brief(weights, activations, lattice, permutations)
 
     people = dataset.people.take(dataset.split.val)
-    head, responses = head_weight(model), respond(model)
+    head, responses = pose.head_weight(model), respond(model)
     activations = responses.mean
     numbers, maps = measures.all_measures(head, activations, lattice, permutations)
     numbers["selectivity"], maps["selectivity"] = selectivity_measures(
         responses, people.joints, people.visible, lattice, permutations
     )
-    maps["gram"] = weight_statistics.gram(layer_weight(model))
-    order, start = trained_order(config), before_training
+    gram = weight_statistics.gram(pose.layer_weight(model))
+    order = pose.trained_order(config)
     trained_grid = None if order is None else brief(head[:, order], activations[:, order])
     rearranged, maps["arrangement"] = measures.rearranged(head, lattice)
     controls = {
@@ -118,58 +88,43 @@ def analyze_checkpoint(
         "trained_grid": trained_grid,
         "trained_grid_reason": None if trained_grid else "the loss saw the grid as it is, or there was none",
         "rearranged": rearranged,
-        "untrained": start and brief(head_weight(start), respond(start).mean),
+        "untrained": start and brief(pose.head_weight(start), respond(start).mean),
         "untrained_reason": None if start else "not asked for: --untrained",
-        "against": control and measures.control_reference(numbers["moran"]["mean_I"], control),
-        "against_reason": None if control else "not asked for: --control",
+        "against": reference and measures.control_reference(numbers["moran"]["mean_I"], reference),
+        "against_reason": None if reference else "not asked for: --control",
     }
-    lesions = None
-    if extras.lesions:
-        lesions, lesion_maps = measure_lesions(
-            model,
-            lattice,
-            val,
-            dataset.people,
-            means=activations.mean(axis=0),
-            precision=precise,
-            permuted_grids=extras.permuted_grids,
-        )
-        maps |= lesion_maps
+    lesions, lesion_maps = None, {}
+    if lesion_grids:
+        means = activations.mean(axis=0)
+        lesions, lesion_maps = measure_lesions(network, val, dataset.people, means, lesion_grids)
     result = plain(
         {
-            "schema": SCHEMAS["analysis"],
-            "kind": "analysis",
-            "checkpoint_sha256": sha256_file(opened.path),
-            "data_sha256": dataset.sha256,
-            **identity(opened, dataset),
-            **grid_settings(config, lattice, known=opened.foreign is None),
-            "images": len(people),
-            "images_sha256": people_sha256(people),
+            **identity("analysis", network, dataset),
+            **of_grid(network, people),
             **numbers,
-            "health": weight_statistics.summary(layer_weight(model), lattice),
-            "directions": weight_statistics.direction_measures(maps["gram"], inner, lattice, permutations),
+            "health": weight_statistics.summary(pose.layer_weight(model), lattice),
+            "directions": weight_statistics.direction_measures(gram, inner, lattice, permutations),
             "controls": controls,
             "lesions": lesions,
-            "lesions_reason": None if extras.lesions else "not asked for: --lesions",
+            "lesions_reason": None if lesions else "not asked for: --lesions",
         }
     )
-    maps |= {"images": np.array(people.names), "persons": people.person, "gram": maps["gram"].astype(np.float32)}
+    maps |= lesion_maps
+    maps |= {"images": np.array(people.names), "persons": people.person, "gram": gram.astype(np.float32)}
     with atomic_path(out / "analysis.npz") as temporary:
         np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]  # NumPy's stub types ** as allow_pickle
     write_json(out / "analysis.json", result)
     return result
 
 
-# ---- The network as the measures see it
-
-
-def mapped_layer(model: SimpleBaseline) -> nn.Module:
-    """The layer whose channels lie on the grid."""
-    return model.topo if isinstance(model, TopoModel) else model.deconv
-
-
+@torch.inference_mode()
 def responses_of(model: nn.Module, layer: nn.Module, batches: Iterable[Batch], precision: str) -> Responses:
-    """The responses of `layer` to all people of `batches`: on average, near each joint, and away from it."""
+    """The responses of `layer` to all people of `batches`: on average, near each joint, and away from it.
+
+    A forward hook keeps only these, because the feature maps of a data set would need tens of GiB. They stay on the
+    device until the end, so that the host does not wait for a GPU between two batches. The hook is removed even if the
+    network fails.
+    """
 
     def pool(maps: Tensor, batch: Batch) -> Tensor:
         weight = batch.targets.float() * batch.mask[..., None, None]  # (B, K, h, w)
@@ -181,29 +136,6 @@ def responses_of(model: nn.Module, layer: nn.Module, batches: Iterable[Batch], p
         far = (cells * mean[:, None] - total) / (cells - inside)[..., None] + nothing
         return torch.cat([mean[:, None], near, far], dim=1)
 
-    found = _pooled(model, layer, batches, precision, pool)
-    return Responses(found[:, 0], *np.split(found[:, 1:], 2, axis=1))
-
-
-def mean_activations(model: nn.Module, layer: nn.Module, batches: Iterable[Batch], precision: str) -> Array:
-    """The spatial means (N, C) of the output of `layer`, for all people of `batches`."""
-    return _pooled(model, layer, batches, precision, lambda maps, batch: maps.mean((2, 3)))
-
-
-@torch.inference_mode()
-def _pooled(
-    model: nn.Module,
-    layer: nn.Module,
-    batches: Iterable[Batch],
-    precision: str,
-    pool: Callable[[Tensor, Batch], Tensor],
-) -> Array:
-    """What `pool` makes of the output (B, C, h, w) of `layer` for each batch, together.
-
-    A forward hook keeps only that, because the feature maps of a data set would need tens of GiB. It stays on the
-    device until the end, so that the host does not wait for a GPU between two batches. The hook is removed even if the
-    network fails.
-    """
     kept: list[Tensor] = []
     handle = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(pool(output.float(), batch)))
     try:
@@ -213,22 +145,23 @@ def _pooled(
                 model(batch.images)
     finally:
         handle.remove()
-    return torch.cat(kept).double().cpu().numpy()
+    found = torch.cat(kept).double().cpu().numpy()
+    return Responses(found[:, 0], *np.split(found[:, 1:], 2, axis=1))
 
 
 # ---- The networks it is compared with
 
 
-def untrained(config: RunConfig, cache: Path | None) -> SimpleBaseline:
+def network_before(config: RunConfig, cache: Path | None) -> pose.SimpleBaseline:
     """The network before training: the same seed, and the weights that the run started from.
 
     Raises:
         PoseTopoError: Those weights are not available.
     """
     seed_everything(config.seed)
-    model = build_model(config)
+    model = pose.build_model(config)
     if (file := start_file(config, cache)) is not None:
-        load_start(model, config, file)
+        pose.load_start(model, config, file)
     return model.eval()
 
 
@@ -255,12 +188,12 @@ def control_of(source: Path, lattice: Lattice) -> tuple[dict[str, Any], Array | 
             raise PoseTopoError(f"{file} has no controls.rearranged: make it again with pose-topo analyze") from None
         inner = _inner_products(file.with_suffix(".npz"))
     else:
-        opened = open_checkpoint(source, "cpu")
-        own = grid_of(opened.model)
+        network = load_network(source, "cpu")
+        own = grid_of(network.model)
         grid = own.height, own.width
-        rearranged, _ = measures.rearranged(head_weight(opened.model), own)
-        best = {"arm": opened.config.arm, "seed": opened.config.seed, "best_I": rearranged["mean_I"]}
-        inner = weight_statistics.gram(layer_weight(opened.model))
+        rearranged, _ = measures.rearranged(pose.head_weight(network.model), own)
+        best = {"arm": network.config.arm, "seed": network.config.seed, "best_I": rearranged["mean_I"]}
+        inner = weight_statistics.gram(pose.layer_weight(network.model))
     if grid != (lattice.height, lattice.width):
         raise UsageError(
             f"--control {source}: its grid is {grid[0]} x {grid[1]}, not {lattice.height} x {lattice.width} "
@@ -278,8 +211,6 @@ def _inner_products(path: Path) -> Array | None:
             inner = content["gram"] if "gram" in content.files else None
     except Exception as error:  # broken bytes fail in many ways inside NumPy and zipfile
         raise PoseTopoError(f"{path}: not readable ({in_short(error)})") from None
-    if inner is None:
-        return None
-    if inner.ndim != 2 or inner.dtype.kind != "f" or not np.isfinite(inner).all():
+    if inner is not None and (inner.ndim != 2 or inner.dtype.kind != "f" or not np.isfinite(inner).all()):
         raise PoseTopoError(f"{path}: gram holds {inner.dtype} of shape {inner.shape}, not (C, C): make it again")
-    return inner.astype(np.float64)
+    return None if inner is None else inner.astype(np.float64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pose_topo.data.batches import IMAGENET_MEAN, IMAGENET_SD
 from pose_topo.data.crops import read_photograph
 from pose_topo.models.pose import TopoModel
 from pose_topo.models.regularizers import channels_of, find_layer, grid_for, incoming_weights
-from pose_topo.stages.checkpoints import build_named, grid_of, load_weights, open_checkpoint, plain
+from pose_topo.stages.checkpoints import build_named, grid_of, load_network, load_weights, plain
 from pose_topo.stages.predict import find_photographs
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
@@ -93,18 +94,15 @@ def audit(
     weights = incoming_weights(module, name).detach().double().cpu().numpy()
     if not np.isfinite(weights).all():
         raise PoseTopoError(f"layer {name!r}: its weights are not finite")
-    strength, names = (None, []) if readout is None else _strength(model, readout, lattice.channels, readout_names)
+    read = None if readout is None else _strength(model, readout, lattice.channels, readout_names)
     seen = None if images is None else respond(model, responses or name, lattice, images, size, most, device)
     not_measured = {
         "the task": "how well the network does its task, and what the grid costs or gives it",
         "the cause": "why the grid looks so. This is one network: a claim about a method needs several seeds "
         "and a control without the spatial loss",
     }
-    if strength is None:
-        not_measured["readout"] = "which outputs the channels serve: no readout layer was given (--readout)"
-    if seen is None:
-        not_measured["responses"] = "whether neighbours are active together: no photographs were given (--images)"
     measured, maps = measures.weight_measures(weights, lattice, permutations)
+    maps["reason"] = "null: a channel without weights, or a distance without pairs that vary"
     result = {
         "schema": SCHEMAS["audit"],
         "kind": "audit",
@@ -115,28 +113,31 @@ def audit(
             "channels": lattice.channels,
             "inputs": weights.shape[1],
         },
-        "grid": {k: getattr(lattice, k) for k in ("height", "width", "neighbours", "torus")},
+        "grid": asdict(lattice),
         "neighbour_weights": moran.weights_name(moran.primary(lattice)),
         "expected_I": moran.expected_i(lattice.channels),
         "permutations": permutations,
         "weights": measured,
         "answer": answer(measured, lattice),
         "readout": None,
-        "readout_reason": not_measured.get("readout"),
         "responses": None,
-        "responses_reason": not_measured.get("responses"),
         "not_measured": not_measured,
-        "maps": maps | {"reason": "null: a channel without weights, or a distance without pairs that vary"},
+        "maps": maps,
     }
-    if readout is not None and strength is not None:
-        result["readout"] = measures.readout_measures(strength, names, seen, lattice, permutations)
-        result["readout"]["layer"] = find_layer(model, readout)[0]
+    if read is None:
+        not_measured["readout"] = "which outputs the channels serve: no readout layer was given (--readout)"
+    else:
+        title, strength, names = read
+        result["readout"] = measures.readout_measures(strength, names, seen, lattice, permutations) | {"layer": title}
         if len(strength) <= joints.K:
-            result["maps"]["readout"] = strength.reshape(-1, lattice.height, lattice.width).tolist()
-    if seen is not None:
+            maps["readout"] = strength.reshape(-1, lattice.height, lattice.width).tolist()
+    if seen is None:
+        not_measured["responses"] = "whether neighbours are active together: no photographs were given (--images)"
+    else:
         result["responses"], further = measures.response_measures(seen, lattice, permutations)
         result["responses"] |= {"module": responses or name, "size": None if isinstance(images, Tensor) else size}
-        result["maps"] |= further
+        maps |= further
+    result |= {f"{part}_reason": not_measured.get(part) for part in ("readout", "responses")}
     result = plain(result)
     if out is not None:
         write_json(Path(out) / "audit.json", result)
@@ -147,17 +148,16 @@ def audit(
 def answer(measured: Mapping[str, Any], lattice: Lattice) -> dict[str, Any]:
     """Whether the weights lie in order on this grid: two tests, of which the smaller p is doubled."""
     p = [value for value in (measured["directions"]["p_mean"], measured["cosine"]["p"]) if value is not None]
-    where = f"{lattice.height} x {lattice.width} grid"
     if not p:
         reason = measured["directions"]["reason"]
         return {"found": None, "p": None, "level": LEVEL, "text": f"Not tested: {reason}.", "reason": reason}
     smallest = min(1.0, len(p) * min(p))
-    if smallest <= LEVEL:
-        text = f"Topography was found on this {where} (p = {smallest:.2g}): neighbours have similar weights."
-    else:
-        text = f"No topography was found on this {where} (p = {smallest:.2g}). This is the answer for a layer that no "
-        text += "loss arranged, or that a loss arranged on another grid."
-    return {"found": smallest <= LEVEL, "p": smallest, "level": LEVEL, "text": text, "reason": None}
+    found, where = smallest <= LEVEL, f"on this {lattice.height} x {lattice.width} grid (p = {smallest:.2g})"
+    text = f"No topography was found {where}. This is the answer for a layer that no loss arranged, or that a loss "
+    text += "arranged on another grid."
+    if found:
+        text = f"Topography was found {where}: neighbours have similar weights."
+    return {"found": found, "p": smallest, "level": LEVEL, "text": text, "reason": None}
 
 
 # ---- What is measured
@@ -165,18 +165,21 @@ def answer(measured: Mapping[str, Any], lattice: Lattice) -> dict[str, Any]:
 
 def _strength(
     model: nn.Module, readout: str | nn.Module, channels: int, names: Sequence[str] | None
-) -> tuple[Array, list[str]]:
-    """How strongly each output reads each channel, (K, C): |w|, or the length over the places of a kernel."""
+) -> tuple[str, Array, list[str]]:
+    """The name of the readout, how strongly each output reads each channel, (K, C), and the names of the outputs.
+
+    The strength is |w|, or the length over the places of a kernel.
+    """
     title, module = find_layer(model, readout)
     weight: Tensor = module.weight.detach().double().cpu()  # type: ignore[operator, union-attr]
     weight = weight.transpose(0, 1) if "Transpose" in type(module).__name__ else weight
     if weight.shape[1] != channels:
         raise UsageError(f"--readout {title}: it reads {weight.shape[1]} inputs, the layer has {channels} channels")
-    if names is not None and len(names) != len(weight):
+    names = [str(n) for n in range(len(weight))] if names is None else list(names)
+    if len(names) != len(weight):
         raise UsageError(f"--readout-names: {len(names)} names for the {len(weight)} outputs of {title}")
-    return weight.flatten(2).norm(dim=2).numpy() if weight.ndim > 2 else weight.abs().numpy(), (
-        [str(n) for n in range(len(weight))] if names is None else list(names)
-    )
+    strength = weight.flatten(2).norm(dim=2) if weight.ndim > 2 else weight.abs()
+    return title, strength.numpy(), names
 
 
 @torch.inference_mode()
@@ -276,7 +279,7 @@ def _own(checkpoint: Path | None) -> tuple[nn.Module, dict[str, Any]]:
     if checkpoint is None:
         raise UsageError("give a checkpoint of this project, or --model torchvision:NAME, or --model FILE.py:FUNCTION")
     try:
-        opened = open_checkpoint(checkpoint, "cpu")
+        opened = load_network(checkpoint, "cpu")
     except PoseTopoError as error:
         raise PoseTopoError(f"{error}; for a network of other code, give --model") from None
     network, config = opened.model, opened.config
@@ -286,7 +289,7 @@ def _own(checkpoint: Path | None) -> tuple[nn.Module, dict[str, Any]]:
     about = {
         "model": f"{config.model} ({config.arch})",
         "weights_from": opened.path.name if opened.foreign else run,
-        "checkpoint_sha256": sha256_file(opened.path),
+        "checkpoint_sha256": opened.sha256,
     }
     return network, {
         "layer": layer,

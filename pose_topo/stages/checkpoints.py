@@ -1,8 +1,7 @@
 """Load a checkpoint and the data set it is scored on.
 
-`open_checkpoint` loads the checkpoint of a run, or of another code base. `open_data` prepares its data set. `identity`,
-`grid_settings` and `people_sha256` say in result files which network was measured, and on whom. `load_network` loads a
-network for `predict`.
+`load_network` loads the checkpoint of a run, or of another code base. `open_data` prepares its data set. `identity` and
+`of_grid` say in result files which network was measured, and on whom.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import hashlib
 import math
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
+from functools import cached_property
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -37,19 +37,21 @@ from pose_topo.study import runs
 from pose_topo.study.config import Data, Recipe, RunConfig
 from pose_topo.study.lattice import Lattice
 from pose_topo.study.protocols import as_protocol, deviations
+from pose_topo.study.results import SCHEMAS
 
 OTHER_PEOPLE = "these are not the people that the network was trained on and tested with"
 
 
 @dataclass(frozen=True)
-class LoadedNetwork:
-    """A network in evaluation mode, and the contents of its checkpoint.
+class Network:
+    """A trained network in evaluation mode, and the contents of its checkpoint.
 
     Attributes:
         path: The checkpoint file.
         config: The settings of its run. For a foreign checkpoint, the settings that were inferred from it.
-        model: The network, on `device`.
+        model: The torch module, on `device`.
         device: The device.
+        precision: "fp32" or "bf16".
         epochs: The number of trained epochs. None if it is unknown.
         split_sha256: The hash of the split it was trained on. None if it is unknown.
         foreign: The conversion of a checkpoint of another code base. None for a checkpoint of this project.
@@ -59,43 +61,79 @@ class LoadedNetwork:
     config: RunConfig
     model: SimpleBaseline
     device: torch.device
-    epochs: int | None
-    split_sha256: str | None
-    foreign: ConvertedCheckpoint | None
+    precision: str
+    epochs: int | None = None
+    split_sha256: str | None = None
+    foreign: ConvertedCheckpoint | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe it was trained with."""
+        return self.config.recipe
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of the checkpoint file."""
+        return sha256_file(self.path)
+
+    def joints(self, inputs: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Joints (B, 16, 2) in pixels of the inputs, and their confidences (B, 16).
+
+        Args:
+            inputs: B pictures (S, S, 3), RGB.
+
+        Raises:
+            PoseTopoError: The output of the network is not finite.
+        """
+        recipe = self.recipe
+        mean, sd = (torch.tensor(v, device=self.device) for v in (IMAGENET_MEAN, IMAGENET_SD))
+        if recipe.colours == "bgr":  # swapped first: mean and deviation apply to channel positions
+            inputs = [picture[..., ::-1] for picture in inputs]
+        pixels = (torch.from_numpy(np.stack(inputs)).to(self.device).float() / 255 - mean) / sd
+        images = pixels.permute(0, 3, 1, 2)  # (B, 3, S, S), channels_last as the inputs are
+        maps = heatmaps(
+            self.model, images, flip_test=recipe.flip_test, precision=self.precision, shift=recipe.flip_shift
+        )
+        points, confidence = (values.double().cpu().numpy() for values in decode(maps, recipe.decode, recipe.sigma))
+        check_finite(confidence)
+        return points, confidence
 
 
-def open_checkpoint(run: str | Path, device: str = "auto") -> LoadedNetwork:
-    """Load the reported checkpoint of a run, or a checkpoint file of this project or of another code base.
+def load_network(checkpoint: str | Path = runs.RELEASED, device: str = "auto", precision: str = "auto") -> Network:
+    """Load a trained network.
 
-    models/foreign.py lists the other code bases.
+    Args:
+        checkpoint: The folder of a run, whose reported checkpoint is loaded, or a checkpoint file of this project, of
+            the original study, of Microsoft or of mmpose (docs/elsewhere.md). Default: the network that comes with
+            pose_topo (pose_topo/released/README.md).
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        precision: "auto" (bf16 if the hardware supports it), "fp32" or "bf16".
 
     Raises:
         PoseTopoError: There is no such run or checkpoint, or the weights do not fit the network that it names.
     """
-    path = runs.reported_checkpoint(run)
+    path = runs.reported_checkpoint(checkpoint)
     content = runs.read_content(path)
     where = pick_device(device)
+    foreign, about = None, {}
     if runs.is_ours(content):
         own = runs.parse_checkpoint(path, content)
         model = build_model(own.config)
         fill(model, own.model, path)
-        return LoadedNetwork(path, own.config, _ready(model, where), where, own.epoch, own.split_sha256, None)
-    try:
-        foreign = convert(content, path.name)
-    except PoseTopoError as error:
-        raise PoseTopoError(f"{path} is not a checkpoint that can be read: {error}") from None
-    model = build_model(foreign.config)
-    fill(model, foreign.state, path, foreign.layout.theirs)
-    for line in foreign.notes:
-        log.info(f"{path.name}: {line}")
-    log.info(
-        f"{path.name}: {foreign.config.arch}, {foreign.config.model}, {foreign.config.recipe.colours.upper()} input"
-    )
-    return LoadedNetwork(path, foreign.config, _ready(model, where), where, None, None, foreign)
-
-
-def _ready(model: SimpleBaseline, device: torch.device) -> SimpleBaseline:
-    return model.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack memory_format here
+        config, about = own.config, {"epochs": own.epoch, "split_sha256": own.split_sha256}
+    else:
+        try:
+            foreign = convert(content, path.name)
+        except PoseTopoError as error:
+            raise PoseTopoError(f"{path} is not a checkpoint that can be read: {error}") from None
+        config = foreign.config
+        model = build_model(config)
+        fill(model, foreign.state, path, foreign.layout.theirs)
+        colours = config.recipe.colours.upper()
+        for line in (*foreign.notes, f"{config.arch}, {config.model}, {colours} input"):
+            log.info(f"{path.name}: {line}")
+    model = model.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]  # torch's stubs lack memory_format here
+    return Network(path, config, model, where, pick_precision(precision, where), **about, foreign=foreign)
 
 
 def fill(
@@ -109,8 +147,13 @@ def fill(
     Raises:
         PoseTopoError: Keys are missing or unknown, tensors have another shape or type, or values are not finite.
     """
+
+    def fits(value: Any, wanted: Tensor) -> bool:
+        same = is_ordinary(value) and value.shape == wanted.shape
+        return same and value.is_floating_point() == wanted.is_floating_point()  # of any width
+
     expected = model.state_dict()
-    wrong = {key for key in expected.keys() & state.keys() if not _fits(state[key], expected[key])}
+    wrong = {key for key in expected.keys() & state.keys() if not fits(state[key], expected[key])}
     problems = {
         "missing": {named(key) for key in expected.keys() - state.keys()},
         "unknown": {named(key) for key in state.keys() - expected.keys()},
@@ -179,25 +222,12 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     fill(model, state, path)
 
 
-def _fits(value: Any, expected: Tensor) -> bool:
-    """Whether `value` is an ordinary tensor of the expected shape, and floating-point (of any width) if that is."""
-    if not is_ordinary(value):
-        return False
-    return value.shape == expected.shape and value.is_floating_point() == expected.is_floating_point()
-
-
 def _shape(value: Any) -> str:
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
-def open_data(
-    opened: LoadedNetwork,
-    data: Data | None,
-    *,
-    cache: Path | None = None,
-    progress: bool = True,
-) -> tuple[Dataset, str]:
-    """The data set that a checkpoint was trained on, with the split of its training, and its name.
+def open_data(network: Network, data: Data | None, *, cache: Path | None = None, progress: bool = True) -> Dataset:
+    """The data set that a checkpoint was trained on, with the split of its training.
 
     Args:
         data: Take the files from here instead. Required for a foreign checkpoint, whose data are split as its protocol
@@ -208,67 +238,69 @@ def open_data(
             people might be scored that the network was trained on.
         UsageError: `data` is None for a foreign checkpoint.
     """
-    config = opened.config
-    where = config.data
-    if opened.foreign is not None and data is None:
-        raise UsageError(f"{opened.path} comes from elsewhere and names no data: give --data")
+    config, where = network.config, network.config.data
+    if network.foreign is not None and data is None:
+        raise UsageError(f"{network.path} comes from elsewhere and names no data: give --data")
     if data is not None:
         where = replace(where, mat_path=data.mat_path, img_dir=data.img_dir, name=data.name)
     dataset = prepare(where, config.recipe, seed=config.seed, cache=cache, progress=progress)
-    if data is None and _other_people(opened, dataset):
+    doubts = _doubts(network, dataset)
+    if data is None and OTHER_PEOPLE in doubts:
         raise PoseTopoError(f"{where.mat_path}: {OTHER_PEOPLE}: the data have changed; --data names others on purpose")
-    for line in _doubts(opened, dataset):
-        log.warning(f"{opened.path if line != OTHER_PEOPLE else where.mat_path}: {line}")
-    return dataset, where.name
+    for line in doubts:
+        log.warning(f"{network.path if line != OTHER_PEOPLE else where.mat_path}: {line}")
+    return dataset
 
 
-def _other_people(opened: LoadedNetwork, dataset: Dataset) -> bool:
-    return opened.foreign is None and dataset.split_sha256 != opened.split_sha256
-
-
-def _doubts(opened: LoadedNetwork, dataset: Dataset) -> list[str]:
+def _doubts(network: Network, dataset: Dataset) -> list[str]:
     """The doubts about network and people that a result file must name, because its settings do not show them."""
-    if opened.foreign is not None:  # both published systems were trained on the training people of Tompson's split
+    if network.foreign is not None:  # both published systems were trained on the training people of Tompson's split
         rule = dataset.split.rule
         doubt = f"the network may have been trained on people who are scored here (split: {rule})"
         return [] if rule == "tompson" else [doubt]
-    recipe, doubts = opened.config.recipe, [OTHER_PEOPLE] if _other_people(opened, dataset) else []
-    if opened.epochs is not None and opened.epochs < recipe.epochs and not _finished(opened):
-        doubts.append(f"{opened.epochs} of {recipe.epochs} epochs were trained")
+    doubts = [OTHER_PEOPLE] if dataset.split_sha256 != network.split_sha256 else []
+    epochs, planned = network.epochs, network.recipe.epochs
+    if epochs is not None and epochs < planned and not _finished(network):
+        doubts.append(f"{epochs} of {planned} epochs were trained")
     return doubts
 
 
-def _finished(opened: LoadedNetwork) -> bool:
+def _finished(network: Network) -> bool:
     """Whether the training ended before its last epoch by its own rules: early stopping, or an earlier epoch was best.
 
     This cannot be known for a checkpoint outside its run's folder; it then counts as finished.
     """
-    recipe, folder = opened.config.recipe, opened.path.parent
+    recipe, folder = network.recipe, network.path.parent
     early = recipe.patience is not None or recipe.report == "best"
     return early and ((folder / "provenance.json").is_file() or not (folder / "last.pt").is_file())
 
 
-def identity(opened: LoadedNetwork, dataset: Dataset, asked: Recipe | None = None) -> dict[str, Any]:
-    """The entries of a result file that identify its network.
+def identity(kind: str, network: Network, dataset: Dataset, asked: Recipe | None = None) -> dict[str, Any]:
+    """The entries with which every result file begins: its kind, its data, and which network it is about.
 
     Args:
+        kind: A key of `SCHEMAS`.
         asked: The recipe of the evaluation, if it is not the recipe of the run.
     """
-    config, foreign = opened.config, opened.foreign
+    config, foreign, recipe = network.config, network.foreign, network.recipe
     own = foreign is None
-    doubts = _doubts(opened, dataset)
+    doubts = _doubts(network, dataset)
     if own and asked is not None:
         doubts += [
-            f"{name.replace('_', ' ')} {getattr(asked, name)} (the run: {getattr(config.recipe, name)})"
+            f"{name.replace('_', ' ')} {getattr(asked, name)} (the run: {getattr(recipe, name)})"
             for name in ("decode", "flip_test")
-            if getattr(asked, name) != getattr(config.recipe, name)
+            if getattr(asked, name) != getattr(recipe, name)
         ]
     return {
+        "schema": SCHEMAS[kind],
+        "kind": kind,
+        "checkpoint_sha256": network.sha256,
+        "data_sha256": dataset.sha256,
         "arm": config.arm if own else None,
         "seed": config.seed if own else None,
         "arch": config.arch,
-        "protocol": config.recipe.protocol,
-        "epochs": opened.epochs,
+        "protocol": recipe.protocol,
+        "epochs": network.epochs,
         "as_protocol": as_protocol(config) and not doubts if own else None,
         "checkpoint": None if own else foreign.record(),
         "deviations": [*deviations(config), *([] if own else foreign.notes), *doubts],
@@ -282,28 +314,24 @@ def grid_of(model: SimpleBaseline) -> Lattice:
     return Lattice.squarest(model.head.in_channels)
 
 
-def grid_settings(config: RunConfig, lattice: Lattice, *, known: bool) -> dict[str, Any]:
-    """The settings of the grid and of the spatial loss. None where they are unknown or do not apply."""
-    topography = config.topography if known else None
+def of_grid(network: Network, people: People) -> dict[str, Any]:
+    """The entries of a result file about the grid and the spatial loss, and about the people who were measured.
+
+    Settings are None where they are unknown or do not apply. "images_sha256" is the hash of "photograph person" lines:
+    which people, and in which order.
+    """
+    topography = network.config.topography if network.foreign is None else None
+    lines = (f"{name} {person}\n" for name, person in zip(people.names, people.person.tolist(), strict=True))
     return {
-        "model": config.model,
-        "grid": {
-            "height": lattice.height,
-            "width": lattice.width,
-            "neighbours": lattice.neighbours,
-            "torus": lattice.torus,
-        },
-        "topo_lr_mult": config.recipe.topo_lr_mult if topography else None,
+        "model": network.config.model,
+        "grid": asdict(grid_of(network.model)),
+        "topo_lr_mult": network.recipe.topo_lr_mult if topography else None,
         "lambda": topography.weight if topography else None,
         "topo_loss": topography.loss if topography else None,
         "permuted": topography.permuted if topography else None,
+        "images": len(people),
+        "images_sha256": hashlib.sha256("".join(lines).encode()).hexdigest(),
     }
-
-
-def people_sha256(people: People) -> str:
-    """The sha256 of "photograph person" lines: which people were measured, and in which order."""
-    lines = (f"{name} {person}\n" for name, person in zip(people.names, people.person.tolist(), strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:
@@ -315,63 +343,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-@dataclass(frozen=True)
-class Network:
-    """A trained network that predicts joints, with the recipe it was trained with. `sha256` is of its checkpoint."""
-
-    model: torch.nn.Module
-    recipe: Recipe
-    device: torch.device
-    precision: str
-    sha256: str
-
-    def joints(self, inputs: list[NDArray[np.uint8]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Joints (B, 16, 2) in pixels of the inputs, and their confidences (B, 16).
-
-        Args:
-            inputs: B pictures (S, S, 3), RGB.
-
-        Raises:
-            PoseTopoError: The output of the network is not finite.
-        """
-        mean, sd = (torch.tensor(v, device=self.device) for v in (IMAGENET_MEAN, IMAGENET_SD))
-        if self.recipe.colours == "bgr":  # swapped first: mean and deviation apply to channel positions
-            inputs = [picture[..., ::-1] for picture in inputs]
-        pixels = (torch.from_numpy(np.stack(inputs)).to(self.device).float() / 255 - mean) / sd
-        images = pixels.permute(0, 3, 1, 2)  # (B, 3, S, S), channels_last as the inputs are
-        recipe = self.recipe
-        maps = heatmaps(
-            self.model, images, flip_test=recipe.flip_test, precision=self.precision, shift=recipe.flip_shift
-        )
-        points, confidence = decode(maps, recipe.decode, recipe.sigma)
-        points, confidence = points.double().cpu().numpy(), confidence.double().cpu().numpy()
-        check_finite(confidence)
-        return points, confidence
-
-    def identity(self) -> dict[str, Any]:
-        """The entries of keypoints.json that identify the network and its settings."""
-        recipe = self.recipe
-        settings = {"decode": recipe.decode, "flip_test": recipe.flip_test, "framing": recipe.framing}
-        return {"checkpoint_sha256": self.sha256, "settings": {**settings, "precision": self.precision}}
-
-
-def load_network(checkpoint: str | Path = runs.RELEASED, device: str = "auto", precision: str = "auto") -> Network:
-    """Load a trained network, ready for `predict`.
-
-    Args:
-        checkpoint: The folder of a run, or a checkpoint file of this project, of the original study, of Microsoft or of
-            mmpose (docs/elsewhere.md). Default: the network that comes with pose_topo (pose_topo/released/README.md).
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        precision: "auto" (bf16 if the hardware supports it), "fp32" or "bf16".
-
-    Returns:
-        The network with the recipe it was trained with. `network.model` is the torch module.
-
-    Raises:
-        PoseTopoError: There is no such checkpoint, or its network is of an unknown kind.
-    """
-    opened = open_checkpoint(checkpoint, device)
-    precise = pick_precision(precision, opened.device)
-    return Network(opened.model, opened.config.recipe, opened.device, precise, sha256_file(opened.path))

@@ -20,7 +20,6 @@ from pose_topo.scoring import intervals
 from pose_topo.scoring.intervals import family_wise, paired_test
 from pose_topo.scoring.pckh import hits, normalised_errors, scores_at
 from pose_topo.scoring.predictions import Record, read_record
-from pose_topo.stages.terminal import show
 from pose_topo.study import joints
 from pose_topo.study.results import METRICS, SCHEMAS, Documents, check_one_study, read_document, read_documents
 
@@ -76,11 +75,7 @@ def compare(a: Record, b: Record, resamples: int = intervals.RESAMPLES, seed: in
 
 
 def _difference(a: dict[str, Any], b: dict[str, Any], resampled: NDArray[np.float64]) -> dict[str, Any]:
-    """Both scores, b - a and its interval, for the mean and for each group.
-
-    Args:
-        resampled: (R, 1 + G), the differences of the resamples.
-    """
+    """Both scores, b - a and its interval from resamples (R, 1 + G), for the mean and for each group."""
     bands = intervals.named(resampled)
 
     def one(first: float | None, second: float | None, band: list[float] | None) -> dict[str, Any]:
@@ -94,8 +89,7 @@ def _difference(a: dict[str, Any], b: dict[str, Any], resampled: NDArray[np.floa
 def _won_and_lost(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> dict[str, Any]:
     """The joints that only `b` (won) or only `a` (lost) predicts correctly, and the people with more or fewer in `b`.
 
-    Args:
-        a, b: (P, K), True where a joint is correct.
+    Both are (P, K), True where a joint is correct.
     """
     more = b.sum(1) - a.sum(1)
     return {
@@ -178,10 +172,7 @@ class Run:
 
     @property
     def departures(self) -> frozenset[str]:
-        """The deviations from the protocol, without the learning rate of the topographic layer.
-
-        That deviation is left out because networks without the layer cannot have it.
-        """
+        """The deviations from the protocol, but for the learning rate of the topographic layer, which not all have."""
         deviations = {text for content in self.documents.values() for text in content.get("deviations", ())}
         return frozenset(text for text in deviations if not text.startswith("the topographic layer's"))
 
@@ -261,11 +252,12 @@ def _describe(by_seed: dict[int, Run]) -> dict[str, Any]:
     metrics = {}
     for metric in METRICS:
         values = [value for run in by_seed.values() if (value := run.number(metric)) is not None]
+        several = len(values) > 1
         metrics[metric] = {
             "n": len(values),
             "mean": float(np.mean(values)) if values else None,
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "reason": None if len(values) > 1 else f"{len(values)} seeds with this number",
+            "sd": float(np.std(values, ddof=1)) if several else None,
+            "reason": None if several else f"{len(values)} seeds with this number",
         }
     return {"seeds": list(by_seed), "metrics": metrics}
 
@@ -303,19 +295,3 @@ def _against_control(arm: dict[int, Run], control: dict[int, Run]) -> dict[str, 
         "I_over_best": float(np.mean(shares)) if shares else None,
         "I_over_best_reason": None if shares else "no seed with I here and a rearranged I of the control",
     }
-
-
-def group_table(result: dict[str, Any]) -> str:
-    """The differences as text for the terminal."""
-    lines = []
-    for name, comparison in result["comparisons"].items():
-        lines.append(f"{name}, seeds {', '.join(map(str, comparison['seeds'])) or 'none'} ({result['interval']})")
-        for metric, test in comparison["metrics"].items():
-            if test["n"]:
-                lines.append(
-                    f"  {metric:<25}{show(test['mean']):>9}  [{show(test['low'])}, {show(test['high'])}]  "
-                    f"p {show(test['p'], 4)}, of all metrics {show(test['p_max'], 4)} "
-                    f"(n {test['n']}, p at least {show(test['smallest_p'], 4)})"
-                )
-        lines.append(f"  I / best I of the control  {show(comparison['I_over_best'])}")
-    return "\n".join(lines)

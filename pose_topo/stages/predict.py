@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,13 +42,11 @@ class Photo:
 
     Attributes:
         picture: (H, W, 3), BGR, turned as its EXIF orientation says.
-        boxes: The boxes of its people.
-        inputs: The network input and its affine map for each box (see `network_input`).
+        people: The box of each person, and its network input and affine map (see `network_input`).
     """
 
     picture: NDArray[np.uint8]
-    boxes: tuple[Box, ...]
-    inputs: tuple[tuple[NDArray[np.uint8], NDArray[np.float64]], ...]
+    people: list[tuple[Box, NDArray[np.uint8], NDArray[np.float64]]]
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,8 @@ def predict(
     Raises:
         PoseTopoError: The file is not readable as a photograph, or a box lies outside the photograph.
     """
-    if isinstance(photograph, np.ndarray):
-        photo = _prepare("the array", np.ascontiguousarray(photograph[..., ::-1]), tuple(boxes), network.recipe)
-    else:
-        photo = _read(Path(photograph), tuple(boxes), network.recipe)
-    (people,) = _predict_people([photo], network, len(photo.boxes))
+    photo = _prepare(photograph, tuple(boxes), network.recipe)
+    (people,) = _predict_people([photo], network, len(photo.people))
     return np.stack([person.points for person in people]), np.stack([person.confidence for person in people])
 
 
@@ -123,22 +119,21 @@ def predict_photographs(
     """
     files = find_photographs(paths)
     network = load_network(checkpoint, device, precision)
-    content, skipped = KeypointFile(), []
+    images, annotations, skipped = [], [], []
 
     def read(file: PhotoFile) -> Photo | PoseTopoError:
         try:
-            return _read(file.path, boxes, network.recipe, max_pixels)
+            return _prepare(file.path, boxes, network.recipe, max_pixels)
         except PoseTopoError as error:
             return error
         except Exception as error:  # one photograph must not cost the others, whatever is wrong with it
             return PoseTopoError(f"{file.path}: not readable as a photograph ({in_short(error)})")
 
     def write_overlay(file: PhotoFile, photo: Photo, people: list[Person]) -> str | None:
-        kind = overlay
-        if kind == "auto":
-            kind = "jpg" if file.path.suffix.lower() in (".jpg", ".jpeg") else "png"
-        if kind == "none":
+        if overlay == "none":
             return None
+        like_photo = "jpg" if file.path.suffix.lower() in (".jpg", ".jpeg") else "png"
+        kind = like_photo if overlay == "auto" else overlay
         name = f"{file.name}{OVERLAY}.{kind}"
         drawing.write_picture(out / name, draw_overlay(photo.picture[..., ::-1], people, min_confidence))
         return name
@@ -157,13 +152,27 @@ def predict_photographs(
             predicted = list(_predict_people([photo for _, photo in good], network, batch_size))
             named = pool.map(write_overlay, [file for file, _ in good], [photo for _, photo in good], predicted)
             for (file, photo), people, name in zip(good, predicted, named, strict=True):
-                content.add(file.path, photo.picture.shape[1], photo.picture.shape[0], name, people)
+                image = image_entry(len(images) + 1, file.path, photo.picture, name)
+                images.append(image)
+                annotations += [annotation(one, n, image) for n, one in enumerate(people, len(annotations) + 1)]
             bar.update(len(chunk))
-    if not content.images:
+    if not images:
         more = f" (nor is any other of the {len(skipped)} photographs usable)" if len(skipped) > 1 else ""
         raise PoseTopoError(f"{skipped[0]}{more}")
-    write_json(out / "keypoints.json", {**content.as_json(), **network.identity(), "skipped": skipped})
-    return len(content.images), len(skipped)
+    settings = {key: getattr(network.recipe, key) for key in ("decode", "flip_test", "framing")}
+    content = {
+        "schema": SCHEMA,
+        "kind": "keypoints",
+        "notes": NOTES,
+        "checkpoint_sha256": network.sha256,
+        "settings": {**settings, "precision": network.precision},
+        "categories": [CATEGORY],
+        "images": images,
+        "annotations": annotations,  # COCO's tools accept these alone as results
+        "skipped": skipped,
+    }
+    write_json(out / "keypoints.json", content)
+    return len(images), len(skipped)
 
 
 def _chunks(files: list[PhotoFile], most: int, max_pixels: int) -> Iterator[list[PhotoFile]]:
@@ -179,36 +188,42 @@ def _chunks(files: list[PhotoFile], most: int, max_pixels: int) -> Iterator[list
     yield chunk
 
 
-def _read(path: Path, boxes: tuple[Box, ...], recipe: Recipe, max_pixels: int = MOST_PIXELS) -> Photo:
+def _prepare(
+    photograph: str | Path | NDArray[np.uint8], boxes: tuple[Box, ...], recipe: Recipe, max_pixels: int = MOST_PIXELS
+) -> Photo:
+    if isinstance(photograph, np.ndarray):
+        name, picture = "the array", np.ascontiguousarray(photograph[..., ::-1])
+    else:
+        name, picture = str(photograph), _read(Path(photograph), max_pixels)
+    people = []
+    for box in boxes or (whole(picture),):
+        if not touches(box, picture):
+            size = f"{picture.shape[1]} x {picture.shape[0]} pixels"
+            written = ",".join(f"{value:g}" for value in box)
+            raise PoseTopoError(f"{name}: the box {written} lies outside the photograph of {size}")
+        people.append((box, *network_input(picture, box, recipe)))
+    return Photo(picture, people)
+
+
+def _read(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     picture = read_photograph(path, upright=True, most_pixels=max_pixels)
     if picture is None:
         width, height = photo_size(path) or (0, 0)
         if width * height > max_pixels:
             raise PoseTopoError(f"{path}: {width:,} x {height:,} pixels, more than --max-pixels {max_pixels:,}")
         irregular = os.path.lexists(path) and not path.is_file()
-        what = "not a regular file" if irregular else "not readable as a photograph"
-        raise PoseTopoError(f"{path}: {what}")
-    return _prepare(str(path), picture, boxes, recipe)
-
-
-def _prepare(name: str, picture: NDArray[np.uint8], boxes: tuple[Box, ...], recipe: Recipe) -> Photo:
-    boxes = boxes or (whole(picture),)
-    for box in boxes:
-        if not touches(box, picture):
-            size = f"{picture.shape[1]} x {picture.shape[0]} pixels"
-            written = ",".join(f"{value:g}" for value in box)
-            raise PoseTopoError(f"{name}: the box {written} lies outside the photograph of {size}")
-    return Photo(picture, boxes, tuple(network_input(picture, box, recipe) for box in boxes))
+        raise PoseTopoError(f"{path}: not {'a regular file' if irregular else 'readable as a photograph'}")
+    return picture
 
 
 def _predict_people(photos: list[Photo], network: Network, batch_size: int) -> Iterator[list[Person]]:
     """Yield the people of each photograph, one per box. The network gets `batch_size` inputs at a time."""
-    inputs = [crop for photo in photos for crop, _ in photo.inputs]
+    inputs = [crop for photo in photos for _, crop, _ in photo.people]
     batches = [network.joints(inputs[at : at + batch_size]) for at in range(0, len(inputs), batch_size)]
     answers = ((p, c) for points, confidence in batches for p, c in zip(points, confidence, strict=True))
     for photo in photos:
         people = []
-        for box, (_, affine) in zip(photo.boxes, photo.inputs, strict=True):
+        for box, _, affine in photo.people:
             points, confidence = next(answers)
             people.append(Person(box, geometry.apply(affine, points), confidence))
         yield people
@@ -262,13 +277,12 @@ def find_photographs(paths: list[Path]) -> list[PhotoFile]:
     """
     taken: set[str] = set()
     files = {}
-    for file in (file for path in paths for file in _files(path)):
+    for file in chain.from_iterable(map(_files, paths)):
         real = os.path.realpath(file)  # Path.resolve fails at a link to itself
         if real not in files:
-            name, number = file.stem, 1
-            while name.casefold() in taken:  # some file systems do not distinguish upper and lower case
-                number += 1
-                name = f"{file.stem}-{number}"
+            numbered = (f"{file.stem}-{number}" for number in count(2))
+            # some file systems do not distinguish upper and lower case
+            name = next(name for name in chain([file.stem], numbered) if name.casefold() not in taken)
             taken.add(name.casefold())
             files[real] = PhotoFile(file, name)
     return list(files.values())
@@ -293,7 +307,7 @@ def _is_photograph(file: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and not ours and not hidden and not file.is_dir()
 
 
-# ---- keypoints.json
+# ---- keypoints.json. Ids count from 1
 
 SCHEMA = 1
 PERSON = 1  # the id of COCO's category
@@ -310,41 +324,21 @@ CATEGORY = {
 }
 
 
-class KeypointFile:
-    """The contents of keypoints.json, collected photograph by photograph. Ids count from 1."""
-
-    def __init__(self) -> None:
-        self.images: list[dict[str, Any]] = []
-        self.annotations: list[dict[str, Any]] = []
-
-    def add(self, path: Path, width: int, height: int, overlay: str | None, people: list[Person]) -> None:
-        """Add one photograph, the name of its overlay if it has one, and its people."""
-        number, size = len(self.images) + 1, {"width": width, "height": height}
-        name, where, overlay = readable(path.name), readable(path.as_posix()), overlay and readable(overlay)
-        self.images.append({"id": number, "file_name": name, "path": where, "overlay": overlay, **size})
-        for person in people:
-            self.annotations.append(annotation(person, len(self.annotations) + 1, number, name))
-
-    def as_json(self) -> dict[str, Any]:
-        """The contents of the file. COCO's tools accept `annotations` alone as results."""
-        return {
-            "schema": SCHEMA,
-            "kind": "keypoints",
-            "notes": NOTES,
-            "categories": [CATEGORY],
-            "images": self.images,
-            "annotations": self.annotations,
-        }
+def image_entry(number: int, path: Path, picture: NDArray[np.uint8], overlay: str | None) -> dict[str, Any]:
+    """One photograph (H, W, 3), and the name of its overlay if it has one."""
+    names = {"file_name": readable(path.name), "path": readable(path.as_posix())}
+    size = {"width": picture.shape[1], "height": picture.shape[0]}
+    return {"id": number, **names, "overlay": overlay and readable(overlay), **size}
 
 
-def annotation(person: Person, number: int, image_id: int, file_name: str) -> dict[str, Any]:
-    """One person: x, y and confidence of each joint (0, 0, 0 if it was not found). The score is their mean."""
+def annotation(person: Person, number: int, image: dict[str, Any]) -> dict[str, Any]:
+    """One person of a photograph: x, y and confidence of each joint (0, 0, 0 if it was not found), and their mean."""
     triples = np.column_stack([person.points, person.confidence])
     triples[~person.found] = 0.0
     return {
         "id": number,
-        "image_id": image_id,
-        "file_name": file_name,
+        "image_id": image["id"],
+        "file_name": image["file_name"],
         "category_id": PERSON,
         "bbox": list(person.box),
         "keypoints": [round(float(v), digits) for row in triples for v, digits in zip(row, (2, 2, 4), strict=True)],

@@ -24,25 +24,16 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 from tqdm import tqdm
 
-from pose_topo.core.files import atomic_path, sha256_file, write_json
-from pose_topo.core.machine import pick_precision
+from pose_topo.core.files import atomic_path, write_json
 from pose_topo.data.batches import Batches, Change
 from pose_topo.data.people import People
 from pose_topo.models.pose import SimpleBaseline, head_weight, predict
 from pose_topo.scoring import intervals
 from pose_topo.scoring.pckh import hits, normalised_errors, percentages
-from pose_topo.stages.checkpoints import (
-    grid_of,
-    grid_settings,
-    identity,
-    open_checkpoint,
-    open_data,
-    people_sha256,
-    plain,
-)
+from pose_topo.stages.checkpoints import identity, load_network, of_grid, open_data, plain
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.study.config import Data
-from pose_topo.study.results import HARMS, SCHEMAS
+from pose_topo.study.results import HARMS
 from pose_topo.topography import parcellation
 
 Array = NDArray[np.float64]
@@ -87,25 +78,18 @@ def measure_robustness(
         PoseTopoError: There is no such checkpoint, or its data are missing.
         UsageError: `data` is None for a foreign checkpoint.
     """
-    opened = open_checkpoint(run, device)
-    config, recipe = opened.config, opened.config.recipe
-    dataset, _ = open_data(opened, data, cache=cache, progress=progress)
-    precise = pick_precision(precision, opened.device)
-    val = Batches(dataset.store, dataset.people, dataset.split.val, recipe, opened.device)
-    correct, labelled = correct_joints(opened.model, val, dataset.people, precise, progress=progress)
-    people = dataset.people.take(dataset.split.val)
+    network = load_network(run, device, precision)
+    dataset = open_data(network, data, cache=cache, progress=progress)
+    recipe, held_out = network.recipe, dataset.split.val
+    val = Batches(dataset.store, dataset.people, held_out, recipe, network.device)
+    correct, labelled = correct_joints(network.model, val, dataset.people, network.precision, progress=progress)
+    people = dataset.people.take(held_out)
     harms = {harm: curve(correct[harm], labelled, levels) for harm, levels in LEVELS.items()}
     result = plain(
         {
-            "schema": SCHEMAS["robustness"],
-            "kind": "robustness",
-            "checkpoint_sha256": sha256_file(opened.path),
-            "data_sha256": dataset.sha256,
-            **identity(opened, dataset),
-            **grid_settings(config, grid_of(opened.model), known=opened.foreign is None),
-            "images": len(people),
-            "images_sha256": people_sha256(people),
-            "settings": {"decode": recipe.decode, "flip_test": recipe.flip_test, "precision": precise},
+            **identity("robustness", network, dataset),
+            **of_grid(network, people),
+            "settings": {"decode": recipe.decode, "flip_test": recipe.flip_test, "precision": network.precision},
             "score": dataset.people.validation_unit()[0],
             "harm_seed": SEED,
             "bootstrap": intervals.settings(),
@@ -196,19 +180,11 @@ def noisy_weights(model: SimpleBaseline, level: float, draw: int) -> SimpleBasel
 
 
 def changes(people: People) -> dict[str, Callable[[float], Change]]:
-    """For each harm to the inputs, the function that gives the change of a level.
-
-    Args:
-        people: All people of the store.
-    """
+    """For each harm to the inputs of `people`, the function that gives the change of a level."""
     keys = [_seed("picture", *who) for who in zip(people.names, people.person.tolist(), strict=True)]
-
-    def noise(level: float) -> Change:
-        return lambda inputs, rows: add_noise(inputs, level, [keys[row] for row in rows])
-
     return {
         "blur": lambda level: lambda inputs, _: blur(inputs, level),
-        "noise": noise,
+        "noise": lambda level: lambda inputs, rows: add_noise(inputs, level, [keys[row] for row in rows]),
         "contrast": lambda level: lambda inputs, _: lower_contrast(inputs, level),
     }
 

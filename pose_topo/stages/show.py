@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.machine import pick_precision
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batches
 from pose_topo.data.crop_store import open_or_build
@@ -21,7 +20,7 @@ from pose_topo.models.pose import predict
 from pose_topo.pictures import drawing
 from pose_topo.pictures.drawing import CELL, Cell
 from pose_topo.scoring.pckh import hits, normalised_errors
-from pose_topo.stages.checkpoints import open_checkpoint, open_data
+from pose_topo.stages.checkpoints import load_network, open_data
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.stages.predict import MIN_CONFIDENCE
 from pose_topo.study import joints
@@ -77,27 +76,17 @@ def show_worst(
 ) -> int:
     """Draw the people with the largest mean error of a checkpoint, the largest first.
 
-    Args:
-        split: "train", "val" or "all".
-        count: The largest number of people.
-
-    Returns:
-        The number of people that were drawn.
+    Arguments and result are those of `show_sample`.
 
     Raises:
         PoseTopoError: There is no such checkpoint, or the data are missing or broken.
     """
-    opened = open_checkpoint(checkpoint, device)
-    recipe = opened.config.recipe
-    dataset, name = open_data(opened, data, cache=cache, progress=progress)
-    batches = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, opened.device)
-    found, confidence, rows = predict(
-        opened.model,
-        batches.in_order(BATCH),
-        batches.input_to_photo(),
-        recipe,
-        pick_precision(precision, opened.device),
-    )
+    network = load_network(checkpoint, device, precision)
+    recipe = network.recipe
+    dataset = open_data(network, data, cache=cache, progress=progress)
+    batches = Batches(dataset.store, dataset.people, _rows(dataset.split, split), recipe, network.device)
+    crops, to_photo = batches.in_order(BATCH), batches.input_to_photo()
+    found, confidence, rows = predict(network.model, crops, to_photo, recipe, network.precision)
     people = dataset.people.take(rows)
     score, unit, threshold = people.validation_unit()
     errors = normalised_errors(found, people.joints, people.labelled, unit)
@@ -105,12 +94,13 @@ def show_worst(
     worst = worst_first(mean)[:count]
     if not len(worst):
         raise PoseTopoError(f"{data.mat_path}: none of {len(rows):,} people has a joint that is scored")
-    cells, length = [], "head" if score == "PCKh@0.5" else "torso"
+    length = "head" if score == "PCKh@0.5" else "torso"
+    cells = []
     for i in worst:
         below = f"error {mean[i]:.2f} {length}s, {score} {share[i]:.0f}%"
         cells.append(_compared(dataset.store, dataset.people, int(rows[i]), recipe, found[i], confidence[i], below))
     title = (
-        f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {name}, by mean error in {length} lengths: "
+        f"The {len(cells)} worst of {len(rows):,} {WHO[split]} of {data.name}, by mean error in {length} lengths: "
         "each as annotated, and as predicted over the annotation in white"
     )
     rings = drawing.hollow(f"annotated but hidden; predicted with confidence < {MIN_CONFIDENCE:g}")
@@ -149,8 +139,7 @@ def worst_first(mean: Array) -> NDArray[np.int64]:
 
 def _annotated(store: CropStore, people: People, row: int, recipe: Recipe) -> Cell:
     """One person with the annotation."""
-    labelled, visible = people.labelled[row], people.visible[row]
-    true = _in_crop(store, row, people.joints[row])
+    true, labelled, visible = people.joints[row], people.labelled[row], people.visible[row]
     picture, move = _window(store, row, true[labelled], recipe)
     hidden = int((labelled & ~visible).sum())
     below = f"{int(labelled.sum())} joints" + (f", {hidden} hidden" if hidden else "")
@@ -166,33 +155,28 @@ def _compared(
     Both are in colour, because a network may only have confused left and right.
     """
     labelled, annotated = people.labelled[row], _annotated(store, people, row, recipe)
-    true, predicted = _in_crop(store, row, people.joints[row]), _in_crop(store, row, found)
-    picture, move = _window(store, row, true[labelled], recipe)
-    picture = drawing.draw_reference(picture, move(true), labelled)
-    size = drawing.extent(move(true), labelled)
-    picture = drawing.draw_person(
-        picture, move(predicted), solid=confidence >= MIN_CONFIDENCE, shown=confidence > 0, size=size
-    )
+    picture, move = _window(store, row, people.joints[row][labelled], recipe)
+    true = move(people.joints[row])
+    picture = drawing.draw_person(picture, true, shown=labelled, reference=True)
+    size, solid = drawing.extent(true, labelled), confidence >= MIN_CONFIDENCE
+    picture = drawing.draw_person(picture, move(found), solid=solid, shown=confidence > 0, size=size)
     seam = np.full((CELL, SEAM, 3), drawing.WHITE, np.uint8)
     return Cell(np.concatenate([annotated.picture, seam, picture], axis=1), (annotated.lines[0], below))
-
-
-def _in_crop(store: CropStore, row: int, points: Array) -> Array:
-    """Points (16, 2) of the photograph in pixels of the stored crop."""
-    return geometry.apply(geometry.invert(store.to_photo[[row]]), points[None])[0]
 
 
 def _window(
     store: CropStore, row: int, points: Array, recipe: Recipe
 ) -> tuple[NDArray[np.uint8], Callable[[Array], Array]]:
-    """The part of a stored crop that is shown, (CELL, CELL, 3), and the map from crop pixels to its pixels.
+    """The part of a stored crop that is shown, (CELL, CELL, 3), and the map from photograph pixels to its pixels.
 
-    The part is the network's input. If a point (n, 2) lies outside the input, more of the stored crop is shown, with a
-    frame around the input.
+    The part is the network's input. If a point (n, 2) of the photograph lies outside the input, more of the stored crop
+    is shown, with a frame around the input.
     """
+    to_crop = geometry.invert(store.to_photo[row])
     side, inner = store.settings.side, recipe.input_size
     margin = (side - inner) // 2
-    reach = float(np.abs(points - (side - 1) / 2).max()) * 1.04 - inner / 2 if len(points) else 0.0
+    off = np.abs(geometry.apply(to_crop, points) - (side - 1) / 2)
+    reach = float(off.max()) * 1.04 - inner / 2 if len(points) else 0.0
     more = int(np.clip(np.ceil(reach), 0, margin))
     low, size = margin - more, inner + 2 * more
     part = np.ascontiguousarray(store.crops[row, low : low + size, low : low + size])
@@ -202,4 +186,4 @@ def _window(
     if more:
         corner, far = round(more * ratio), round((more + inner) * ratio) - 1
         cv2.rectangle(picture, (corner, corner), (far, far), FRAME, 1)
-    return picture, lambda where: np.asarray((where - low + 0.5) * ratio - 0.5)
+    return picture, lambda where: (geometry.apply(to_crop, where) - low + 0.5) * ratio - 0.5

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ from pose_topo.data.people import People
 from pose_topo.models.pose import SimpleBaseline, head_weight
 from pose_topo.scoring.decoding import decode
 from pose_topo.scoring.pckh import hits, normalised_errors, percentages
+from pose_topo.stages.checkpoints import Network, grid_of
 from pose_topo.stages.evaluate import BATCH
 from pose_topo.study import joints
-from pose_topo.study.lattice import Lattice
 from pose_topo.topography import lesions, parcellation
 
 Array = NDArray[np.float64]
@@ -42,14 +42,7 @@ _CPU_BYTES = 8 << 20  # features that all lesions read again: they fit into the 
 
 
 def measure_lesions(
-    model: SimpleBaseline,
-    lattice: Lattice,
-    batches: Batches,
-    people: People,
-    *,
-    means: Array,
-    precision: str,
-    permuted_grids: int,
+    network: Network, batches: Batches, people: People, means: Array, permuted_grids: int
 ) -> tuple[dict[str, Any], dict[str, NDArray]]:
     """Silence discs on the true grid and on permuted grids: numbers for analysis.json and maps for analysis.npz.
 
@@ -61,6 +54,7 @@ def measure_lesions(
         means: (C,), the mean response of each channel. "by_mean" holds the numbers of lesions that silence to it.
         permuted_grids: The number of permuted grids in the null.
     """
+    model, lattice = network.model, grid_of(network.model)
     orders = lesions.arrangements(lattice.channels, permuted_grids)
     masks = lesions.silenced(lattice, orders)  # (R, A + 1, D, C)
     decode_by = "cell-centre" if batches.recipe.decode == "cell-centre" else "argmax"
@@ -72,7 +66,7 @@ def measure_lesions(
         masks.reshape(-1, lattice.channels),
         fills=(np.zeros_like(means), means),
         decode_by=decode_by,
-        precision=precision,
+        precision=network.precision,
     )
     owner = lesions.owners(parcellation.labels(head_weight(model)), masks)  # (R, A + 1, D)
     shape = (2, *masks.shape[:3])  # by zero and by the mean, R, A + 1, D
@@ -87,7 +81,7 @@ def measure_lesions(
         ]
 
     numbers = {
-        "people": scores.people,
+        "people": len(batches),
         "threshold": people.validation_unit()[2],
         "decode": decode_by,
         "flip_test": False,
@@ -110,11 +104,7 @@ def measure_lesions(
 
 
 def mean_damage(pooled: Array) -> dict[str, float]:
-    """The loss of pooled PCKh at one radius, as a mean over discs.
-
-    Args:
-        pooled: (A + 1, D). The null's mean and spread are over the A permuted grids.
-    """
+    """The loss of pooled PCKh at one radius, (A + 1, D): its mean over discs, and that of the A permuted grids."""
     means = pooled.mean(axis=1)
     return {"damage": float(means[0]), "null_damage": float(means[1:].mean()), "null_damage_sd": float(means[1:].std())}
 
@@ -148,14 +138,12 @@ class Scores:
     Attributes:
         intact, intact_mean: Per joint (K,), and pooled, of the intact network.
         joints, mean: The same of each lesion, (L, K) and (L,).
-        people: The number of people.
     """
 
     intact: Array
     intact_mean: float
     joints: Array
     mean: Array
-    people: int
 
 
 @torch.inference_mode()
@@ -180,17 +168,14 @@ def pckh_silenced(
             them; the lesions with the first fill come first.
 
     Raises:
-        ValueError: The masks do not match the channels of the head.
         PoseTopoError: The activations of the network are not finite.
     """
-    if masks.ndim != 2 or masks.shape[1] != model.head.in_channels:
-        raise ValueError(f"masks {masks.shape}: the head reads {model.head.in_channels} channels")
     model.eval()
     _, unit, threshold = people.validation_unit()
     weight = model.head.weight.float().flatten(1)  # (K, C)
     levels = [torch.from_numpy(fill).to(weight) for fill in fills] or [torch.zeros_like(weight[0])]
     terms = [_term(mask, weight, level) for level in levels for mask in torch.from_numpy(masks)]
-    correct, labelled, seen = np.zeros((1 + len(terms), joints.K), np.int64), np.zeros(joints.K, np.int64), 0
+    correct, labelled = np.zeros((1 + len(terms), joints.K), np.int64), np.zeros(joints.K, np.int64)
     for batch in batches:
         with autocast(batch.images.device, precision):
             features = model.features(batch.images).float()
@@ -202,18 +187,16 @@ def pckh_silenced(
             correct += _correct(pixels, people.take(rows), unit[rows], threshold, input_to_photo[rows])
             labelled += (people.labelled[rows] & (unit[rows] > 0)[:, None]).sum(axis=0)
             done += len(rows)
-        seen += done
     per_joint, mean = percentages(correct, labelled)
     mean = np.nan_to_num(mean)
-    return Scores(per_joint[0], float(mean[0]), per_joint[1:], mean[1:], seen)
+    return Scores(per_joint[0], float(mean[0]), per_joint[1:], mean[1:])
 
 
-@dataclass(frozen=True)
-class _Term:
-    """One lesion as a linear term: the channels it reads, their weights (K, n), and where the product is added.
+class _Term(NamedTuple):
+    """One lesion as a linear term: the product of some channels and their weights (K, n).
 
-    sign -1: subtract the product from the heatmaps of the intact network. 1: add it to the bias. `level` (K, 1) is what
-    the silenced channels still add to every cell.
+    sign -1: subtract it from the heatmaps of the intact network. 1: add it to the bias. `level` (K, 1) is what the
+    silenced channels still add to every cell.
     """
 
     channels: Tensor
@@ -229,10 +212,9 @@ def _term(mask: Tensor, weight: Tensor, level: Tensor) -> _Term:
 
 
 def _predictions(model: SimpleBaseline, features: Tensor, terms: list[_Term], decode_by: str) -> Iterator[Tensor]:
-    """Joints in pixels of the input, (1 + L, K, b, 2) for b people at a time. The intact network comes first.
+    """Joints in pixels of the input, (1 + L, K, b, 2), from features (B, C, h, w). The intact network comes first.
 
-    Args:
-        features: (B, C, h, w). On a CPU they are processed in parts that stay in the cache.
+    They come for b people at a time: on a CPU for so few that their features stay in the cache.
     """
     weight = model.head.weight.float().flatten(1)  # (K, C)
     bias = weight.new_zeros(len(weight), 1) if model.head.bias is None else model.head.bias.float()[:, None]

@@ -1,4 +1,4 @@
-"""The text that the terminal shows for evaluations, comparisons, analyses, robustness and audits."""
+"""The text that the terminal shows for evaluations, comparisons, analyses, groups, robustness and audits."""
 
 from __future__ import annotations
 
@@ -125,6 +125,22 @@ def summary(result: dict[str, Any]) -> str:
             f"{show(disc['null_damage'], 2)}), specificity {show(disc['specificity'], 2)} "
             f"(random {show(disc['null_mean'], 2)}, p {show(disc['p'])})"
         )
+    return "\n".join(lines)
+
+
+def group(result: dict[str, Any]) -> str:
+    """The differences of every arm from the control."""
+    lines = []
+    for name, comparison in result["comparisons"].items():
+        lines.append(f"{name}, seeds {', '.join(map(str, comparison['seeds'])) or 'none'} ({result['interval']})")
+        for metric, test in comparison["metrics"].items():
+            if test["n"]:
+                lines.append(
+                    f"  {metric:<25}{show(test['mean']):>9}  [{show(test['low'])}, {show(test['high'])}]  "
+                    f"p {show(test['p'], 4)}, of all metrics {show(test['p_max'], 4)} "
+                    f"(n {test['n']}, p at least {show(test['smallest_p'], 4)})"
+                )
+        lines.append(f"  I / best I of the control  {show(comparison['I_over_best'])}")
     return "\n".join(lines)
 
 

@@ -109,46 +109,38 @@ class Arm:
         return "-".join([self.head, *self._other_parts()])
 
     def __str__(self) -> str:
-        layer = self.topography
-        weight: list[str] = []
-        if layer is not None and layer.weight != 0 and (layer.weight != USUAL.weight or layer.loss != USUAL.loss):
-            weight = [f"l{shortest(layer.weight)}"]
-        return "-".join([self.head, *weight, *self._other_parts()])
-
-    def _other_parts(self) -> list[str]:
-        layer = self.topography
-        if layer is None:
-            return []
-        parts = {
-            f"m{shortest(self.multiplier or 1)}": self.multiplier is not None,
-            f"{layer.height}x{layer.width}": (layer.height, layer.width) != (USUAL.height, USUAL.width),
-            "rook": layer.neighbours == 4,
-            "torus": layer.torus,
-            "permuted": layer.permuted,
-            "norm": layer.batch_norm,
-            layer.init: layer.init != USUAL.init,
-        }
-        return [part for part, named in parts.items() if named]
+        return "-".join([self.head, *self._lambda_part(), *self._other_parts()])
 
     def train_options(self) -> list[str]:
         """Return the words after `pose-topo` that train this arm: the command and the options that differ."""
+        commands = {"baseline": "train-baseline", "control": "train-topo --spatial-lambda 0", "topo": "train-topo"}
+        command = commands.get(self.head, f"train-topo --topo-loss {self.head}")
+        return " ".join([command, *self._lambda_part().values(), *self._other_parts().values()]).split()
+
+    def _lambda_part(self) -> dict[str, str]:
+        """The part of the name that says lambda, if it is named, and the option that sets it."""
+        layer = self.topography
+        if layer is None or layer.weight == 0 or (layer.weight, layer.loss) == (USUAL.weight, USUAL.loss):
+            return {}
+        return {f"l{shortest(layer.weight)}": f"--spatial-lambda {shortest(layer.weight)}"}
+
+    def _other_parts(self) -> dict[str, str]:
+        """The other parts of the name, each with the option that sets it."""
         layer = self.topography
         if layer is None:
-            return ["train-baseline"]
-        words = ["train-topo"]
-        if layer.loss != USUAL.loss:
-            words += ["--topo-loss", layer.loss]
-        if layer.loss != USUAL.loss or layer.weight != USUAL.weight:
-            words += ["--spatial-lambda", shortest(layer.weight)]
+            return {}
+        parts: dict[str, str] = {}
         if self.multiplier is not None:
-            words += ["--topo-lr-mult", shortest(self.multiplier)]
+            parts[f"m{shortest(self.multiplier)}"] = f"--topo-lr-mult {shortest(self.multiplier)}"
         if (layer.height, layer.width) != (USUAL.height, USUAL.width):
-            words += ["--topo-grid", str(layer.height), str(layer.width)]
+            parts[f"{layer.height}x{layer.width}"] = f"--topo-grid {layer.height} {layer.width}"
         if layer.neighbours != USUAL.neighbours:
-            words += ["--topo-neighbours", str(layer.neighbours)]
-        switches = {"--topo-torus": layer.torus, "--topo-permuted": layer.permuted, "--topo-norm": layer.batch_norm}
-        words += [word for word, on in switches.items() if on]
-        return words + (["--topo-init", layer.init] if layer.init != USUAL.init else [])
+            parts["rook"] = f"--topo-neighbours {layer.neighbours}"
+        switches = {"torus": layer.torus, "permuted": layer.permuted, "norm": layer.batch_norm}
+        parts |= {name: f"--topo-{name}" for name, on in switches.items() if on}
+        if layer.init != USUAL.init:
+            parts[layer.init] = f"--topo-init {layer.init}"
+        return parts
 
 
 def shortest(value: float) -> str:

@@ -1,8 +1,7 @@
 """The backbones that a network can have: the only list of them.
 
-Each is a classifier of `torchvision.models` without its pooling and its last layer. This module does not import torch;
-`models/pose.py` builds the networks. To add a backbone, add an entry to `BACKBONES`. The tests run over all
-entries.
+Each is a classifier of `torchvision.models` without its pooling and its last layer. To add one, add an entry to
+`BACKBONES`; the tests run over all entries. This module does not import torch; `models/pose.py` builds the networks.
 """
 
 from __future__ import annotations

@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.study.backbones import BACKBONES, HEATMAP_STRIDE, backbone
 
-Model = Literal["baseline", "topo"]
 Framing = Literal["person", "squeeze"]
 Decode = Literal["argmax", "quarter", "dark", "cell-centre"]
 
 Protocol = Literal["standard", "paper", "synthetic", "photographs", "small", "demo"]  # protocols.py has their recipes
 TargetCentre = Literal["nearest", "exact", "truncated"]
 Augment = Literal["none", "mild", "standard"]
-Loss = Literal["half-mse", "mse"]
-Init = Literal["standard", "paper"]
-Optimizer = Literal["adam", "adamw"]
 Schedule = Literal["steps", "one-cycle", "cosine", "constant"]
 LambdaSchedule = Literal["constant", "cosine", "study-cosine"]
 SplitRule = Literal["auto", "tompson", "random", "paper", "hashed", "tune", "file"]
@@ -65,10 +61,10 @@ class Recipe:
     sigma: float  # standard deviation of the target Gaussian, in heatmap cells
     target_centre: TargetCentre  # "nearest": the cell int(x + .5); "exact": x; "truncated": the cell int(x)
     augment: Augment  # rotation, scale and flip; "standard" is Xiao et al.'s
-    loss: Loss  # of the heatmaps; "half-mse" is half of "mse"
+    loss: Literal["half-mse", "mse"]  # of the heatmaps; "half-mse" is half of "mse"
     mask_unlabelled: bool  # True: unlabelled joints do not count in the loss; False: their target is an empty map
-    init: Init  # of the deconvolutions and the head; "paper" is the original study's
-    optimizer: Optimizer
+    init: Literal["standard", "paper"]  # of the deconvolutions and the head; "paper" is the original study's
+    optimizer: Literal["adam", "adamw"]
     lr: float
     weight_decay: float
     schedule: Schedule
@@ -100,11 +96,8 @@ class Recipe:
 
     @property
     def flip_shift(self) -> bool:
-        """Whether the flip test moves the mirrored maps by one column.
-
-        The shift is needed if cell c is at pixel 4c. In the study's recipe cell c covers pixels 4c to 4c + 3, and the
-        mirrored maps need no shift.
-        """
+        """Whether the flip test moves the mirrored maps by one column, which is needed if cell c is at pixel 4c. In the
+        study's recipe cell c covers pixels 4c to 4c + 3."""
         return self.target_centre != "truncated"
 
 
@@ -189,12 +182,45 @@ class RunConfig:
     deterministic: bool = False  # on CUDA: use only deterministic algorithms
     sync_batch_norm: bool = False  # with several processes: compute BatchNorm statistics over all of them
     threads: int | None = None
-    model: Model = field(init=False)  # computed from `topography`; also written to config.json
+    model: Literal["baseline", "topo"] = field(init=False)  # computed from `topography`; also written to config.json
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", "baseline" if self.topography is None else "topo")
         check_literals(self)
-        _check_ranges(self)
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        recipe, topography, threads, stride = self.recipe, self.topography, self.threads, backbone(self.arch).stride
+        size, sizes = recipe.input_size, range(stride, LARGEST_INPUT + 1, stride)
+        epochs, batch, warm_up, factor = recipe.epochs, recipe.batch_size, recipe.warm_up, recipe.topo_lr_mult
+        most = f"at most {MOST:,}"
+        checks = [
+            ("--input-size", size, size in sizes, f"a multiple of {stride}, at most {LARGEST_INPUT:,}"),
+            ("--start", recipe.start, recipe.start != "network" or self.weights, "the file of the network"),
+            ("--threads", threads, threads is None or 1 <= threads <= MOST, f"at least 1, {most}"),
+            ("--seed", self.seed, 0 <= self.seed < 1 << 63, "one from 0 to 2^63 - 1"),
+            ("--epochs", epochs, 1 <= epochs <= MOST, f"at least 1, {most}"),
+            ("--batch-size", batch, 2 <= batch <= MOST, f"at least 2, which BatchNorm needs, and {most}"),
+            ("sigma", recipe.sigma, 0 < recipe.sigma <= size, f"a width of at most {size} cells"),
+            ("weight_decay", recipe.weight_decay, 0 <= recipe.weight_decay < math.inf, "0 or more"),
+            ("patience", recipe.patience, recipe.patience is None or recipe.patience >= 1, "at least 1, or none"),
+            ("min_labelled", recipe.min_labelled, 0 <= recipe.min_labelled <= 16, "0 to 16"),
+            ("--lr", recipe.lr, 0 < recipe.lr < math.inf, "a positive learning rate"),
+            ("--topo-lr-mult", factor, 0 < factor < math.inf, "a positive factor"),
+            ("--val-split", recipe.val_split, 0 < recipe.val_split < 1, "a share between 0 and 1"),
+            ("--warm-up", warm_up, 0 <= warm_up < epochs, f"0 or more, and less than the {epochs} epochs"),
+        ]
+        if topography is not None:
+            checks.append(("--spatial-lambda", topography.weight, 0 <= topography.weight < math.inf, "0 or more"))
+        for option, value, valid, wanted in checks:
+            if not valid:
+                raise UsageError(f"{option} {value}: give {wanted}")
+        if topography is not None:
+            channels, grid = topography.lattice().channels, f"--topo-grid {topography.height} {topography.width}"
+            if channels < 2:
+                raise UsageError(f"{grid}: a single channel has no neighbours; give at least two")
+            if channels > MOST_CHANNELS:
+                raise UsageError(f"{grid}: {channels:,} channels; give at most {MOST_CHANNELS:,}")
 
 
 _OPTION = {(Topography, "init"): "--topo-init", (Topography, "loss"): "--topo-loss"}  # others are `--<field>`
@@ -216,58 +242,6 @@ def check_literals(settings: Any) -> None:
             raise UsageError(f"{option} {value!s:.60}: give one of {', '.join(map(str, choices))}")
 
 
-def _check_ranges(config: RunConfig) -> None:
-    recipe, stride = config.recipe, backbone(config.arch).stride
-    size, epochs, warm_up, factor = recipe.input_size, recipe.epochs, recipe.warm_up, recipe.topo_lr_mult
-    checks = [
-        (
-            "--input-size",
-            size,
-            stride <= size <= LARGEST_INPUT and size % stride == 0,
-            f"a multiple of {stride}, at most {LARGEST_INPUT:,}",
-        ),
-        ("--start", recipe.start, recipe.start != "network" or config.weights, "the file of the network"),
-        (
-            "--threads",
-            config.threads,
-            config.threads is None or 1 <= config.threads <= MOST,
-            f"at least 1, at most {MOST:,}",
-        ),
-        ("--seed", config.seed, 0 <= config.seed < 1 << 63, "one from 0 to 2^63 - 1"),
-        ("--epochs", epochs, 1 <= epochs <= MOST, f"at least 1, at most {MOST:,}"),
-        (
-            "--batch-size",
-            recipe.batch_size,
-            2 <= recipe.batch_size <= MOST,
-            f"at least 2, which BatchNorm needs, and at most {MOST:,}",
-        ),
-        ("sigma", recipe.sigma, 0 < recipe.sigma <= size, f"a width of at most {size} cells"),
-        ("weight_decay", recipe.weight_decay, 0 <= recipe.weight_decay < math.inf, "0 or more"),
-        ("patience", recipe.patience, recipe.patience is None or recipe.patience >= 1, "at least 1, or none"),
-        ("min_labelled", recipe.min_labelled, 0 <= recipe.min_labelled <= 16, "0 to 16"),
-        ("--lr", recipe.lr, 0 < recipe.lr < math.inf, "a positive learning rate"),
-        ("--topo-lr-mult", factor, 0 < factor < math.inf, "a positive factor"),
-        ("--val-split", recipe.val_split, 0 < recipe.val_split < 1, "a share between 0 and 1"),
-        ("--warm-up", warm_up, 0 <= warm_up < epochs, f"0 or more, and less than the {epochs} epochs"),
-    ]
-    if config.topography is not None:
-        weight = config.topography.weight
-        checks.append(("--spatial-lambda", weight, 0 <= weight < math.inf, "0 or more"))
-    for option, value, valid, wanted in checks:
-        if not valid:
-            raise UsageError(f"{option} {value}: give {wanted}")
-    if config.topography is not None:
-        _check_grid(config.topography)
-
-
-def _check_grid(topography: Topography) -> None:
-    channels, grid = topography.lattice().channels, f"--topo-grid {topography.height} {topography.width}"
-    if channels < 2:
-        raise UsageError(f"{grid}: a single channel has no neighbours; give at least two")
-    if channels > MOST_CHANNELS:
-        raise UsageError(f"{grid}: {channels:,} channels; give at most {MOST_CHANNELS:,}")
-
-
 def to_dict(config: Any) -> dict[str, Any]:
     """A settings dataclass as plain JSON values."""
     return {
@@ -283,11 +257,7 @@ def from_dict(cls: type, values: Any) -> Any:
     """
     if not isinstance(values, dict):
         raise PoseTopoError(f"the {cls.__name__} settings are {type(values).__name__}, not a dictionary")
-    if cls is RunConfig:
-        values = _upgraded(values)
-    if cls is Recipe and isinstance(pretrained := values.get("pretrained"), bool):  # written by an earlier version
-        values = {key: value for key, value in values.items() if key != "pretrained"}
-        values["start"] = "imagenet" if pretrained else "none"
+    values = _upgraded(cls, values)
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}
     if unknown := set(values) - set(fields):
         raise PoseTopoError(
@@ -299,32 +269,25 @@ def from_dict(cls: type, values: Any) -> Any:
     except TypeError as error:
         raise PoseTopoError(f"incomplete {cls.__name__} settings ({error})") from None
     for name, value in built.items():
-        if getattr(settings, name) != value:  # a field that is computed from the others
-            computed = getattr(settings, name)
+        if (computed := getattr(settings, name)) != value:  # a field that is computed from the others
             raise PoseTopoError(f"{cls.__name__}.{name} is {value!r:.60}, but the other settings give {computed!r}")
     return settings
 
 
-def _upgraded(values: dict[str, Any]) -> dict[str, Any]:
-    """Convert the settings of a run that an earlier version wrote to those of this version.
-
-    Earlier versions also wrote the number of joints, which was always 16. They wrote "auto" for `compile`, which meant
-    "off".
-    """
+def _upgraded(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Settings that an earlier version wrote, as this version has them."""
     values = dict(values)
-    if values.get("num_keypoints") == 16:
+    if cls is RunConfig and values.get("num_keypoints") == 16:  # it was always 16
         del values["num_keypoints"]
-    if values.get("compile") == "auto":
+    if cls is RunConfig and values.get("compile") == "auto":  # which meant "off"
         values["compile"] = "off"
+    if cls is Recipe and isinstance(values.get("pretrained"), bool):
+        values["start"] = "imagenet" if values.pop("pretrained") else "none"
     return values
 
 
 def _field(name: str, hint: Any, value: Any) -> Any:
-    """Convert a value from JSON to the type of a field.
-
-    Raises:
-        PoseTopoError: the value is not of that type. (`check_literals` checks choices.)
-    """
+    """Convert a value from JSON to the type of a field, or refuse it. (`check_literals` checks choices.)"""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         kind = typing.get_origin(option) or option

@@ -5,86 +5,37 @@ The order is that of the ids in the annotation file, which are 0-based. "Left" a
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 Side = Literal["right", "left", "middle"]
 
 NAMES: tuple[str, ...] = (
-    "right ankle",
-    "right knee",
-    "right hip",
-    "left hip",
-    "left knee",
-    "left ankle",
-    "pelvis",
-    "thorax",
-    "upper neck",
-    "head top",
-    "right wrist",
-    "right elbow",
-    "right shoulder",
-    "left shoulder",
-    "left elbow",
-    "left wrist",
-)
+    "right ankle", "right knee", "right hip", "left hip", "left knee", "left ankle",
+    "pelvis", "thorax", "upper neck", "head top",
+    "right wrist", "right elbow", "right shoulder", "left shoulder", "left elbow", "left wrist",
+)  # fmt: skip
 K = len(NAMES)
 
-(
-    R_ANKLE,
-    R_KNEE,
-    R_HIP,
-    L_HIP,
-    L_KNEE,
-    L_ANKLE,
-    PELVIS,
-    THORAX,
-    UPPER_NECK,
-    HEAD_TOP,
-    R_WRIST,
-    R_ELBOW,
-    R_SHOULDER,
-    L_SHOULDER,
-    L_ELBOW,
-    L_WRIST,
-) = range(K)
+R_ANKLE, R_KNEE, R_HIP, L_HIP, L_KNEE, L_ANKLE = range(6)
+PELVIS, THORAX, UPPER_NECK, HEAD_TOP = range(6, 10)
+R_WRIST, R_ELBOW, R_SHOULDER, L_SHOULDER, L_ELBOW, L_WRIST = range(10, K)
 
-FLIP_PAIRS: tuple[tuple[int, int], ...] = (
-    (R_ANKLE, L_ANKLE),
-    (R_KNEE, L_KNEE),
-    (R_HIP, L_HIP),
-    (R_WRIST, L_WRIST),
-    (R_ELBOW, L_ELBOW),
-    (R_SHOULDER, L_SHOULDER),
+# each joint of the right side with the one of the same name on the left
+FLIP_PAIRS: tuple[tuple[int, int], ...] = tuple(
+    (k, NAMES.index(name.replace("right", "left"))) for k, name in enumerate(NAMES) if name.startswith("right")
 )
-
-
-def _flip_index() -> tuple[int, ...]:
-    index = list(range(K))
-    for right, left in FLIP_PAIRS:
-        index[right], index[left] = left, right
-    return tuple(index)
-
-
 # joints[FLIP_INDEX] are the joints of the mirrored person
-FLIP_INDEX: tuple[int, ...] = _flip_index()
+_OTHER_SIDE = dict(FLIP_PAIRS) | {left: right for right, left in FLIP_PAIRS}
+FLIP_INDEX: tuple[int, ...] = tuple(_OTHER_SIDE.get(k, k) for k in range(K))
 
-LIMBS: tuple[tuple[int, int], ...] = (
-    (R_ANKLE, R_KNEE),
-    (R_KNEE, R_HIP),
-    (R_HIP, PELVIS),
-    (PELVIS, L_HIP),
-    (L_HIP, L_KNEE),
-    (L_KNEE, L_ANKLE),
-    (PELVIS, THORAX),
-    (THORAX, UPPER_NECK),
-    (UPPER_NECK, HEAD_TOP),
-    (THORAX, R_SHOULDER),
-    (R_SHOULDER, R_ELBOW),
-    (R_ELBOW, R_WRIST),
-    (THORAX, L_SHOULDER),
-    (L_SHOULDER, L_ELBOW),
-    (L_ELBOW, L_WRIST),
+_CHAINS = (
+    (R_ANKLE, R_KNEE, R_HIP, PELVIS, L_HIP, L_KNEE, L_ANKLE),
+    (PELVIS, THORAX, UPPER_NECK, HEAD_TOP),
+    (THORAX, R_SHOULDER, R_ELBOW, R_WRIST),
+    (THORAX, L_SHOULDER, L_ELBOW, L_WRIST),
 )
+LIMBS: tuple[tuple[int, int], ...] = tuple(limb for chain in _CHAINS for limb in pairwise(chain))
 
 # the groups of PCKh in the order of the published tables; "Head" is only the head top
 GROUPS: dict[str, tuple[int, ...]] = {
@@ -103,10 +54,8 @@ SCORED: tuple[int, ...] = tuple(k for k in range(K) if k not in (PELVIS, THORAX)
 
 def side(joint: int) -> Side:
     """The side of the body that a joint belongs to."""
-    for word in ("right", "left"):
-        if NAMES[joint].startswith(word):
-            return word
-    return "middle"
+    first = NAMES[joint].split()[0]
+    return first if first in ("right", "left") else "middle"
 
 
 def limb_side(a: int, b: int) -> Side:
@@ -130,8 +79,8 @@ _MIDDLE = {HEAD_TOP: 0.10, UPPER_NECK: 0.36, THORAX: 0.62, PELVIS: 0.84}  # grey
 
 def colour(joint: int) -> tuple[float, float, float]:
     """The RGB colour (0..1) of a joint: grey in the middle, a dark (right) or light (left) tone in a pair."""
-    if joint in _MIDDLE:
-        return _MIDDLE[joint], _MIDDLE[joint], _MIDDLE[joint]
+    if grey := _MIDDLE.get(joint):
+        return grey, grey, grey
     right, left = _PAIRS[NAMES[joint].split()[-1]]
     red, green, blue = bytes.fromhex((right if side(joint) == "right" else left)[1:])
     return red / 255, green / 255, blue / 255

@@ -1,9 +1,4 @@
-"""The h x w grid of channels: which channels are neighbours, and how far apart two channels are.
-
-Channel c is at row c // w and column c % w. A "rook" has the 4 channels at its sides as neighbours, a "queen" the 8
-around it. A "bounded" grid ends at its border; a "torus" joins opposite borders. Spatial losses, Moran's I and
-contiguity all use this class.
-"""
+"""The grid of channels. Spatial losses, Moran's I and contiguity all use it."""
 
 from __future__ import annotations
 
@@ -15,8 +10,7 @@ from numpy.typing import NDArray
 
 from pose_topo.core.errors import UsageError
 
-# one offset of each opposite pair, so that every undirected edge is found once
-_OFFSETS = {4: ((0, 1), (1, 0)), 8: ((0, 1), (1, 0), (1, 1), (1, -1))}
+_REACH = {4: 1.0, 8: 1.5}  # a channel that is not farther away is a neighbour
 
 
 @dataclass(frozen=True)
@@ -27,7 +21,7 @@ class Lattice:
         height: rows.
         width: columns. Channel c is at row c // width and column c % width.
         neighbours: 4 (rook: the sides) or 8 (queen: the sides and the corners).
-        torus: join opposite borders, so that the grid has no edge.
+        torus: join opposite borders, so that the grid has no edge. Otherwise it is "bounded".
 
     Raises:
         UsageError: a side is below 1, or `neighbours` is neither 4 nor 8.
@@ -41,7 +35,7 @@ class Lattice:
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
             raise UsageError(f"grid {self.height} x {self.width}: both sides must be at least 1")
-        if self.neighbours not in _OFFSETS:
+        if self.neighbours not in _REACH:
             raise UsageError(f"neighbours {self.neighbours}: give 4 (rook) or 8 (queen)")
 
     @staticmethod
@@ -61,19 +55,8 @@ class Lattice:
 
     def edges(self) -> NDArray[np.int64]:
         """Every pair of neighbours once, (E, 2), with first < second, sorted. A channel is no neighbour of itself."""
-        rows, columns = np.divmod(np.arange(self.channels), self.width)
-        found = []
-        for down, right in _OFFSETS[self.neighbours]:
-            row, column = rows + down, columns + right
-            if self.torus:
-                row, column = row % self.height, column % self.width
-                inside = np.ones(self.channels, bool)
-            else:
-                inside = (row < self.height) & (column >= 0) & (column < self.width)
-            here, there = np.flatnonzero(inside), (row * self.width + column)[inside]
-            found.append(np.stack([np.minimum(here, there), np.maximum(here, there)], axis=1))
-        pairs = np.unique(np.concatenate(found), axis=0)  # a torus of width 2 finds the same pair twice
-        return pairs[pairs[:, 0] != pairs[:, 1]].astype(np.int64)
+        near = self.distances() <= _REACH[self.neighbours]
+        return np.argwhere(np.triu(near, k=1))
 
     def adjacency(self) -> NDArray[np.float64]:
         """The symmetric matrix (C, C) with 1 for two neighbours, else 0. The diagonal is 0."""

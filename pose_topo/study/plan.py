@@ -26,14 +26,11 @@ REFERENCE = Path("paper_figures/reference")
 
 def read_study() -> dict[str, Any]:
     """Return the content of study.toml."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib  # type: ignore[import-not-found]  # installed only where Python has no tomllib
-        except ModuleNotFoundError:
-            sys.exit("study: Python 3.10 cannot read TOML by itself: run `make setup` first")
-    return tomllib.loads(Path(__file__).with_name("study.toml").read_text(encoding="utf-8"))
+    try:
+        from pose_topo.core.files import read_toml
+    except ModuleNotFoundError:
+        sys.exit("study: Python 3.10 cannot read TOML by itself: run `make setup` first")
+    return read_toml(Path(__file__).with_name("study.toml"))
 
 
 def gpus() -> int:
@@ -222,9 +219,8 @@ class Study:
         paths = Path(self.run_folder).glob("*/*/*/provenance.json")
         found = sorted((Run(*path.parts[-4:-1]) for path in paths), key=str)
         if not found:
-            raise UsageError(
-                f"no finished run in {self.run_folder}: `make all` trains them; for the demo's give STUDY=demo"
-            )
+            where = f"no finished run in {self.run_folder}"
+            raise UsageError(f"{where}: `make all` trains them; for the demo's give STUDY=demo")
         return found
 
     def beside(self, group: str) -> list[str]:

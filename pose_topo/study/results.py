@@ -261,10 +261,10 @@ def check_one_study(runs: Sequence[Documents], further: Mapping[str, Iterable[An
             different data or held-out people. (The split may depend on the seed.)
     """
     everything = [content for documents in runs for content in documents.values()]
-    of_study = {"protocols": "protocol", "backbones": "arch"}
-    values = {what: {str(content.get(key)) for content in everything} for what, key in of_study.items()}
-    for what, several in (values | {what: set(map(str, given)) for what, given in (further or {}).items()}).items():
-        if len(several) > 1:
+    values = {"protocols": [content.get("protocol") for content in everything],
+              "backbones": [content.get("arch") for content in everything], **(further or {})}  # fmt: skip
+    for what, given in values.items():
+        if len(several := set(map(str, given))) > 1:
             raise UsageError(f"the results are of different {what} ({', '.join(sorted(several))}): give one")
     data: dict[tuple[Any, str], set[Any]] = {}
     for content in everything:

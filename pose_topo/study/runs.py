@@ -32,65 +32,39 @@ TRAINING = Whole({
 _KEYS = {"config", "epoch", "model", "split_sha256"}
 WANDB_ID = "wandb_id"  # the file that keeps the run's id at Weights & Biases
 COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_heatmap_loss",
-    "topo_loss",
-    "lambda",
-    "val_loss",
-    "val_pckh",
-    "moran_i",
-    "contiguity",
-    "mean_row_norm",
-    "cosine_excess",
-    "participation_ratio",
-    "lr",
-    "images_per_s",
-    "seconds",
-)
+    "epoch", "train_loss", "train_heatmap_loss", "topo_loss", "lambda", "val_loss", "val_pckh",
+    "moran_i", "contiguity", "mean_row_norm", "cosine_excess", "participation_ratio",
+    "lr", "images_per_s", "seconds",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint."""
+    """The path and the content of a checkpoint."""
 
     path: Path
     config: RunConfig
     epoch: int
     model: dict[str, torch.Tensor]
     split_sha256: str  # a hash of who was trained on and who was held out
-    training: dict[str, Any] | None  # what is needed to continue; only in last.pt
+    training: dict[str, Any] | None = None  # what is needed to continue; only in last.pt
 
 
-def save_checkpoint(
-    path: Path,
-    config: RunConfig,
-    epoch: int,
-    model: dict[str, torch.Tensor],
-    split_sha256: str,
-    training: dict[str, Any] | None = None,
-) -> None:
-    """Write a checkpoint atomically, so that a full disk or a kill leaves the previous one.
+def save_checkpoint(checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to its path, atomically, so that a full disk or a kill leaves the previous one.
 
     Raises:
         PoseTopoError: the disk is full or cannot be written.
     """
-    content = {
-        "format": FORMAT,
-        "config": to_dict(config),
-        "epoch": epoch,
-        "model": model,
-        "split_sha256": split_sha256,
-    }
-    if training is not None:
-        content["training"] = training
+    path = checkpoint.path
+    held = {key: value for key, value in vars(checkpoint).items() if key != "path" and value is not None}
+    content = {"format": FORMAT, **held, "config": to_dict(checkpoint.config)}
     try:
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # torch's zip writer raises RuntimeError on a full disk
-        raise PoseTopoError(
-            f"cannot write {path} ({error}): the previous one, if any, is untouched; free some disk space"
-        ) from None
+        why = f"cannot write {path} ({error})"
+        raise PoseTopoError(f"{why}: the previous one, if any, is untouched; free some disk space") from None
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -227,10 +201,8 @@ def reported_checkpoint(run: str | Path) -> Path:
 
 
 def write_metrics(path: Path, history: list[dict[str, Any]]) -> None:
-    """Write metrics.csv, with one row per epoch. A number that does not apply is left empty.
-
-    Floats have 9 significant digits, which is enough to restore an fp32 number.
-    """
+    """Write metrics.csv, with one row per epoch. A number that does not apply is left empty. Floats have 9 significant
+    digits, which is enough to restore an fp32 number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

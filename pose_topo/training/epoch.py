@@ -6,14 +6,15 @@ No training step waits for the device. The host reads the summed losses only eve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from functools import reduce
+from functools import partial, reduce
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -29,49 +30,42 @@ from pose_topo.study.config import Recipe
 from pose_topo.topography import moran, parcellation, weight_statistics
 from pose_topo.training.optimisation import heatmap_loss, lambda_factor, learning_rate, set_learning_rate
 from pose_topo.training.processes import Interrupted, Team
-from pose_topo.training.state import LossSums, Meter, PartialEpoch, State, TrainingSettings
+from pose_topo.training.state import LossSums, Meter, State, TrainingSettings
 
 SMALLEST_SCORED = 16  # people per batch that are validated: a forward pass of fewer is slower per person
 READ_EVERY = 20  # steps between two reads of the summed losses, for the progress bar and to stop at NaN
 
 
 def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> dict[str, Any]:
-    """Train and validate the next epoch, or the rest of an interrupted one. Its row is appended to the history.
+    """Train and validate the next epoch, or the rest of an interrupted one. Return its row, the last of the history.
 
     Args:
         forward: `state.model`, possibly wrapped for several processes. It is called in the steps.
-
-    Returns:
-        The row.
 
     Raises:
         Interrupted: a signal came. `state` holds the steps that were taken and can be saved.
         PoseTopoError: the loss is not finite.
     """
-    recipe, team = settings.config.recipe, settings.team
-    per_epoch, epoch = settings.steps_per_epoch, state.epoch + 1
-    partial = state.partial or PartialEpoch()
-    # the writer continues the sums of all processes
-    meter = Meter(settings.device, partial.sums if team.writer else LossSums())
-    started = time.perf_counter() - partial.seconds
+    recipe, topography, team = settings.config.recipe, settings.config.topography, settings.team
+    per_epoch, epoch = settings.train_set.steps(recipe.batch_size, team.size), state.epoch + 1
+    factor = lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
+    spatial_lambda = factor * topography.weight if topography else 0.0
+    before, seconds = state.partial or (LossSums(), 0.0)
+    meter = Meter(settings.device, before if team.writer else None)  # the writer continues the sums of all processes
+    started = time.perf_counter() - seconds
     taken = state.step - state.epoch * per_epoch
-    bar = _progress_bar(state, settings, taken)
+    score = f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
+    bar, rate = _progress_bar(state, settings, taken), partial(learning_rate, recipe, per_epoch=per_epoch)
 
-    def rate(step: int) -> float:
-        return learning_rate(recipe, step, per_epoch)
-
-    def combine(own: LossSums) -> LossSums:
-        return reduce(LossSums.plus, team.gather(own))
-
-    def report(sums: LossSums) -> None:
-        score = f", PCKh {state.history[-1]['val_pckh']:.1f}" if state.history else ""
-        bar.set_postfix_str(f"loss {sums.means()[0]:.5f}{score}", refresh=False)
-
-    def after_step(step: int, people: int) -> None:
-        state.step = step
-        bar.update(people * team.size)
-        if team.size == 1 or step % READ_EVERY == 0:
-            settings.stop_if_asked()
+    def combined(own: LossSums) -> LossSums:
+        """The sums of all processes, which must call this at the same steps. The losses must have been finite."""
+        sums = reduce(LossSums.plus, team.gather(own))
+        if sums.bad_step is not None:
+            raise PoseTopoError(
+                f"the loss is not finite at step {sums.bad_step} (learning rate {rate(sums.bad_step - 1):g}): "
+                "lower --lr; last.pt holds what was trained before"
+            )
+        return sums
 
     batches = settings.train_set.epoch(
         settings.config.seed, epoch, recipe.batch_size, skip=taken, process=team.rank, processes=team.size
@@ -79,25 +73,38 @@ def run_epoch(state: State, forward: nn.Module, settings: TrainingSettings) -> d
     trained = None
     try:
         with closing(batches), closing(bar):
-            sums = train_epoch(
+            steps = train_steps(
                 state.model, state.optimizer, batches, recipe, precision=settings.precision,
-                spatial_lambda=_spatial_lambda(settings, epoch), rate=rate, first_step=state.step, meter=meter,
-                forward=forward, combine=combine, report=report, after_step=after_step,
+                spatial_lambda=spatial_lambda, rate=rate, first_step=state.step, meter=meter, forward=forward,
             )  # fmt: skip
+            for step, people, so_far in steps:
+                if so_far is not None:
+                    bar.set_postfix_str(f"loss {combined(so_far).means()[0]:.5f}{score}", refresh=False)
+                state.step = step
+                bar.update(people * team.size)
+                if team.size == 1 or step % READ_EVERY == 0:
+                    settings.stop_if_asked()
+            sums = combined(meter.read())
         trained = time.perf_counter() - started
-        scores = _validate_writer(state, settings)
+        team.share_buffers(state.model)  # so that the network that the writer will save is scored
+        scores = validate(
+            state.model, settings.val_set, settings.dataset.people, settings.precision,
+            max(SMALLEST_SCORED, recipe.batch_size), team,
+            after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
+        )  # fmt: skip
+        settings.stop_if_asked()
     except Interrupted:
-        sums = _finite(combine(meter.read()), rate)
-        state.partial = PartialEpoch(sums, trained or time.perf_counter() - started)
+        state.partial = combined(meter.read()), trained or time.perf_counter() - started
         raise
     state.partial = None
     timing = {"images_per_s": sums.people / trained, "seconds": time.perf_counter() - started}
-    row = _row(state, settings, epoch, sums, scores) | {"lr": rate(state.step - 1)} | timing
+    row = _row(state.model, recipe, sums, scores, spatial_lambda)
+    row = {"epoch": epoch, **row, "lr": rate(state.step - 1), **timing}
     state.history.append(team.from_writer(row))  # the same row for all, so that early stopping stops all processes
     return state.history[-1]
 
 
-def train_epoch(
+def train_steps(
     model: SimpleBaseline,
     optimizer: torch.optim.Optimizer,
     batches: Iterable[Batch],
@@ -109,11 +116,8 @@ def train_epoch(
     first_step: int,
     meter: Meter,
     forward: nn.Module | None = None,
-    combine: Callable[[LossSums], LossSums] = lambda own: own,
-    report: Callable[[LossSums], None] = lambda _: None,
-    after_step: Callable[[int, int], None] = lambda _step, _people: None,
-) -> LossSums:
-    """Train on every batch once.
+) -> Iterator[tuple[int, int, LossSums | None]]:
+    """Train on every batch once. A step is taken when the next item is asked for.
 
     Args:
         spatial_lambda: lambda of this epoch. With 0 the spatial loss is measured but has no gradient.
@@ -121,26 +125,17 @@ def train_epoch(
         first_step: steps taken before the first batch.
         meter: the losses are added to it.
         forward: the module that is called, if it is not `model` itself (a wrapper for several processes).
-        combine: turns the sums of this process into those of all. All processes call it at the same steps.
-        report: called every `READ_EVERY` steps with the sums so far.
-        after_step: called after each step with the number of steps taken and the people in it. An exception that it
-            raises ends the epoch.
 
-    Returns:
-        The sums of the losses, over all processes.
-
-    Raises:
-        PoseTopoError: the loss is not finite.
+    Yields:
+        The number of steps taken and the people in the last of them; every `READ_EVERY` steps also the sums so far of
+        this process, if they are known without waiting for the device.
     """
     model.train()
-    for number, batch in enumerate(batches, start=first_step):
-        set_learning_rate(optimizer, rate(number))
+    for number, batch in enumerate(batches, start=first_step + 1):
+        set_learning_rate(optimizer, rate(number - 1))
         heatmap, topo = _step(model, forward or model, optimizer, batch, recipe, precision, spatial_lambda)
-        meter.add(heatmap, topo, len(batch.index), number + 1)
-        if (number + 1) % READ_EVERY == 0 and (sums := meter.poll()) is not None:
-            report(_finite(combine(sums), rate))
-        after_step(number + 1, len(batch.index))
-    return _finite(combine(meter.read()), rate)
+        meter.add(heatmap, topo, len(batch.index), number)
+        yield number, len(batch.index), meter.poll() if number % READ_EVERY == 0 else None
 
 
 def _step(
@@ -169,41 +164,6 @@ def _step(
     return heatmap, topo
 
 
-def _finite(sums: LossSums, rate: Callable[[int], float]) -> LossSums:
-    """The sums, if all losses were finite.
-
-    Raises:
-        PoseTopoError: a loss was not; the message names the first step.
-    """
-    if sums.bad_step is not None:
-        raise PoseTopoError(
-            f"the loss is not finite at step {sums.bad_step} (learning rate {rate(sums.bad_step - 1):g}): "
-            "lower --lr; last.pt holds what was trained before"
-        )
-    return sums
-
-
-def _spatial_lambda(settings: TrainingSettings, epoch: int) -> float:
-    """Lambda of an epoch."""
-    recipe, topography = settings.config.recipe, settings.config.topography
-    if topography is None:
-        return 0.0
-    return topography.weight * lambda_factor(recipe.lambda_schedule, epoch, recipe.epochs)
-
-
-def _validate_writer(state: State, settings: TrainingSettings) -> dict[str, float]:
-    """The validation scores of the network that the writer will save."""
-    team = settings.team
-    team.share_buffers(state.model)
-    scores = validate(
-        state.model, settings.val_set, settings.dataset.people, settings.precision,
-        max(SMALLEST_SCORED, settings.config.recipe.batch_size), team,
-        after_batch=settings.stop_if_asked if team.size == 1 else lambda: None,
-    )  # fmt: skip
-    settings.stop_if_asked()
-    return scores
-
-
 def validate(
     model: SimpleBaseline,
     val: Batches,
@@ -226,32 +186,29 @@ def validate(
     recipe: Recipe = val.recipe
     team = team or Team()
     model.eval()
-    losses, predicted, rows = [], [], []
+    scored: list[tuple[NDArray[np.int64], Tensor, Tensor]] = []  # people, joints, sum of the losses
     for batch in val.in_order(batch_size, process=team.rank, processes=team.size):
         maps = heatmaps(model, batch.images, flip_test=False, precision=precision)
         loss = heatmap_loss(maps, batch.targets, batch.mask, recipe.loss, recipe.mask_unlabelled)
         pixels, _ = decode(maps, recipe.decode, recipe.sigma)
-        losses.append(loss.double() * len(batch.index))
-        predicted.append(pixels.double())
-        rows.append(batch.index)
+        scored.append((batch.index, pixels.double(), loss.double() * len(batch.index)))
         after_batch()
     # only here is the device waited for
-    own = [(row, pixels.cpu().numpy(), float(loss)) for row, pixels, loss in zip(rows, predicted, losses, strict=True)]
+    own = [(rows, pixels.cpu().numpy(), float(loss)) for rows, pixels, loss in scored]
     parts = [batch for turn in zip_longest(*team.gather(own)) for batch in turn if batch is not None]
-    index = np.concatenate([part[0] for part in parts])
-    joints = geometry.apply(val.input_to_photo()[index], np.concatenate([part[1] for part in parts]))
+    rows, pixels, losses = zip(*parts, strict=True)
+    index = np.concatenate(rows)
+    joints = geometry.apply(val.input_to_photo()[index], np.concatenate(pixels))
     joints = np.nan_to_num(joints, nan=0.0, posinf=0.0, neginf=0.0)  # a diverged network scores nothing
     truth = people.take(index)
     _, unit, threshold = truth.validation_unit()
     score = scores_at(normalised_errors(joints, truth.joints, truth.labelled, unit), threshold)["mean"] or 0.0
-    return {"val_loss": sum(part[2] for part in parts) / len(val), "val_pckh": score}
+    return {"val_loss": sum(losses) / len(val), "val_pckh": score}
 
 
 def grid_state(model: SimpleBaseline) -> dict[str, float]:
-    """Mean Moran's I of |head weight| over joints, contiguity, and statistics of the topographic layer's weights.
-
-    Empty for a baseline. A number that is not defined is left out.
-    """
+    """Mean Moran's I of |head weight| over joints, contiguity, and statistics of the topographic layer's weights, those
+    that are defined. Empty for a baseline."""
     if not isinstance(model, TopoModel):
         return {}
     lattice = model.topo.lattice
@@ -268,16 +225,15 @@ def grid_state(model: SimpleBaseline) -> dict[str, float]:
 
 
 def _row(
-    state: State, settings: TrainingSettings, epoch: int, sums: LossSums, scores: dict[str, float]
-) -> dict[str, Any]:
-    """The row of metrics.csv, without learning rate and times."""
+    model: SimpleBaseline, recipe: Recipe, sums: LossSums, scores: dict[str, float], spatial_lambda: float
+) -> dict[str, float]:
+    """The losses, scores and measures of an epoch, as in metrics.csv."""
     heatmap, topo = sums.means()
-    spatial_lambda, model = _spatial_lambda(settings, epoch), state.model
-    row: dict[str, Any] = {"epoch": epoch, "train_loss": heatmap + spatial_lambda * topo, "train_heatmap_loss": heatmap}
+    row = {"train_loss": heatmap + spatial_lambda * topo, "train_heatmap_loss": heatmap}
     if isinstance(model, TopoModel):
         row |= {"topo_loss": topo, "lambda": spatial_lambda}
     row |= scores | grid_state(model)
-    if settings.config.recipe.select == "loss" and isinstance(model, TopoModel):
+    if recipe.select == "loss" and isinstance(model, TopoModel):
         # the study selects by the validation loss with its annealed spatial term; a loss on activations is known on
         # training batches only, so its mean over the epoch is taken
         with torch.no_grad():

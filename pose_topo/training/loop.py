@@ -32,15 +32,7 @@ from pose_topo.study import runs
 from pose_topo.study.config import RunConfig, to_dict
 from pose_topo.training.epoch import run_epoch
 from pose_topo.training.processes import Interrupted, Interruption, Team
-from pose_topo.training.state import (
-    State,
-    TrainingSettings,
-    find_checkpoint,
-    repair_outputs,
-    restore,
-    save,
-    start,
-)
+from pose_topo.training.state import State, TrainingSettings, find_checkpoint, repair_outputs, restore, save, start
 
 WANDB_PROJECT = "ABNS"  # the project of the original study
 SHOWN = 8  # people in a picture
@@ -115,26 +107,37 @@ def _train(
     interruption: Interruption,
     overwrite: bool,
 ) -> list[dict[str, Any]]:
-    team = context.team
+    team, recipe, split = context.team, config.recipe, dataset.split
     if len({repr(one) for one in team.gather((dataset.split_sha256, runs.plain(config)))}) > 1:
         raise PoseTopoError("the processes have different people or settings: give the same files and flags to all")
-    saved = None
-    if team.writer and not overwrite:
-        saved = find_checkpoint(run, config, dataset, team.size)
+    saved = find_checkpoint(run, config, dataset, team.size) if team.writer and not overwrite else None
     saved = team.from_writer(saved)
-    state, weights = _begin(config, run, device, context, saved)
+    given = context.start if saved is None and recipe.start != "none" else None
+    if saved is None and recipe.start != "none" and given is None:
+        raise PoseTopoError(f"the recipe starts from {recipe.start}: give its file in RunContext(start=...)")
+    state, weights = start(config, device, given)
+    if saved is not None:
+        restore(state, saved)
+        weights = state.sessions[0]["weights"]
+        if team.writer:
+            repair_outputs(run, saved)
+        log.info(f"continuing from {saved.path}, epoch {state.epoch}, step {state.step}")
     if not overwrite and _finished(state, config) and team.from_writer((run / "provenance.json").is_file()):
         log.info(f"{run}: already trained for {state.epoch} epochs")
         return state.history
     train_set, val_set = (
-        Batches(dataset.store, dataset.people, rows, config.recipe, device)
-        for rows in (dataset.split.train, dataset.split.val)
+        Batches(dataset.store, dataset.people, rows, recipe, device) for rows in (split.train, split.val)
     )
     precision, progress = pick_precision(config.precision, device), context.progress and team.writer
     settings = TrainingSettings(
         config, run, dataset, train_set, val_set, device, precision, team, interruption, progress
     )
-    log.info(settings.announcement())
+    several = f" ({team.size} processes x {recipe.batch_size})" if team.size > 1 else ""
+    log.info(
+        f"{run}: {len(train_set):,} people to train on, {len(val_set):,} held out ({split.rule} split); "
+        f"{recipe.batch_size * team.size} people per step{several}, learning rate {recipe.lr:g}; "
+        f"{device} {precision}, {torch.get_num_threads()} threads"
+    )
     session = provenance(device, precision, dataset.sha256, config.seed)
     for key in ("device", "precision", "threads"):
         if state.sessions and state.sessions[-1][key] != session[key]:
@@ -148,22 +151,6 @@ def _train(
         # provenance.json is written last, so a folder that has it holds a complete run
         write_json(run / "provenance.json", {"sessions": state.sessions})
     return state.history
-
-
-def _begin(
-    config: RunConfig, run: Path, device: torch.device, context: RunContext, saved: runs.Checkpoint | None
-) -> tuple[State, dict[str, str] | None]:
-    """The state from which the training starts or continues, and the source of its starting weights."""
-    if saved is None:
-        if config.recipe.start != "none" and context.start is None:
-            raise PoseTopoError(f"the recipe starts from {config.recipe.start}: give its file in RunContext(start=...)")
-        return start(config, device, context.start if config.recipe.start != "none" else None)
-    state, _ = start(config, device, None)
-    restore(state, saved)
-    if context.team.writer:
-        repair_outputs(run, saved)
-    log.info(f"continuing from {saved.path}, epoch {state.epoch}, step {state.step}")
-    return state, state.sessions[0]["weights"]
 
 
 def _epochs(state: State, settings: TrainingSettings, context: RunContext) -> None:
@@ -209,50 +196,47 @@ def _finished(state: State, config: RunConfig) -> bool:
 def chosen_hooks(run: Path, dataset: Dataset, config: RunConfig, *, plots: bool, wandb: bool) -> tuple[EpochHook, ...]:
     """The hooks that were asked for. Pictures are drawn first, because the log sends them."""
     hooks = [plot_hook(run, dataset, config)] if plots or wandb else []
-    if wandb:
-        hooks.append(wandb_hook(run, run.name, config))
-    return tuple(hooks)
+    return (*hooks, wandb_hook(run, config)) if wandb else tuple(hooks)
 
 
 def plot_hook(run: Path, dataset: Dataset, config: RunConfig) -> EpochHook:
     """A hook that draws `plots/epoch-NNN-predictions.png` and the parcellation of a topographic layer."""
-    rows = dataset.split.val[:SHOWN]
+    rows, recipe = dataset.split.val[:SHOWN], config.recipe
 
     def draw(model: SimpleBaseline, row: dict[str, Any]) -> None:
         device = next(model.parameters()).device
-        people = Batches(dataset.store, dataset.people, rows, config.recipe, device)
+        people = Batches(dataset.store, dataset.people, rows, recipe, device)
         model.eval()
-        batch = next(people.in_order(SHOWN))
-        pixels, _ = decode(
-            heatmaps(model, batch.images, flip_test=False, precision="fp32"), config.recipe.decode, config.recipe.sigma
-        )
-        inner = slice(people.margin, people.margin + config.recipe.input_size)
-        stem = run / "plots" / _stem(row)
+        maps = heatmaps(model, next(people.in_order(SHOWN)).images, flip_test=False, precision="fp32")
+        pixels, _ = decode(maps, recipe.decode, recipe.sigma)
+        inner = slice(people.margin, people.margin + recipe.input_size)
         crops = [dataset.store.crops[i, inner, inner] for i in rows]
-        drawing.write_overlays(stem.with_name(stem.name + "-predictions.png"), crops, pixels.cpu().numpy())
+        drawing.write_overlays(run / "plots" / f"{_stem(row)}predictions.png", crops, pixels.cpu().numpy())
         if isinstance(model, TopoModel):
-            parcellation = stem.with_name(stem.name + "-parcellation.png")
+            parcellation = run / "plots" / f"{_stem(row)}parcellation.png"
             drawing.write_parcellation(parcellation, head_weight(model), model.topo.lattice)
 
     return draw
 
 
-def wandb_hook(run: Path, name: str, config: RunConfig) -> EpochHook:
+def wandb_hook(run: Path, config: RunConfig) -> EpochHook:
     """A hook that sends every epoch's row and pictures to Weights & Biases. Without a connection it only warns."""
     try:
         import wandb
 
-        session = wandb.init(
-            project=WANDB_PROJECT, name=name, config=to_dict(config), id=_wandb_id(run), resume="allow"
-        )
+        kept = run / runs.WANDB_ID  # beside the checkpoints, so that a continued run has a single log
+        if not kept.is_file():
+            write_text(kept, secrets.token_hex(8) + "\n")
+        log_id = kept.read_text(encoding="utf-8").strip()
+        session = wandb.init(project=WANDB_PROJECT, name=run.name, config=to_dict(config), id=log_id, resume="allow")
     except Exception as error:  # the client may fail in any way, for example without a network
         log.warning(f"no wandb logging ({' '.join(str(error).split())[:120]})")
         return lambda _model, _row: None
 
     def send(_model: SimpleBaseline, row: dict[str, Any]) -> None:
-        pictures = sorted((run / "plots").glob(f"{_stem(row)}-*.png"))
+        pictures = sorted((run / "plots").glob(f"{_stem(row)}*.png"))
         try:
-            shown = {path.stem.removeprefix(_stem(row) + "-"): wandb.Image(str(path)) for path in pictures}
+            shown = {path.stem.removeprefix(_stem(row)): wandb.Image(str(path)) for path in pictures}
             session.log(row | shown, step=row["epoch"])
         except Exception as error:  # the same
             log.warning(f"wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
@@ -260,13 +244,5 @@ def wandb_hook(run: Path, name: str, config: RunConfig) -> EpochHook:
     return send
 
 
-def _wandb_id(run: Path) -> str:
-    """The id of the run's log. It is kept beside the checkpoints, so that a continued run has a single log."""
-    path = run / runs.WANDB_ID
-    if not path.is_file():
-        write_text(path, secrets.token_hex(8) + "\n")
-    return path.read_text(encoding="utf-8").strip()
-
-
 def _stem(row: dict[str, Any]) -> str:
-    return f"epoch-{row['epoch']:03d}"
+    return f"epoch-{row['epoch']:03d}-"

@@ -42,7 +42,10 @@ def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
     """
     peak, steps = recipe.lr, per_epoch * recipe.epochs
     if recipe.schedule == "one-cycle":
-        return _one_cycle(peak, step, steps)
+        rise = max(1.0, WARM_UP * steps - 1)
+        if step <= rise:
+            return _cosine(peak / START_DIV, peak, step / rise)
+        return _cosine(peak, peak / START_DIV / END_DIV, (step - rise) / max(1.0, steps - 1 - rise))
     warm = round(recipe.warm_up * per_epoch)
     if step < warm:
         return peak * (step + 1) / (warm + 1)
@@ -52,13 +55,6 @@ def learning_rate(recipe: Recipe, step: int, per_epoch: int) -> float:
         # rounded, because 140 * (90 / 140) is slightly less than 90
         return peak * 0.1 ** sum(step // per_epoch >= round(share * recipe.epochs) for share in STEP_DROPS)
     return peak
-
-
-def _one_cycle(peak: float, step: int, steps: int) -> float:
-    rise = max(1.0, WARM_UP * steps - 1)
-    if step <= rise:
-        return _cosine(peak / START_DIV, peak, step / rise)
-    return _cosine(peak, peak / START_DIV / END_DIV, (step - rise) / max(1.0, steps - 1 - rise))
 
 
 def _cosine(start: float, end: float, share: float) -> float:
@@ -98,9 +94,7 @@ class EarlyStopping:
 def make_optimizer(model: SimpleBaseline, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam or AdamW. The topographic layer, and the head if its multiplier is not 1, have parameter groups of their own
     with their learning-rate multipliers."""
-    own: list[tuple[nn.Module, float]] = []
-    if isinstance(model, TopoModel):
-        own.append((model.topo, recipe.topo_lr_mult))
+    own: list[tuple[nn.Module, float]] = [(model.topo, recipe.topo_lr_mult)] if isinstance(model, TopoModel) else []
     if recipe.head_lr_mult != 1:
         own.append((model.head, recipe.head_lr_mult))
     taken = {id(parameter) for layer, _ in own for parameter in layer.parameters()}

@@ -104,8 +104,7 @@ def team_from_environment() -> Team:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if not all(name in os.environ for name in names):
         return Team()
-    rank, size, local_rank = (int(os.environ[name]) for name in names)
-    return Team(rank, size, local_rank)
+    return Team(*(int(os.environ[name]) for name in names))
 
 
 class Interrupted(PoseTopoError):

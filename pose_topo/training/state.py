@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,6 @@ class TrainingSettings:
     interruption: Interruption
     progress: bool
 
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.train_set.steps(self.config.recipe.batch_size, self.team.size)
-
     def stop_if_asked(self) -> None:
         """Check for a signal. All processes must call this at the same step.
 
@@ -51,17 +47,6 @@ class TrainingSettings:
         signum = max(number or 0 for number in self.team.gather(self.interruption.signum))
         if signum:
             raise Interrupted(signum, str(self.run / "last.pt"))
-
-    def announcement(self) -> str:
-        """The line that is printed before the first step."""
-        split, recipe, size = self.dataset.split, self.config.recipe, self.team.size
-        people = recipe.batch_size * size
-        batch = f"{people} people per step" + (f" ({size} processes x {recipe.batch_size})" if size > 1 else "")
-        return (
-            f"{self.run}: {len(self.train_set):,} people to train on, {len(self.val_set):,} held out ({split.rule} "
-            f"split); {batch}, learning rate {recipe.lr:g}; {self.device} {self.precision}, "
-            f"{torch.get_num_threads()} threads"
-        )
 
 
 @dataclass(frozen=True)
@@ -86,12 +71,13 @@ class LossSums:
 
 
 class Meter:
-    """Sums the losses of an epoch on the device, so that no step has to wait for it."""
+    """Sums the losses of an epoch on the device, so that no step has to wait for it.
+
+    Args:
+        start: the sums of the part of the epoch that an earlier session trained.
+    """
 
     def __init__(self, device: torch.device, start: LossSums | None = None) -> None:
-        """Args:
-        start: the sums of the part of the epoch that an earlier session trained.
-        """
         start = start or LossSums()
         sums = [start.heatmap, start.topo, start.people, math.inf]
         self._sums = torch.tensor(sums, dtype=torch.float64, device=device)
@@ -134,14 +120,6 @@ def _on_host(sums: Tensor) -> LossSums:
     return LossSums(heatmap, topo, int(people), None if math.isinf(bad) else int(bad))
 
 
-@dataclass(frozen=True)
-class PartialEpoch:
-    """The part of an epoch that was trained before an interruption."""
-
-    sums: LossSums = field(default_factory=LossSums)
-    seconds: float = 0.0
-
-
 @dataclass
 class State:
     """What changes during a training."""
@@ -153,7 +131,7 @@ class State:
     sessions: list[dict[str, Any]] = field(default_factory=list)  # provenance of each session, also of interrupted ones
     step: int = 0  # steps taken in all epochs
     best_epoch: int = 0
-    partial: PartialEpoch | None = None
+    partial: tuple[LossSums, float] | None = None  # losses and seconds of the part of an epoch before an interruption
 
     @property
     def epoch(self) -> int:
@@ -207,10 +185,8 @@ def find_checkpoint(run: Path, config: RunConfig, dataset: Dataset, processes: i
             log.warning(f"{given} is not there any more: going on with the weights of {last}")
         elif sha256_file(file) != initial["sha256"]:
             raise PoseTopoError(f"{last} started from other weights than {given}: {anew}")
-    if saved["processes"] != processes:
-        raise PoseTopoError(
-            f"{last} was trained by {saved['processes']} processes, not {processes}: take as many; or {anew}"
-        )
+    if (trained_by := saved["processes"]) != processes:
+        raise PoseTopoError(f"{last} was trained by {trained_by} processes, not {processes}: take as many; or {anew}")
     return checkpoint
 
 
@@ -229,7 +205,7 @@ def restore(state: State, checkpoint: runs.Checkpoint) -> None:
         state.history, state.step, state.sessions = saved["history"], saved["step"], saved["sessions"]
         state.best_epoch = saved["best_epoch"]
         begun = saved["begun"]
-        state.partial = begun and PartialEpoch(LossSums(**begun["sums"]), begun["seconds"])
+        state.partial = begun and (LossSums(**begun["sums"]), begun["seconds"])
         torch.set_rng_state(saved["generator"])
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         why = f"{checkpoint.path} cannot be continued ({in_short(error)})"
@@ -245,9 +221,7 @@ def repair_outputs(run: Path, checkpoint: runs.Checkpoint) -> None:
     assert saved is not None
     runs.write_metrics(run / "metrics.csv", saved["history"])
     if saved["best_epoch"] == checkpoint.epoch > 0 and saved["begun"] is None:
-        runs.save_checkpoint(
-            run / "best.pt", checkpoint.config, checkpoint.epoch, checkpoint.model, checkpoint.split_sha256
-        )
+        runs.save_checkpoint(replace(checkpoint, path=run / "best.pt", training=None))
 
 
 def save(state: State, settings: TrainingSettings, *, better: bool) -> None:
@@ -258,8 +232,7 @@ def save(state: State, settings: TrainingSettings, *, better: bool) -> None:
     Raises:
         PoseTopoError: the weights are not finite, or the disk is full. The files that were there stay.
     """
-    config, run, split_sha256 = settings.config, settings.run, settings.dataset.split_sha256
-    weights = state.model.state_dict()
+    run, weights = settings.run, state.model.state_dict()
     if not all(bool(value.isfinite().all()) for value in weights.values()):
         raise PoseTopoError(
             f"the weights are not finite after step {state.step}: lower --lr; last.pt holds what was trained before"
@@ -276,12 +249,14 @@ def save(state: State, settings: TrainingSettings, *, better: bool) -> None:
         "step": state.step,
         "sessions": state.sessions,
         "processes": settings.team.size,
-        "begun": partial and {"sums": vars(partial.sums), "seconds": partial.seconds},
+        "begun": partial and {"sums": vars(partial[0]), "seconds": partial[1]},
         # a training draws nothing from these (the data draw from seed, epoch and person), but a hook might
         "generator": torch.get_rng_state(),
         "cuda_generator": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
-    runs.save_checkpoint(run / "last.pt", config, state.epoch, weights, split_sha256, training)
+    split_sha256 = settings.dataset.split_sha256
+    last = runs.Checkpoint(run / "last.pt", settings.config, state.epoch, weights, split_sha256, training)
+    runs.save_checkpoint(last)
     runs.write_metrics(run / "metrics.csv", state.history)
     if better:
-        runs.save_checkpoint(run / "best.pt", config, state.epoch, weights, split_sha256)
+        runs.save_checkpoint(replace(last, path=run / "best.pt", training=None))

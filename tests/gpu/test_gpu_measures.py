@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from pose_topo.data.batches import Batch
 from pose_topo.data.people import People
 from pose_topo.models.regularizers import LOSSES, spatial_loss
-from pose_topo.stages.analyze import mean_activations
+from pose_topo.stages.analyze import responses_of
 from pose_topo.stages.silencing import pckh_silenced
 from pose_topo.study.lattice import Lattice
 
@@ -55,8 +55,11 @@ def batches(device: torch.device) -> list[Batch]:
         images[person].view(CHANNELS, -1)[np.arange(CHANNELS), cells] = torch.from_numpy(
             rng.uniform(1, 2, CHANNELS)
         ).float()
-    order, empty = rng.permutation(PEOPLE), torch.zeros(0)
-    return [Batch(images[order[i : i + 4]].to(device), empty, empty, order[i : i + 4]) for i in range(0, PEOPLE, 4)]
+    targets, mask = torch.zeros(PEOPLE, 16, CELLS, CELLS), torch.ones(PEOPLE, 16)
+    targets[:, :, 3:9, 2:12] = 1
+    images, targets, mask = (values.to(device) for values in (images, targets, mask))
+    parts = np.array_split(rng.permutation(PEOPLE), 3)
+    return [Batch(images[part], targets[part], mask[part], part) for part in parts]
 
 
 def people() -> People:
@@ -85,10 +88,12 @@ def test_lesions_on_a_gpu_equal_those_on_a_cpu(device):
     assert len(set(scores[0].mean.tolist())) > 5  # lesions do something
 
 
-def test_activations_on_a_gpu_equal_those_on_a_cpu(device):
+def test_responses_on_a_gpu_equal_those_on_a_cpu(device):
     found, reference = (
-        mean_activations(model, model.layer, batches(where), "fp32")
+        responses_of(model, model.layer, batches(where), "fp32")
         for where, model in ((where, Channels().to(where)) for where in (device, torch.device("cpu")))
     )
-    assert found.shape == (PEOPLE, CHANNELS) and found.dtype == np.float64
-    assert np.allclose(found, reference, rtol=1e-5)
+    assert found.mean.shape == (PEOPLE, CHANNELS) and found.mean.dtype == np.float64
+    for name in ("mean", "near", "far"):
+        assert np.allclose(getattr(found, name), getattr(reference, name), rtol=1e-5)
+    assert found.near.any() and found.far.any()

@@ -15,7 +15,7 @@ from pose_topo.core.machine import forget_peak_memory, peak_memory
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
 from pose_topo.data.people import Dataset
-from pose_topo.stages.analyze import Extras, analyze_checkpoint
+from pose_topo.stages.analyze import analyze_checkpoint
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
@@ -87,12 +87,12 @@ def test_a_run_stopped_in_an_epoch_goes_on_to_the_same_weights(config, dataset, 
 
 
 def test_a_network_is_scored_and_measured_as_on_a_cpu(undisturbed, tmp_path):
-    extras, found = Extras(lesions=True, permuted_grids=2, untrained=True), {}
+    found = {}
     for device in ("auto", "cpu"):
         how = {"device": device, "precision": "fp32", "progress": False}
         found[device] = (
             evaluate_checkpoint(undisturbed, tmp_path / device, **how),
-            analyze_checkpoint(undisturbed, tmp_path / device, permutations=99, extras=extras, **how),
+            analyze_checkpoint(undisturbed, tmp_path / device, permutations=99, lesion_grids=2, untrained=True, **how),
         )
     (score, seen), (score_there, seen_there) = found.values()
     assert score["pckh"].keys() == score_there["pckh"].keys()

@@ -1,6 +1,7 @@
 """Training steps on a GPU: the host does not wait, no memory is leaked, and `deterministic` repeats to the bit."""
 
 import gc
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, count, islice
@@ -50,10 +51,10 @@ class Trainer:
 
     def step(self, batches: Iterable[Batch]) -> torch.Tensor:
         """Train on the batches. Returns all weights (N,) on the host."""
-        steps.train_epoch(
+        deque(steps.train_steps(
             self.model, self.optimizer, batches, RECIPE, precision=self.precision, spatial_lambda=0.5,
             rate=lambda step: 1e-4 / (step + 1), first_step=0, meter=Meter(self.device),
-        )  # fmt: skip
+        ), maxlen=0)  # fmt: skip
         return torch.cat([value.detach().float().flatten() for value in self.model.state_dict().values()]).cpu()
 
 

@@ -78,7 +78,7 @@ def trained(tmp_path):
     torch.manual_seed(5)
     weights = build_model(config).to(memory_format=torch.channels_last).state_dict()  # as a training leaves them
     (tmp_path / "run").mkdir()
-    runs.save_checkpoint(tmp_path / "run" / "last.pt", config, 6, weights, "0" * 64)
+    runs.save_checkpoint(runs.Checkpoint(tmp_path / "run" / "last.pt", config, 6, weights, "0" * 64))
     runs.write_config(tmp_path / "run", config)
     return tmp_path / "run", weights
 

@@ -12,7 +12,6 @@ from pose_topo.pictures.drawing import (
     Cell,
     Pen,
     draw_person,
-    draw_reference,
     draw_sheet,
     extent,
     fitted,
@@ -57,7 +56,7 @@ def test_drawing_does_not_change_the_given_picture():
     given = picture()
     points, shown = legs()
     draw_person(given, points, shown=shown)
-    draw_reference(given, points, shown)
+    draw_person(given, points, shown=shown, reference=True)
     assert (given == GROUND).all()
 
 
@@ -120,7 +119,7 @@ def test_joints_far_outside_are_harmless():
 
 def test_the_reference_is_white():
     points, shown = legs()
-    drawn = draw_reference(picture(), points, shown)
+    drawn = draw_person(picture(), points, shown=shown, reference=True)
     assert (drawn[160, [100, 200]] > 225).all() and (drawn[160, [98, 198]] < 100).all()
     assert (drawn[10, [100, 200]] == 255).all()
 

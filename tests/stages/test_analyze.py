@@ -19,7 +19,7 @@ from pose_topo.data.batches import Batch
 from pose_topo.data.dataset import prepare
 from pose_topo.models.pose import build_model, trained_order
 from pose_topo.stages import analyze
-from pose_topo.stages.analyze import control_of, mean_activations, responses_of, untrained
+from pose_topo.stages.analyze import control_of, network_before, responses_of
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig, Topography
 from pose_topo.study.lattice import Lattice
@@ -40,7 +40,7 @@ def write(folder: Path, config: RunConfig) -> Path:
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
     runs.write_config(folder, config)
-    runs.save_checkpoint(folder / "last.pt", config, 1, model.state_dict(), dataset.split_sha256)
+    runs.save_checkpoint(runs.Checkpoint(folder / "last.pt", config, 1, model.state_dict(), dataset.split_sha256))
     return folder
 
 
@@ -58,7 +58,7 @@ def analyzed(run: Path, out: Path, **given: Any) -> dict[str, Any]:
 def full(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An analysis with all extras and itself as the control."""
     out = tmp_path_factory.mktemp("out")
-    result = analyzed(run, out, extras=analyze.Extras(lesions=True, permuted_grids=3, untrained=True, control=run))
+    result = analyzed(run, out, lesion_grids=3, untrained=True, control=run)
     assert result == json.loads((out / "analysis.json").read_text(encoding="utf-8"))
     return out
 
@@ -120,7 +120,7 @@ def test_the_arrangement_is_the_one_whose_i_is_reported(full: Path) -> None:
 def test_the_untrained_network_has_the_initial_weights_of_the_run(small_data: Path) -> None:
     config = config_of(small_data)
     torch.manual_seed(99)
-    model = untrained(config, None)
+    model = network_before(config, None)
     seed_everything(config.seed)
     for one, two in zip(model.state_dict().values(), build_model(config).state_dict().values(), strict=True):
         assert torch.equal(one, two)
@@ -139,7 +139,7 @@ def test_a_control_that_does_not_fit_is_one_line(run: Path, full: Path, tmp_path
     with pytest.raises(UsageError, match="its grid is 4 x 5, not 5 x 4"):
         control_of(full, Lattice(5, 4))
     with pytest.raises(PoseTopoError, match="neither a checkpoint"):
-        analyzed(run, tmp_path, extras=analyze.Extras(control=tmp_path / "nowhere"))
+        analyzed(run, tmp_path, control=tmp_path / "nowhere")
     old = tmp_path / "analysis.json"
     old.write_text('{"grid": {"height": 4, "width": 5}}')
     with pytest.raises(PoseTopoError, match="make it again"):
@@ -188,7 +188,7 @@ def test_responses_by_hand() -> None:
 def test_a_grid_that_does_not_match_the_checkpoint_is_one_line(small_data: Path, run: Path, tmp_path: Path) -> None:
     checkpoint = runs.load_checkpoint(run / "last.pt")
     other = config_of(small_data, 3, 3)
-    runs.save_checkpoint(tmp_path / "last.pt", other, 1, checkpoint.model, checkpoint.split_sha256)
+    runs.save_checkpoint(runs.Checkpoint(tmp_path / "last.pt", other, 1, checkpoint.model, checkpoint.split_sha256))
     with pytest.raises(PoseTopoError, match="weights do not fit"):
         analyzed(tmp_path / "last.pt", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -202,5 +202,5 @@ def test_a_grid_without_neighbours_is_refused_when_the_network_is_built(small_da
 def test_the_hook_is_removed_even_if_the_network_fails(small_data: Path) -> None:
     model = build_model(config_of(small_data))
     with pytest.raises(AttributeError):
-        mean_activations(model, model.deconv, [None], "fp32")  # type: ignore[list-item]
+        responses_of(model, model.deconv, [None], "fp32")  # type: ignore[list-item]
     assert not model.deconv._forward_hooks

@@ -40,6 +40,8 @@ def test_a_group_is_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["nowhere", "--lesion-grids", "0"], 2, "lesion-grids"),
         (["nowhere", "--robustness"], 1, "nowhere"),
         (["nowhere", "--robustness", "--lesions"], 2, "--lesions: not together with --robustness"),
+        (["--group", "nowhere", "--lesions", "--untrained"], 2, "--lesions and --untrained: not together with --group"),
+        (["--group", "nowhere", "--robustness"], 2, "--robustness: not together with --group"),
     ],
 )
 def test_wrong_usage_is_one_line(

@@ -279,7 +279,7 @@ def test_a_run_of_this_project_needs_no_model(small_data, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     runs.write_config(run, config)
-    runs.save_checkpoint(run / "last.pt", config, 1, build_model(config).state_dict(), "")
+    runs.save_checkpoint(runs.Checkpoint(run / "last.pt", config, 1, build_model(config).state_dict(), ""))
     found = stage.audit_named(run, model=None, permutations=99, images=None)
     assert found["layer"] == {"name": "topo.conv", "type": "Conv2d", "channels": 32, "inputs": 256}
     assert (found["grid"]["height"], found["grid"]["width"]) == (4, 8)

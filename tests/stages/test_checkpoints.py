@@ -18,7 +18,7 @@ from pose_topo.data.crops import network_input
 from pose_topo.data.dataset import prepare
 from pose_topo.models.foreign import convert
 from pose_topo.models.pose import build_model
-from pose_topo.stages.checkpoints import Network, fill, open_checkpoint, open_data
+from pose_topo.stages.checkpoints import Network, fill, load_network, open_data
 from pose_topo.study import runs
 from pose_topo.study.config import Data, RunConfig
 from pose_topo.study.protocols import STANDARD
@@ -30,7 +30,7 @@ MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def opened(path: Path, content) -> torch.nn.Module:
     torch.save(content, path)
-    model = open_checkpoint(path, "cpu").model
+    model = load_network(path, "cpu").model
     path.unlink()  # a ResNet-152 has 270 MB
     return model
 
@@ -75,7 +75,7 @@ def test_old_files_without_zip_are_read(tmp_path):
     theirs = stir(Microsoft("resnet18"))
     state = {key: value for key, value in theirs.state_dict().items() if "num_batches_tracked" not in key}
     torch.save(state, tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
-    assert torch.equal(*both(theirs, open_checkpoint(tmp_path / "old.pth.tar", "cpu").model))
+    assert torch.equal(*both(theirs, load_network(tmp_path / "old.pth.tar", "cpu").model))
 
 
 def test_half_precision_is_widened(tmp_path):
@@ -116,7 +116,8 @@ def test_a_photograph_has_the_channel_order_of_the_network(colours, monkeypatch)
     photo = np.zeros((100, 100, 3), np.uint8)
     photo[:] = (10, 20, 200)  # OpenCV's order: blue 10, green 20, red 200
     recipe = replace(STANDARD, input_size=64, colours=colours, flip_test=False)
-    network = Network(Eye(), recipe, torch.device("cpu"), "fp32", "")
+    config = RunConfig("resnet18", recipe, Data("a.mat", "images"))
+    network = Network(Path("none"), config, Eye(), torch.device("cpu"), "fp32")
     network.joints([network_input(photo, (30.0, 30.0, 40.0, 40.0), recipe)[0]])
     rgb = [200, 20, 10] if colours == "rgb" else [10, 20, 200]
     middle = seen[0][0, :, 32, 32].numpy()
@@ -125,7 +126,7 @@ def test_a_photograph_has_the_channel_order_of_the_network(colours, monkeypatch)
 
 def test_data_must_be_named(microsoft):
     with pytest.raises(UsageError, match="give --data"):
-        open_data(open_checkpoint(microsoft, "cpu"), None)
+        open_data(load_network(microsoft, "cpu"), None)
 
 
 # --- what is no checkpoint ---------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(zipped, protocol, force, tmp_pa
     else:
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(PoseTopoError, match="not a checkpoint") as refused:
-        open_checkpoint(path, "cpu")
+        load_network(path, "cpu")
     line = one_line(refused.value)[0]
     assert "which was not run" in line and "2.6" not in line
     assert not ran.exists()
@@ -176,7 +177,7 @@ def test_the_message_says_what_is_wrong_with_a_file(make, words, tmp_path):
         torch.save({"a": torch.ones(3)}, tmp_path / str(zipped), _use_new_zipfile_serialization=zipped)
     (tmp_path / "x.pth").write_bytes(make((tmp_path / "True").read_bytes(), (tmp_path / "False").read_bytes()))
     with pytest.raises(PoseTopoError, match=rf"x\.pth is not a checkpoint \({words}\)"):
-        open_checkpoint(tmp_path / "x.pth", "cpu")
+        load_network(tmp_path / "x.pth", "cpu")
 
 
 def resnet18() -> tuple[dict[str, torch.Tensor], torch.nn.Module]:
@@ -245,7 +246,7 @@ def test_broken_bytes_are_one_line(tmp_path, zipped, cut, flips):
         content[int(place * len(content))] ^= bits
     path.write_bytes(content[: int(cut * len(content))] if cut < 0.5 else content)
     with pytest.raises(PoseTopoError) as refused:
-        open_checkpoint(path, "cpu")
+        load_network(path, "cpu")
     line, code = one_line(refused.value)
     assert code == 1 and "broken.pth" in line and "\n" not in line and len(line) < 400
 
@@ -269,5 +270,5 @@ def test_our_own_with_broken_settings_is_one_line(tmp_path, changes, place):
         content["config"] = {**config, "recipe": recipe}
     torch.save(content, tmp_path / "own.pt")
     with pytest.raises(PoseTopoError) as refused:  # whatever else is well, it holds no weights
-        open_checkpoint(tmp_path / "own.pt", "cpu")
+        load_network(tmp_path / "own.pt", "cpu")
     assert "\n" not in one_line(refused.value)[0]

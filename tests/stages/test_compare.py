@@ -16,13 +16,7 @@ from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.scoring.intervals import family_wise, paired_test, sign_flip
 from pose_topo.scoring.predictions import Record, read_record, write_predictions
 from pose_topo.stages import terminal as report
-from pose_topo.stages.compare import (
-    METRICS,
-    analyze_group,
-    compare,
-    compare_results,
-    group_table,
-)
+from pose_topo.stages.compare import METRICS, analyze_group, compare, compare_results
 from pose_topo.study import joints as J
 from pose_topo.study.results import SCHEMAS
 
@@ -229,7 +223,7 @@ def test_differences_are_paired_by_seed(study: list[Path], tmp_path: Path) -> No
     assert found["I_over_best"] == pytest.approx(np.mean(gain["differences"]) / 0.5 + 0.05, abs=1e-9)
     assert result["arms"]["control"]["seeds"] == [0, 1, 2, 3, 4]
     assert result["arms"]["control"]["metrics"]["I"]["mean"] == pytest.approx(0.02)
-    assert "topo - control, seeds 1, 2, 3, 4" in group_table(result) and "at least 0.1250" in group_table(result)
+    assert "topo - control, seeds 1, 2, 3, 4" in report.group(result) and "at least 0.1250" in report.group(result)
 
 
 def test_a_number_that_is_missing_is_null_with_its_reason(study: list[Path], tmp_path: Path) -> None:

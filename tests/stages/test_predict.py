@@ -25,11 +25,11 @@ from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.stages.predict import (
     CATEGORY,
-    KeypointFile,
     Person,
     annotation,
     draw_overlay,
     find_photographs,
+    image_entry,
     predict_photographs,
 )
 from pose_topo.study import joints, runs
@@ -46,7 +46,7 @@ def checkpoint(path: Path, data: Path, recipe=SMALL) -> Path:
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
     split = prepare(config.data, recipe, seed=0, progress=False).split_sha256
-    runs.save_checkpoint(path, config, 1, model.state_dict(), split)
+    runs.save_checkpoint(runs.Checkpoint(path, config, 1, model.state_dict(), split))
     return path
 
 
@@ -295,7 +295,7 @@ def test_the_progress_bar_needs_a_terminal_or_the_option(network, photo, tmp_pat
 def test_numbers_that_are_not_finite_are_refused(network, small_data, photo, tmp_path):
     spoilt = runs.load_checkpoint(network)
     spoilt.model["head.bias"] = torch.full((16,), float("nan"))
-    runs.save_checkpoint(tmp_path / "nan.pt", spoilt.config, 1, spoilt.model, "")
+    runs.save_checkpoint(runs.Checkpoint(tmp_path / "nan.pt", spoilt.config, 1, spoilt.model, ""))
     with pytest.raises(PoseTopoError, match="not finite"):
         predict(tmp_path / "nan.pt", [photo], tmp_path / "out")
 
@@ -333,7 +333,7 @@ def person(**changes) -> Person:
 
 
 def test_one_person():
-    record = annotation(person(), 7, 3, "a.jpg")
+    record = annotation(person(), 7, {"id": 3, "file_name": "a.jpg"})
     keypoints = record.pop("keypoints")
     assert record == {
         "id": 7, "image_id": 3, "file_name": "a.jpg", "category_id": 1, "bbox": [1.0, 2.0, 3.0, 4.0],
@@ -350,16 +350,24 @@ def test_the_category_counts_limbs_from_one():
     assert {k for limb in found["skeleton"] for k in limb} == set(range(1, 17))
 
 
-def test_ids_join_people_and_photographs():
-    found = KeypointFile()
-    found.add(Path("x/a.jpg"), 640, 480, "a.overlay.jpg", [person(), person()])
-    found.add(Path("y/a.jpg"), 200, 100, None, [person()])
-    content = found.as_json()
-    assert content["images"] == [
+def test_an_image_has_its_name_its_size_and_its_overlay():
+    picture = np.zeros((480, 640, 3), np.uint8)
+    assert [
+        image_entry(1, Path("x/a.jpg"), picture, "a.overlay.jpg"),
+        image_entry(2, Path("y/a.jpg"), picture[:100, :200], None),
+    ] == [
         {"id": 1, "file_name": "a.jpg", "path": "x/a.jpg", "overlay": "a.overlay.jpg", "width": 640, "height": 480},
         {"id": 2, "file_name": "a.jpg", "path": "y/a.jpg", "overlay": None, "width": 200, "height": 100},
     ]
-    assert [(a["id"], a["image_id"]) for a in content["annotations"]] == [(1, 1), (2, 1), (3, 2)]
+
+
+def test_ids_join_people_and_photographs(network, small_data, tmp_path):
+    photos = sorted((small_data / "images").iterdir())[:2]
+    boxes = ((10.0, 20.0, 200.0, 300.0), (100.0, 50.0, 300.0, 200.0))
+    content = predict(network, photos, tmp_path, boxes=boxes, overlay="none")
+    assert [image["id"] for image in content["images"]] == [1, 2]
+    assert [(a["id"], a["image_id"]) for a in content["annotations"]] == [(1, 1), (2, 1), (3, 2), (4, 2)]
+    assert [a["file_name"] for a in content["annotations"]] == [photos[0].name] * 2 + [photos[1].name] * 2
     assert [c["id"] for c in content["categories"]] == [1]
 
 

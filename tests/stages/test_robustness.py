@@ -20,7 +20,7 @@ from pose_topo.models.pose import SimpleBaseline, TopoModel, head_weight, predic
 from pose_topo.scoring import intervals
 from pose_topo.scoring.pckh import hits, normalised_errors
 from pose_topo.stages import robustness
-from pose_topo.stages.checkpoints import open_checkpoint
+from pose_topo.stages.checkpoints import load_network
 from pose_topo.stages.evaluate import evaluate_checkpoint
 from pose_topo.stages.robustness import (
     LEVELS,
@@ -53,7 +53,9 @@ def run(small_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = prepare(config.data, recipe, seed=config.seed, progress=False)
     folder = tmp_path_factory.mktemp("runs") / "baseline-s3"
     runs.write_config(folder, config)
-    runs.save_checkpoint(folder / "last.pt", config, recipe.epochs, released.model, dataset.split_sha256)
+    runs.save_checkpoint(
+        runs.Checkpoint(folder / "last.pt", config, recipe.epochs, released.model, dataset.split_sha256)
+    )
     return folder
 
 
@@ -71,7 +73,7 @@ def measured(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(run: Path) -> tuple[SimpleBaseline, Batches, People]:
-    network = open_checkpoint(run, "cpu")
+    network = load_network(run, "cpu")
     config = network.config
     dataset = prepare(config.data, config.recipe, seed=config.seed, progress=False)
     val = Batches(dataset.store, dataset.people, dataset.split.val, config.recipe, network.device)

@@ -110,7 +110,7 @@ def test_the_worst_people_agree_with_the_evaluation(small_data, tmp_path, cells)
     model = build_model(config)
     torch.nn.init.normal_(model.head.weight)
     split = prepare(config.data, TINY, seed=0, progress=False).split_sha256
-    runs.save_checkpoint(tmp_path / "last.pt", config, 1, model.state_dict(), split)
+    runs.save_checkpoint(runs.Checkpoint(tmp_path / "last.pt", config, 1, model.state_dict(), split))
     how = {"device": "cpu", "precision": "fp32", "progress": False}
     evaluate_checkpoint(tmp_path / "last.pt", tmp_path, **how)
     shown = show.show_worst(tmp_path / "last.pt", Data.at(small_data), tmp_path / "w.png", split="val", count=2, **how)

@@ -75,7 +75,6 @@ def test_against_zeroed_head_weights(
     )
     masks = np.array([[1, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 1], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]], bool)
     found = pckh_silenced(network, batches(), people, to_photo, masks, decode_by=decode_by, precision="fp32")
-    assert found.people == PEOPLE
     recipe = replace(STANDARD, flip_test=False, decode=decode_by)
     for mask, per_joint, mean in zip(
         [np.zeros(6, bool), *masks], [found.intact, *found.joints], [found.intact_mean, *found.mean], strict=True
@@ -111,10 +110,3 @@ def test_silenced_channels_may_keep_their_mean(network: TopoModel, people: Peopl
         expected = scores_at(normalised_errors(at, truth.joints, truth.labelled, head_size(truth.head_box)), 0.5)
         values = [np.nan if value is None else value for value in expected["joints"].values()]
         np.testing.assert_allclose(per_joint, values)
-
-
-def test_masks_of_other_channels_are_refused(network: TopoModel, people: People) -> None:
-    with pytest.raises(ValueError, match="6 channels"):
-        pckh_silenced(
-            network, [], people, np.zeros((0, 2, 3)), np.zeros((1, 4), bool), decode_by="argmax", precision="fp32"
-        )

@@ -1,7 +1,6 @@
 """The script that test_distributed.py starts in two gloo processes: `python team_worker.py DATA FOLDER`."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -9,32 +8,23 @@ from test_distributed import CPU, fresh_model, recorded_config
 
 from pose_topo.data.batches import Batches
 from pose_topo.data.dataset import prepare
-from pose_topo.training.epoch import train_epoch, validate
+from pose_topo.training.epoch import train_steps, validate
 from pose_topo.training.loop import RunContext, train
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.processes import team_from_environment
 from pose_topo.training.state import Meter
 
 
-class FirstStepOnly(Exception):
-    """Ends an epoch after its first step."""
-
-
 def first_step(config, dataset, team) -> dict[str, torch.Tensor]:
     """The gradients of the first step, as the optimiser saw them."""
     model = fresh_model(config)
     batches = Batches(dataset.store, dataset.people, dataset.split.train, config.recipe, CPU)
-
-    def stop(_step: int, _people: int) -> None:
-        raise FirstStepOnly
-
-    with suppress(FirstStepOnly):
-        train_epoch(
-            model, make_optimizer(model, config.recipe),
-            batches.epoch(0, 1, config.recipe.batch_size, process=team.rank, processes=team.size), config.recipe,
-            precision="fp32", spatial_lambda=0.5, rate=lambda _: 1e-3, first_step=0, meter=Meter(CPU),
-            forward=team.wrapped(model, CPU), after_step=stop,
-        )  # fmt: skip
+    next(train_steps(
+        model, make_optimizer(model, config.recipe),
+        batches.epoch(0, 1, config.recipe.batch_size, process=team.rank, processes=team.size), config.recipe,
+        precision="fp32", spatial_lambda=0.5, rate=lambda _: 1e-3, first_step=0, meter=Meter(CPU),
+        forward=team.wrapped(model, CPU),
+    ))  # fmt: skip
     return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 

@@ -3,6 +3,7 @@
 import gc
 import json
 import resource
+from collections import deque
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -22,7 +23,7 @@ from pose_topo.study.config import TOPO_LOSSES, Data, RunConfig, Topography
 from pose_topo.study.protocols import PAPER, SMALL
 from pose_topo.training import epoch
 from pose_topo.training import epoch as steps
-from pose_topo.training.epoch import train_epoch
+from pose_topo.training.epoch import train_steps
 from pose_topo.training.loop import RunContext, train
 from pose_topo.training.optimisation import make_optimizer
 from pose_topo.training.state import Meter
@@ -198,7 +199,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tm
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(PoseTopoError, match="No space left"):
-        runs.save_checkpoint(path, config, 3, {}, "people")
+        runs.save_checkpoint(runs.Checkpoint(path, config, 3, {}, "people"))
     assert path.read_bytes() == (undisturbed[0] / "last.pt").read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
 
@@ -206,12 +207,12 @@ def test_a_full_disk_leaves_the_last_checkpoint(config, dataset, undisturbed, tm
 def test_a_failing_write_leaves_the_last_checkpoint(config, tmp_path):
     """A limit on the size of files acts as a full disk, so that torch's own writer fails."""
     path = tmp_path / "last.pt"
-    runs.save_checkpoint(path, config, 1, {"weight": torch.ones(4)}, "people")
+    runs.save_checkpoint(runs.Checkpoint(path, config, 1, {"weight": torch.ones(4)}, "people"))
     before, (soft, hard) = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
         with pytest.raises(PoseTopoError, match="previous one, if any, is untouched"):
-            runs.save_checkpoint(path, config, 2, {"weight": torch.ones(1 << 20)}, "people")
+            runs.save_checkpoint(runs.Checkpoint(path, config, 2, {"weight": torch.ones(1 << 20)}, "people"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["last.pt"]
@@ -228,16 +229,15 @@ def test_the_first_step_that_is_not_finite_is_named(config, dataset, tmp_path, m
 
 def test_weights_that_are_not_finite_are_not_saved(config, dataset, tmp_path, monkeypatch):
     """The loss of that step was finite, so only the weights show it."""
-    honest = epoch.train_epoch
+    honest = epoch.train_steps
 
     def spoiled(model, *args, **options):
-        sums = honest(model, *args, **options)
+        yield from honest(model, *args, **options)
         if options["first_step"] > 0:
             with torch.no_grad():
                 model.head.weight.fill_(float("nan"))
-        return sums
 
-    monkeypatch.setattr(epoch, "train_epoch", spoiled)
+    monkeypatch.setattr(epoch, "train_steps", spoiled)
     with pytest.raises(PoseTopoError, match="weights are not finite after step"):
         fit(config, dataset, tmp_path / "run")
     kept = runs.load_checkpoint(tmp_path / "run" / "last.pt")
@@ -331,7 +331,7 @@ def test_a_log_without_a_connection_does_not_stop_the_training(
         return NoServer()
 
     monkeypatch.setattr(wandb, "init", init)
-    history = fit(config, dataset, tmp_path / "run", wandb_hook(tmp_path / "run", "run", config))
+    history = fit(config, dataset, tmp_path / "run", wandb_hook(tmp_path / "run", config))
     assert len(history) == 2 and (tmp_path / "run" / "provenance.json").is_file()
     warnings = [line for line in said if line.startswith("warning")]
     assert all(words in line for words, line in zip(lines, warnings, strict=True))
@@ -346,10 +346,10 @@ def test_two_hundred_steps_leak_no_memory(config, dataset):
 
     def after(steps):
         epochs = chain.from_iterable(batches.epoch(0, n, 4) for n in range(steps))
-        train_epoch(
+        deque(train_steps(
             model, optimizer, islice(epochs, steps), config.recipe, precision="fp32", spatial_lambda=0.5,
             rate=lambda _: 1e-5, first_step=0, meter=meter,
-        )  # fmt: skip
+        ), maxlen=0)  # fmt: skip
         gc.collect()
         resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
         return resident, sum(issubclass(type(found), torch.Tensor) for found in gc.get_objects())
