@@ -12,9 +12,9 @@ import re
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from paper_figures.claims.check import ClaimResult, Results, judge, load_reference, summary
 from paper_figures.claims.checks import Check, CheckResult, Interval
@@ -23,9 +23,9 @@ from paper_figures.figures import body_map
 from paper_figures.lib import captions, costs
 from paper_figures.lib.command import GroupTable, RunsExhibit, exhibits
 from paper_figures.lib.costs import training_cost
-from paper_figures.lib.results import Run, by_arm, load
-from paper_figures.lib.tables import Column, Row, Table, as_text, pipe, to_markdown
-from paper_figures.tables.topography import build_losses, caption_losses, share_of_best
+from paper_figures.lib.results import Measure, Run, by_arm, known, load, measure
+from paper_figures.lib.tables import Column, Table, as_text, by_measure, pipe, to_markdown
+from paper_figures.tables.topography import build_losses, caption_losses, order, share_of_best
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import read_json, write_text
 from pose_topo.scoring.intervals import paired_test
@@ -48,22 +48,24 @@ _SECTION = re.compile(r"(<!-- made: (\S+) -->\n)(.*?)(<!-- /made -->)", re.S)
 
 # ---- reference results
 
-MEASURES: tuple[tuple[str, str, Column], ...] = (  # file, key, column
-    ("evaluation", "pckh.0.5.mean", Column("pckh", "PCKh@0.5", 1)),
-    ("evaluation", "pckh.0.1.mean", Column("pckh_fine", "PCKh@0.1", 1)),
-    ("evaluation", "pck.mean", Column("pck", "PCK@0.2 of the torso", 1)),
-    ("analysis", "moran.mean_I", Column("I", "Moran's I of |w|, mean over joints", 3)),
-    ("analysis", "moran_measures.normalised.mean_I", Column("I_n", "the same, each channel's gain divided out", 3)),
-    ("analysis", "moran.p_mean", Column("p", "p of the mean I (largest of the seeds)", 4, largest=True)),
-    ("analysis", "parcellation.contiguity", Column("contiguity", "contiguity", 2)),
-    ("analysis", "parcellation.null_mean", Column("contiguity_null", "contiguity, labels permuted", 2)),
-    ("analysis", "neighbour_correlation.neighbours", Column("near", "correlation of neighbours", 2)),
-    ("analysis", "neighbour_correlation.all_pairs", Column("all", "correlation of all pairs", 2)),
-    ("analysis", "health.participation_ratio", Column("pr", "participation ratio of the weights", 1)),
-    ("analysis", "health.mean_row_norm", Column("norm", "mean row norm", 3)),
-    ("analysis", "topo_lr_mult", Column("m", "learning-rate multiplier of the layer", None)),
-    ("analysis", "lambda", Column("l", "lambda", None)),
-)
+MEASURES: dict[Column, Measure] = {
+    Column("pckh", "PCKh@0.5", 1): measure("evaluation", "pckh.0.5.mean"),
+    Column("pckh_fine", "PCKh@0.1", 1): measure("evaluation", "pckh.0.1.mean"),
+    Column("pck", "PCK@0.2 of the torso", 1): measure("evaluation", "pck.mean"),
+    Column("I", "Moran's I of |w|, mean over joints", 3): measure("analysis", "moran.mean_I"),
+    Column("I_n", "the same, each channel's gain divided out", 3): measure(
+        "analysis", "moran_measures.normalised.mean_I"
+    ),
+    Column("p", "p of the mean I (largest of the seeds)", 4, largest=True): measure("analysis", "moran.p_mean"),
+    Column("contiguity", "contiguity", 2): measure("analysis", "parcellation.contiguity"),
+    Column("contiguity_null", "contiguity, labels permuted", 2): measure("analysis", "parcellation.null_mean"),
+    Column("near", "correlation of neighbours", 2): measure("analysis", "neighbour_correlation.neighbours"),
+    Column("all", "correlation of all pairs", 2): measure("analysis", "neighbour_correlation.all_pairs"),
+    Column("pr", "participation ratio of the weights", 1): measure("analysis", "health.participation_ratio"),
+    Column("norm", "mean row norm", 3): measure("analysis", "health.mean_row_norm"),
+    Column("m", "learning-rate multiplier of the layer", None): measure("analysis", "topo_lr_mult"),
+    Column("l", "lambda", None): measure("analysis", "lambda"),
+}
 SHARE = Column("share", "as a share of the control's best I", 2)  # follows the normalised I
 
 
@@ -82,20 +84,14 @@ def reference(profile: str) -> list[Run]:
 def results(profile: str) -> str:
     """Return a table of measures by arm, and a note on the runs."""
     runs = reference(profile)
-    share = share_of_best(runs)
     has_pck = all("pck" in run.json.get("evaluation", {}) for run in runs)  # results of earlier versions have not
-    measures = [one for one in MEASURES if has_pck or one[2].key != "pck"]
-    rows = [
-        Row(
-            arm,
-            {c.key: tuple(run.number(file, key) for run in group) for file, key, c in measures}
-            | {SHARE.key: tuple(map(share, group))},
-        )
-        for arm, group in by_arm(runs).items()
-    ]
-    columns = [c for *_, c in measures]
-    place = 1 + next(i for i, c in enumerate(columns) if c.key == "I_n")
-    table = Table((*columns[:place], SHARE, *columns[place:]), tuple(rows), transposed=True)
+    columns: dict[Column, Measure] = {}
+    for column, value in MEASURES.items():
+        if has_pck or column.key != "pck":
+            columns[column] = value
+        if column.key == "I_n":
+            columns[SHARE] = share_of_best(runs)
+    table = by_measure(runs, columns, transposed=True)
     people = captions.count(runs, "evaluation", "people")
     expected = captions.fixed(float(runs[0].value("analysis", "moran.expected")), 4)
     note = f"Mean ± standard deviation over seeds; {people} held-out people; E[I] = {expected}."
@@ -108,18 +104,16 @@ ARMS = ("baseline", "control", "topo")
 
 def main_results() -> str:
     """Return the main measures of three arms of each profile: one row for each."""
-    shown = {c.key: (file, key, c) for file, key, c in MEASURES if c.key in ("pckh", "I", "I_n", "contiguity", "pr")}
-    rows = []
-    for profile in MAIN:
-        groups = by_arm(reference(profile))
-        for arm in ARMS:
-            values = {
-                name: tuple(run.number(file, key) for run in groups[arm]) for name, (file, key, _) in shown.items()
-            }
-            rows.append(Row(f"{profile}: {arm}", {"seeds": (len(groups[arm]),), **values}))
-    short = {"I": "Moran's I", "I_n": "I, gains divided out", "pr": "participation ratio"}
-    columns = [replace(c, title=short.get(c.key, c.title)) for *_, c in shown.values()]
-    return to_markdown(as_text(Table((Column("seeds", "seeds", None), *columns), tuple(rows))))
+    titles = {"pckh": "PCKh@0.5", "I": "Moran's I", "I_n": "I, gains divided out", "contiguity": "contiguity"}
+    titles["pr"] = "participation ratio"
+    shown = {replace(c, title=titles[c.key]): value for c, value in MEASURES.items() if c.key in titles}
+    rows = [
+        replace(row, label=f"{profile}: {row.label}", values={"seeds": (len(row.seeds),), **row.values})
+        for profile in MAIN
+        for row in by_measure(reference(profile), shown).rows
+        if row.label in ARMS
+    ]
+    return to_markdown(as_text(Table((Column("seeds", "seeds", None), *shown), tuple(rows))))
 
 
 def finding() -> str:
@@ -129,12 +123,9 @@ def finding() -> str:
         """The lowest and the highest mean of a measure, or of its difference from the arm `less`."""
         means = []
         for profile in MAIN:
-            of_arm = {
-                name: fmean(value for run in runs if (value := run.number(file, key)) is not None)
-                for name, runs in by_arm(reference(profile)).items()
-                if name in ARMS
-            }
-            means.append(of_arm[arm] - of_arm.get(less, 0.0))
+            arms = by_arm(reference(profile))
+            own, other = (fmean(known(arms[name], measure(file, key))) if name else 0.0 for name in (arm, less))
+            means.append(own - other)
         return f"{captions.fixed(min(means), digits)} to {captions.fixed(max(means), digits)}"
 
     moran, pckh = ("analysis", "moran.mean_I", 2), ("evaluation", "pckh.0.5.mean", 1)
@@ -158,15 +149,13 @@ def sweep() -> str:
 
 # ---- doubts about the order, answered by the reference runs with `directions`
 
-Number = Callable[[Run], float | None]
-
 
 def doubted(arm: str) -> list[Run]:
     """Return the reference runs of `arm` that have `directions`."""
     return [run for run in reference("small") if run.arm == arm and run.has("directions")]
 
 
-def over(group: Sequence[Run], value: Number, compared: Sequence[Run] = ()) -> str:
+def over(group: Sequence[Run], value: Measure, compared: Sequence[Run] = ()) -> str:
     """Return the mean over seeds, or that of the differences from another arm, with its interval."""
     other = {run.seed: value(run) for run in compared}
     pairs = [(value(run), other.get(run.seed) if compared else 0.0) for run in group]
@@ -177,28 +166,17 @@ def over(group: Sequence[Run], value: Number, compared: Sequence[Run] = ()) -> s
     return f"{mean} [{low}, {high}]"
 
 
-def order(kind: str, place: int) -> Number:
-    """Return the measure "I over all directions of the layer's weights", of the network or of a null."""
-
-    def value(run: Run) -> float | None:
-        found = run.value("analysis", "directions")[kind]
-        return found and (found if isinstance(found, list) else found["table"])[place]["I"]
-
-    return value
-
-
 def doubts() -> str:
     """Return doubts about the order of `topo` with the numbers that answer them, the unwelcome ones first."""
     topo, control = doubted("topo"), doubted("control")
+    number = partial(measure, "analysis")
 
-    def both(value: Number) -> str:
+    def both(value: Measure) -> str:
         return f"{over(topo, value)} (the control: {over(control, value)})"
 
-    def number(key: str, file: str = "analysis") -> Number:
-        return lambda run: run.number(file, key)
-
     def left(harm: str) -> str:
-        return f"{HARMS[harm][0].lower()} {over(topo, number(f'harms.{harm}.relative', 'robustness'), control)}"
+        share = over(topo, measure("robustness", f"harms.{harm}.relative"), control)
+        return f"{HARMS[harm][0].lower()} {share}"
 
     def nearer(profile: str) -> str:
         arms = by_arm(reference(profile))
@@ -247,12 +225,9 @@ def is_judged_here(result: ClaimResult) -> bool:
 
 def verdicts() -> str:
     """Return the verdicts on the claims that the reference results can support by themselves."""
+    found = filter(is_judged_here, judged())
     lines = ["| claim | on the reference runs |", "|---|---|"]
-    lines += [
-        f"| {result.claim.profile.id}: {result.claim.statement} | **{result.verdict}** |"
-        for result in judged()
-        if is_judged_here(result)
-    ]
+    lines += [f"| {one.claim.profile.id}: {one.claim.statement} | **{one.verdict}** |" for one in found]
     return "\n".join(lines) + "\n"
 
 
@@ -273,10 +248,8 @@ def tally() -> str:
 def time() -> str:
     """Return validation PCKh by seconds of training, of the reference run that had its GPU to itself."""
     metrics = next(run for run in reference("synthetic") if (run.arm, run.seed) == ("baseline", 0)).metrics
-    rows, spent = [], 0.0
-    for epoch, seconds, pckh in zip(metrics["epoch"], metrics["seconds"], metrics["val_pckh"], strict=True):
-        spent += seconds
-        rows.append([f"{epoch:.0f}", f"{spent:.0f}", f"{pckh:.1f}"])
+    epochs = zip(metrics["epoch"], metrics["seconds"].cumsum(), metrics["val_pckh"], strict=True)
+    rows = [[f"{epoch:.0f}", f"{spent:.0f}", f"{pckh:.1f}"] for epoch, spent, pckh in epochs]
     return pipe(["epoch", "seconds", "PCKh@0.5"], rows)
 
 
@@ -299,18 +272,15 @@ def released() -> str:
     shown = [name for name in titles if name in content]
     head = ["joints", *(f"{titles[name]}, {score}" for name in shown for score in ("PCKh@0.5", "PCK@0.2"))]
 
-    def cell(score: dict[str, Any], band: dict[str, Any], group: str | None) -> str:
-        value = score["mean"] if group is None else score["groups"][group]
-        low_high = band["mean"] if group is None else band["groups"][group]
-        return "–" if value is None else f"{value:.1f} [{low_high[0]:.1f}, {low_high[1]:.1f}]"
-
     rows = []
     for group in [*joints.GROUPS, None]:
         cells = [group or "all that are scored"]
         for name in shown:
             pckh, pck = content[name]["pckh"], content[name]["pck"]
-            bands = content[name]["intervals"]["0.5"], pck["interval"]
-            cells += [cell(pckh, bands[0], group), cell(pck, bands[1], group)]
+            for score, band in ((pckh, content[name]["intervals"]["0.5"]), (pck, pck["interval"])):
+                value = score["mean"] if group is None else score["groups"][group]
+                ends = band["mean"] if group is None else band["groups"][group]
+                cells.append("–" if value is None else f"{value:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]")
         rows.append(cells)
     notes = []
     for name in shown:

@@ -131,15 +131,12 @@ def _judge(claim: Claim, results: Results) -> ClaimResult:
     else:
         check_comparable(mine)
         theirs = _named(reference)
-    if claim.formed_on:
-        judging = [run for run in mine if run.seed not in claim.formed_on]
-        theirs = {name: run for name, run in theirs.items() if run.seed not in claim.formed_on}
-        checks = tuple(check.judge(_named(judging), theirs) for check in claim.checks)
-        if mine and not judging:
-            reason = f"seeds {captions.listed(claim.formed_on)} suggested this claim: others must judge it"
-            checks = tuple(replace(check, reason=reason) for check in checks)
-        return ClaimResult(claim, checks, training_cost(reference, claim.arms))
-    checks = tuple(check.judge(_named(mine), theirs) for check in claim.checks)
+    judging = [run for run in mine if run.seed not in claim.formed_on]
+    theirs = {name: run for name, run in theirs.items() if run.seed not in claim.formed_on}
+    checks = tuple(check.judge(_named(judging), theirs) for check in claim.checks)
+    if mine and not judging:
+        reason = f"seeds {captions.listed(claim.formed_on)} suggested this claim: others must judge it"
+        checks = tuple(replace(check, reason=reason) for check in checks)
     return ClaimResult(claim, checks, training_cost(reference, claim.arms))
 
 

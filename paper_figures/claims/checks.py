@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from scipy.stats import t as student
@@ -78,20 +78,8 @@ class CheckResult:
     reason: str = ""
 
 
-class Check(Protocol):
-    """One comparison. A new kind is one more such class, with its entry in `KINDS`."""
-
-    def quantities(self) -> tuple[Quantity, ...]:
-        """Return the quantities that the check compares."""
-        ...
-
-    def judge(self, here: Runs, reference: Runs) -> CheckResult:
-        """Judge the runs `here`. `reference` holds the reference runs of the same profile."""
-        ...
-
-
-def _all_or_mean(wanted: Range, values: Values, every: bool) -> bool:
-    return all(map(wanted.holds, values.values())) if every else wanted.holds(fmean(values.values()))
+def _verdict(good: bool) -> Verdict:
+    return "supported" if good else "contradicted"
 
 
 def _missing(quantities: Sequence[Quantity], runs: Runs) -> str:
@@ -103,10 +91,6 @@ def _missing(quantities: Sequence[Quantity], runs: Runs) -> str:
     if missing := dict.fromkeys(str(quantity) for quantity in quantities if not quantity.of(runs)):
         return f"no {' and no '.join(missing)}"
     return "no seed has both"
-
-
-def _with(result: CheckResult, verdict: Verdict, reason: str) -> CheckResult:
-    return replace(result, verdict=verdict, reason=reason)
 
 
 # ---- order
@@ -136,9 +120,10 @@ class Order:
         mine, theirs = self._statistic(here), self._statistic(reference)
         said = CheckResult("not run", self._title(), self._wanted(), mine, theirs)
         if not mine:
-            return _with(said, "not run", _missing(self.quantities(), here))
-        good = _all_or_mean(self._wanted(), mine, self.every_seed)
-        return _with(said, "supported" if good else "contradicted", "each seed must hold" if self.every_seed else "")
+            return replace(said, reason=_missing(self.quantities(), here))
+        decides = mine.values() if self.every_seed else [fmean(mine.values())]
+        verdict = _verdict(all(map(self._wanted().holds, decides)))
+        return replace(said, verdict=verdict, reason="each seed must hold" if self.every_seed else "")
 
     def _statistic(self, runs: Runs) -> Values:
         """Return the quantity, or the difference of the two in the seeds that both have."""
@@ -149,15 +134,12 @@ class Order:
         return {seed: first[seed] - second[seed] for seed in first if seed in second}
 
     def _wanted(self) -> Range:
-        margin, strict = self.by or 0.0, self.by is None and self.within is None
-        if not isinstance(self.greater, Quantity):
-            centre, sign = self.greater, -1
-        else:
-            centre, sign = 0.0 if isinstance(self.than, Quantity) else self.than, 1
+        centre = next((side for side in (self.greater, self.than) if not isinstance(side, Quantity)), 0.0)
         if self.within is not None:
             return Range(centre - self.within, centre + self.within)
-        bound = centre + sign * margin
-        return Range(low=bound, strict=strict) if sign > 0 else Range(high=bound, strict=strict)
+        if isinstance(self.greater, Quantity):
+            return Range(low=centre + (self.by or 0.0), strict=self.by is None)
+        return Range(high=centre - (self.by or 0.0), strict=self.by is None)
 
     def _title(self) -> str:
         both = self.quantities()
@@ -198,10 +180,11 @@ class Bound(Order):
         said = super().judge(here, reference)
         seeds = list(said.here.values())
         if len(seeds) < FEWEST_SEEDS:
-            return _with(said, "not run", said.reason or f"{len(seeds)} of at least {FEWEST_SEEDS} seeds")
+            reason = said.reason or f"{len(seeds)} of at least {FEWEST_SEEDS} seeds"
+            return replace(said, verdict="not run", reason=reason)
         bound = lower_bound(seeds, self.level)
-        verdict: Verdict = "supported" if self._wanted().holds(bound) else "contradicted"
-        return _with(said, verdict, f"with {self.level:.4g}% confidence, the mean is at least {bound:.4g}")
+        reason = f"with {self.level:.4g}% confidence, the mean is at least {bound:.4g}"
+        return replace(said, verdict=_verdict(self._wanted().holds(bound)), reason=reason)
 
 
 def lower_bound(values: Sequence[float], level: float) -> float:
@@ -222,9 +205,9 @@ class Interval:
     with s their standard deviation. The interval holds `level` % of correct reruns, whatever their spread is. A fixed
     interval of ±0.5 points would reject 7% of correct reruns, and accept a true loss of 0.5 points half of the time.
 
-    With `pool`, s is estimated from the seeds of all quantities in the pool, each about its own mean, and t has the sum
-    of their degrees of freedom. This assumes the same spread for all of them. It is meant for quantities with three
-    seeds each, from which alone the interval would hold almost everything.
+    With `pool`, s is that of the seeds of all quantities in the pool, each about its own mean, and t has the sum of
+    their degrees of freedom. It is for quantities with three seeds each, whose own interval would hold almost
+    everything, and assumes the same spread for all of them.
     """
 
     quantity: Quantity
@@ -247,22 +230,19 @@ class Interval:
         committed = {run.folder.resolve() for run in reference.values()}
         mine = self.quantity.of({name: run for name, run in here.items() if run.folder.resolve() not in committed})
         said = CheckResult("not run", str(self.quantity), None, mine, seeds)
-        if not self.expected(reference):
-            return _with(said, "not run", f"the reference has {len(seeds)} of at least {FEWEST_SEEDS} seeds")
+        wanted = self.expected(reference, len(mine) or 1)
+        if wanted is None:
+            return replace(said, reason=f"the reference has {len(seeds)} of at least {FEWEST_SEEDS} seeds")
         if not mine:
             own = bool(self.quantity.of(here))
             reason = "these are the reference runs themselves" if own else _missing(self.quantities(), here)
-            return _with(said, "not run", reason)
-        wanted = self.expected(reference, len(mine))
-        good = wanted is not None and _all_or_mean(wanted, mine, every=False)
-        finding = CheckResult("supported" if good else "contradicted", said.statistic, wanted, mine, seeds)
+            return replace(said, reason=reason)
         if all(seeds.get(seed) == value for seed, value in mine.items()):
-            return _with(finding, finding.verdict, f"repeats seed {', '.join(mine)} of the reference to the last digit")
-        return _with(
-            finding,
-            finding.verdict,
-            f"{self.level:.4g}% of correct reruns with {len(mine)} seed{'s' * (len(mine) > 1)} lie in this range",
-        )
+            reason = f"repeats seed {', '.join(mine)} of the reference to the last digit"
+        else:
+            number = f"{len(mine)} seed{'s' * (len(mine) > 1)}"
+            reason = f"{self.level:.4g}% of correct reruns with {number} lie in this range"
+        return replace(said, verdict=_verdict(wanted.holds(fmean(mine.values()))), wanted=wanted, reason=reason)
 
 
 def prediction_interval(reference: Sequence[float], new: int, level: float, spread: float, freedom: int) -> Range:
@@ -278,7 +258,7 @@ def prediction_interval(reference: Sequence[float], new: int, level: float, spre
 def pooled_spread(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
     """Return the standard deviation of the values about the means of their groups, and its degrees of freedom."""
     freedom = sum(len(group) - 1 for group in groups if group)
-    squares = sum((value - fmean(group)) ** 2 for group in groups if group for value in group)
+    squares = sum((value - fmean(group)) ** 2 for group in groups for value in group)
     return math.sqrt(squares / freedom), freedom
 
 
@@ -345,17 +325,13 @@ class Equal:
         title = f"{self.quantity}, recomputed − stated" if self.recomputed else str(self.quantity)
         said = CheckResult("not run", title, wanted, mine, theirs)
         if not (mine or theirs):
-            return _with(said, "not run", _missing(self.quantities(), here))
+            return replace(said, reason=_missing(self.quantities(), here))
         good = all(wanted.holds(value) for value in (*mine.values(), *theirs.values()))
-        if good and (bare := [name for runs in (here, reference) for name in self._bare(runs)]):
-            return _with(said, "not run", f"no arrays beside {bare[0]}" + (" and others" if len(bare) > 1 else ""))
-        return _with(said, "supported" if good else "contradicted", "every run must hold" if self.recomputed else "")
-
-    def _bare(self, runs: Runs) -> list[str]:
-        """Return the runs that have the number, but not the arrays that it is computed from."""
-        if self.recomputed is None:
-            return []
-        return [name for name in self.quantity.of(runs) if RECOMPUTED[self.recomputed](runs[name]) is None]
+        bare = [name for name in self.quantity.of(here) if name not in mine]
+        bare += [name for name in self.quantity.of(reference) if name not in theirs]
+        if good and bare:
+            return replace(said, reason=f"no arrays beside {bare[0]}" + (" and others" if len(bare) > 1 else ""))
+        return replace(said, verdict=_verdict(good), reason="every run must hold" if self.recomputed else "")
 
     def _statistic(self, runs: Runs) -> Values:
         found = self.quantity.of(runs)
@@ -365,4 +341,7 @@ class Equal:
         return {name: value - found[name] for name, value in again.items() if value is not None}
 
 
-KINDS: dict[str, type] = {"order": Order, "bound": Bound, "interval": Interval, "equal": Equal}
+# A new kind is one more class with `quantities()`, which it compares, and `judge(here, reference)`, which judges the
+# runs made here; `reference` holds the reference runs of the same profile.
+Check = Order | Interval | Equal
+KINDS: dict[str, type[Check]] = {"order": Order, "bound": Bound, "interval": Interval, "equal": Equal}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from paper_figures.claims.checks import KINDS, Check, Interval, Quantity
 from paper_figures.lib.results import Run
 from pose_topo.core.errors import PoseTopoError
-from pose_topo.core.files import read_json, read_toml
+from pose_topo.core.files import read_toml
 from pose_topo.scoring.published import same_people
 
 CLAIMS = Path(__file__).with_name("claims.toml")
@@ -65,20 +64,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class NeverRun:
-    """Something that was never run, and how committed reference results would show that it was."""
+    """Something that was never run, and how committed reference results would show that it was: a test looks there."""
 
     what: str
     profile: str | None = None  # results of this profile
     provenance: Mapping[str, str] = field(default_factory=dict)  # a session whose fields match these patterns
-
-    def contradicted(self, reference: Path, sessions: Sequence[Mapping[str, Any]]) -> bool:
-        """Return whether the reference results or their sessions show that it was run."""
-        if self.profile and any((reference / self.profile).glob("*/evaluation.json")):
-            return True
-        return bool(self.provenance) and any(
-            all(fnmatch.fnmatchcase(str(session.get(key)), like) for key, like in self.provenance.items())
-            for session in sessions
-        )
 
 
 @dataclass(frozen=True)
@@ -98,16 +88,6 @@ class Study:
         lines += ["", "The project has never run:", ""]
         lines += [f"- {entry.what}" for entry in self.never_run]
         return "\n".join(lines) + "\n"
-
-    def outdated(self, reference: Path = REFERENCE) -> list[str]:
-        """Return the entries of `never_run` that the committed reference results contradict.
-
-        Raises:
-            PoseTopoError: a committed provenance.json is not readable.
-        """
-        files = sorted(reference.glob("*/*/provenance.json"))
-        sessions = [session for path in files for session in read_json(path)["sessions"]]
-        return [entry.what for entry in self.never_run if entry.contradicted(reference, sessions)]
 
 
 def load_study(path: Path = CLAIMS) -> Study:
@@ -151,15 +131,9 @@ def _claims(
         checks = [replace(check, pool=pool) for check in intervals]
     if not all(q.arm for check in checks for q in check.quantities()):
         raise ValueError(f"claim {entry['id']}: a quantity without an arm")
+    formed_on = tuple(entry.get("formed_on", ()))
     return [
-        Claim(
-            entry["id"],
-            entry["statement"],
-            entry["kind"],
-            profiles[name],
-            tuple(checks),
-            tuple(entry.get("formed_on", ())),
-        )
+        Claim(entry["id"], entry["statement"], entry["kind"], profiles[name], tuple(checks), formed_on)
         for name in entry["profiles"]
     ]
 

@@ -14,7 +14,6 @@ from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.command import PaperFigure
 from paper_figures.lib.results import Run, by_arm, one_run_per_arm
-from paper_figures.lib.style import letter, parcels
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
 from pose_topo.topography.parcellation import body_hops, territory_distances, twin_ratio
@@ -29,19 +28,19 @@ def draw(runs: list[Run]) -> Figure:
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.15, 1])[:, 0]
     for which, (axes, run) in enumerate(zip(above.subplots(1, len(shown), squeeze=False)[0], shown, strict=True)):
         _twins_on_grid(axes, run.maps["labels"])
-        letter(axes, which, run.arm)
+        style.letter(axes, which, run.arm)
     left, right = below.subplots(1, 2, width_ratios=[1, 1.2])
     _ratios(left, runs)
-    letter(left, len(shown), "left and right twins")
+    style.letter(left, len(shown), "left and right twins")
     _distances(right, runs)
-    letter(right, len(shown) + 1, "on the grid and on the body")
+    style.letter(right, len(shown) + 1, "on the grid and on the body")
     below.legend(handles=style.arm_handles(by_arm(runs)), loc="outside lower center", ncols=6)
     return figure
 
 
 def _twins_on_grid(axes: Axes, labels: NDArray[np.int64]) -> None:
     """Draw faint territories, and a line between the centres of the territories of each pair of twins."""
-    parcels(axes, labels)
+    style.parcels(axes, labels)
     axes.images[0].set_alpha(FAINT)
     for pair in joints.FLIP_PAIRS:
         places = [np.argwhere(labels == joint) for joint in pair]
@@ -90,25 +89,18 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(known.mean()) if known.size else float("nan")
 
 
-def finding(runs: list[Run]) -> str:
-    """Give the relative distance of twins."""
-    found = captions.means(runs, twins, 2)
-    return f"Distance on the grid of left and right twins, divided by that of other pairs of joints: {found}."
-
-
 def caption(runs: list[Run]) -> str:
-    """Say what is shown, and give both statistics over seeds."""
-    shown = one_run_per_arm(runs)
-    ratios = "; ".join(
-        f"{arm} {captions.spread((twins(run) for run in group), 2)}" for arm, group in by_arm(runs).items()
-    )
+    """Give the relative distance of twins, say what is shown, and give both statistics over seeds."""
+    ratios = captions.each_arm(runs, lambda group: captions.spread(map(twins, group), 2), "; ")
     return (
+        "**Distance on the grid of left and right twins, divided by that of other pairs of joints: "
+        f"{captions.means(runs, twins, 2)}.** "
         "Top: the territories of the joints (faint), and a line between the centres of the territories of left and "
-        f"right twins. Shown: {captions.seeds_of(shown)}. Bottom left: the mean distance between channels of twins, "
-        f"divided by that of all other pairs of joints; 1 means that twins lie no nearer. {ratios}. Bottom right: the "
-        "mean distance between channels of two joints by the number of limbs between the joints on the body. "
-        f"{captions.SEED_NOTE} The seeds 0 to 5 are exploratory: they suggested the claim about twins, and later seeds "
-        f"judge it.{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"right twins. Shown: {captions.seeds_of(one_run_per_arm(runs))}. Bottom left: the mean distance between "
+        f"channels of twins, divided by that of all other pairs of joints; 1 means that twins lie no nearer. {ratios}. "
+        "Bottom right: the mean distance between channels of two joints by the number of limbs between the joints on "
+        f"the body. {captions.SEED_NOTE} The seeds 0 to 5 are exploratory: they suggested the claim about twins, and "
+        f"later seeds judge it.{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
@@ -119,6 +111,5 @@ BODY_MAP = PaperFigure(
     about="left and right twins on the grid, and the body's own distances",
     needs=("analysis", "maps"),
     draw=draw,
-    finding=finding,
     caption=caption,
 )

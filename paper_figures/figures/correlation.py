@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.command import PaperFigure
-from paper_figures.lib.results import Run, by_arm, one_run_per_arm
+from paper_figures.lib.results import Measure, Run, by_arm, known, measure, one_run_per_arm, shared
 from paper_figures.lib.style import BAND, CHANCE, arm_handles, bare, chance_handle, letter, seeds_curve
-from pose_topo.core.errors import PoseTopoError
 
 ALL_PAIRS = {"color": "black", "linewidth": 0.9, "linestyle": (0, (3, 1.2))}
 
@@ -71,29 +70,24 @@ def _label(run: Run, key: str, name: str) -> str:
     return name if value is None else f"{name} {captions.fixed(value, 2)}"
 
 
-def finding_neighbours(runs: list[Run]) -> str:
-    """Give the mean correlations of neighbours and of all pairs."""
-    near, every = (
-        captions.means(runs, lambda run, key=key: run.number("analysis", f"neighbour_correlation.{key}"), 2)
-        for key in ("neighbours", "all_pairs")
-    )
-    return f"Mean correlation of grid neighbours: {near}; of all pairs of channels: {every}."
-
-
 def caption_neighbours(runs: list[Run]) -> str:
-    """Say what is shown, and give the means over seeds."""
+    """Give the mean correlations of neighbours and of all pairs, say what is shown, and give the means over seeds."""
     shown = one_run_per_arm(runs)
     dead = ", ".join(f"{run.arm} {int(np.isnan(run.maps['neighbour_map']).sum())}" for run in shown)
+    near, every = (
+        captions.means(runs, measure("analysis", f"neighbour_correlation.{key}"), 2)
+        for key in ("neighbours", "all_pairs")
+    )
     return (
-        "Pearson correlation of the channels' mean activations over "
-        f"{captions.count(runs, 'analysis', 'images')} held-out people. Top: mean correlation of each channel with its "
-        f"{captions.same(shown, 'analysis', 'grid.neighbours')} grid neighbours. Crosses mark channels that are dead "
-        f"or have only dead neighbours ({dead}). "
-        "Bottom: density of the correlation over pairs of neighbours (filled) and over all pairs (dashed), with the "
-        f"means. Shown: {captions.seeds_of(shown)}. "
-        f"Means over neighbours: {captions.per_arm(runs, 'analysis', 'neighbour_correlation.neighbours', 3)}; over all "
-        f"pairs: {captions.per_arm(runs, 'analysis', 'neighbour_correlation.all_pairs', 3)}."
-        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"**Mean correlation of grid neighbours: {near}; of all pairs of channels: {every}.** Pearson correlation of "
+        f"the channels' mean activations over {captions.count(runs, 'analysis', 'images')} held-out people. Top: mean "
+        f"correlation of each channel with its {captions.same(shown, 'analysis', 'grid.neighbours')} grid neighbours. "
+        f"Crosses mark channels that are dead or have only dead neighbours ({dead}). Bottom: density of the "
+        "correlation over pairs of neighbours (filled) and over all pairs (dashed), with the means. Shown: "
+        f"{captions.seeds_of(shown)}. Means over neighbours: "
+        f"{captions.per_arm(runs, 'analysis', 'neighbour_correlation.neighbours', 3)}; over all pairs: "
+        f"{captions.per_arm(runs, 'analysis', 'neighbour_correlation.all_pairs', 3)}.{captions.baseline_note(runs)} "
+        f"{captions.about(runs)}"
     )
 
 
@@ -104,7 +98,6 @@ NEIGHBOURS = PaperFigure(
     about="correlation of grid neighbours: map and histogram",
     needs=("analysis", "maps"),
     draw=draw_neighbours,
-    finding=finding_neighbours,
     caption=caption_neighbours,
 )
 
@@ -120,9 +113,8 @@ def draw_distance(runs: list[Run]) -> Figure:
     figure = style.new_figure(style.panels_width(columns), 0.4 + 1.7 * rows)
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for which, (arm, group) in enumerate(arms.items()):
-        distance = group[0].maps["distance_bins"]
-        if any(not np.array_equal(distance, run.maps["distance_bins"]) for run in group):
-            raise PoseTopoError(f"the seeds of {arm} have different distance bins: were they made on different grids?")
+        bins = "distance bins: were they made on different grids?"
+        distance = np.array(shared(group, lambda run: run.maps["distance_bins"].tolist(), bins))
         low, high = _stack(group, "band_low").min(axis=0), _stack(group, "band_high").max(axis=0)
         there = np.isfinite(low) & np.isfinite(high)
         axes[which].fill_between(distance[there], low[there], high[there], **BAND)
@@ -141,28 +133,22 @@ def _stack(group: Sequence[Run], name: str) -> NDArray[np.float64]:
     return np.stack([run.maps[name] for run in group])
 
 
-def finding_distance(runs: list[Run]) -> str:
-    """Give the correlation at the smallest and the largest distance."""
-    distance = runs[0].maps["distance_bins"]
-    near, far = (
-        captions.means(runs, lambda run, place=place: float(run.maps["correlation_by_distance"][place]), 2)
-        for place in (0, -1)
-    )
-    return f"Mean correlation at distance {distance[0]:g}: {near}; at distance {distance[-1]:g}: {far}."
+def _at(place: int) -> Measure:
+    return lambda run: float(run.maps["correlation_by_distance"][place])
 
 
 def caption_distance(runs: list[Run]) -> str:
-    """Say what is shown, and give the values at the smallest and the largest distance."""
-    ends = []
-    for arm, group in by_arm(runs).items():
-        near = captions.spread((float(run.maps["correlation_by_distance"][0]) for run in group), 2)
-        far = captions.spread((float(run.maps["correlation_by_distance"][-1]) for run in group), 2)
-        ends.append(f"{arm} {near} and {far}")
+    """Give the correlation at the smallest and the largest distance, and say what is shown."""
+    near, far = (captions.means(runs, _at(place), 2) for place in (0, -1))
+    ends = captions.each_arm(
+        runs, lambda group: " and ".join(captions.spread(map(_at(place), group), 2) for place in (0, -1)), "; "
+    )
     first = runs[0].maps["distance_bins"]
     return (
+        f"**Mean correlation at distance {first[0]:g}: {near}; at distance {first[-1]:g}: {far}.** "
         f"Mean correlation of pairs of channels over {captions.count(runs, 'analysis', 'images')} held-out people, "
         "against their distance on the grid, rounded to whole steps. Grey: the middle 95% when the channels are "
-        f"permuted (the widest band of the seeds). At distance {first[0]:g} and {first[-1]:g}: {'; '.join(ends)}. "
+        f"permuted (the widest band of the seeds). At distance {first[0]:g} and {first[-1]:g}: {ends}. "
         f"{captions.SEED_NOTE}{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
@@ -174,7 +160,6 @@ DISTANCE = PaperFigure(
     about="correlation against distance on the grid",
     needs=("analysis", "maps"),
     draw=draw_distance,
-    finding=finding_distance,
     caption=caption_distance,
 )
 
@@ -204,10 +189,8 @@ def draw_coactivation(runs: list[Run]) -> Figure:
 
 
 def _alphas(runs: Sequence[Run]) -> NDArray[np.float64]:
-    first = runs[0].value("analysis", "coactivation.alphas")
-    if any(run.value("analysis", "coactivation.alphas") != first for run in runs):
-        raise PoseTopoError("the results have different co-activation thresholds (coactivation.alphas)")
-    return np.array(first)
+    name = "co-activation thresholds (coactivation.alphas)"
+    return np.array(shared(runs, lambda run: run.value("analysis", "coactivation.alphas"), name))
 
 
 def _by_alpha(group: Sequence[Run], key: str) -> NDArray[np.float64]:
@@ -216,33 +199,27 @@ def _by_alpha(group: Sequence[Run], key: str) -> NDArray[np.float64]:
 
 
 def _chances(runs: Sequence[Run]) -> list[float]:
-    return sorted({v for run in runs if (v := run.number("analysis", "coactivation.chance")) is not None})
-
-
-def finding_coactivation(runs: list[Run]) -> str:
-    """Give the distance of the pairs at the middle threshold."""
-    alphas = _alphas(runs)
-    middle = len(alphas) // 2
-    found = captions.means(runs, lambda run: run.value("analysis", "coactivation.distance")[middle], 2)
-    chance = captions.means(runs, lambda run: run.number("analysis", "coactivation.chance"), 2)
-    return f"Mean distance of pairs that correlate at {alphas[middle]:g} or more: {found}; of all pairs: {chance}."
+    return sorted(set(known(runs, measure("analysis", "coactivation.chance"))))
 
 
 def caption_coactivation(runs: list[Run]) -> str:
-    """Say what is shown, and give the number of pairs at every threshold."""
-    counts = "; ".join(
-        f"{arm} " + ", ".join(f"{mean:,.0f}" for mean in _by_alpha(group, "pairs").mean(axis=0))
-        for arm, group in by_arm(runs).items()
+    """Give the distance at the middle threshold, say what is shown, and give the number of pairs at every threshold."""
+    alphas = _alphas(runs)
+    middle = len(alphas) // 2
+    found = captions.means(runs, lambda run: run.value("analysis", "coactivation.distance")[middle], 2)
+    chance = captions.means(runs, measure("analysis", "coactivation.chance"), 2)
+    counts = captions.each_arm(
+        runs, lambda group: ", ".join(f"{mean:,.0f}" for mean in _by_alpha(group, "pairs").mean(axis=0)), "; "
     )
-    alphas = ", ".join(f"{alpha:g}" for alpha in _alphas(runs))
     return (
+        f"**Mean distance of pairs that correlate at {alphas[middle]:g} or more: {found}; of all pairs: {chance}.** "
         "Mean distance on the grid of the pairs of channels whose activations correlate at α or more over "
         f"{captions.count(runs, 'analysis', 'images')} held-out people. Chance is the mean distance of all pairs: "
-        f"{', '.join(f'{value:.3f}' for value in _chances(runs))}. There is no point where no pair reaches α. "
-        f"Pairs (mean over seeds) at α = {alphas}: {counts}. An offset that all channels share in an image raises "
-        "every correlation and moves the distance at every α towards chance, so this figure should be read together "
-        f"with the correlation against distance. {captions.SEED_NOTE}"
-        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+        f"{', '.join(f'{value:.3f}' for value in _chances(runs))}. There is no point where no pair reaches α. Pairs "
+        f"(mean over seeds) at α = {', '.join(f'{alpha:g}' for alpha in alphas)}: {counts}. An offset that all "
+        "channels share in an image raises every correlation and moves the distance at every α towards chance, so this "
+        "figure should be read together with the correlation against distance. "
+        f"{captions.SEED_NOTE}{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
@@ -253,6 +230,5 @@ COACTIVATION = PaperFigure(
     about="distance of co-active channels",
     needs=("analysis",),
     draw=draw_coactivation,
-    finding=finding_coactivation,
     caption=caption_coactivation,
 )

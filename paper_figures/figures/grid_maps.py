@@ -9,8 +9,7 @@ from matplotlib.patches import Rectangle
 
 from paper_figures.lib import captions, style
 from paper_figures.lib.command import PaperFigure
-from paper_figures.lib.results import Run, one_run_per_arm
-from paper_figures.lib.style import bare, parcels
+from paper_figures.lib.results import Run, measure, one_run_per_arm
 from pose_topo.study import joints
 
 COLUMNS = 8  # maps of head weights side by side
@@ -23,7 +22,7 @@ def draw_parcellation(runs: list[Run]) -> Figure:
     figure = style.new_figure(width * len(shown) + 1.45, width + 0.52)
     *axes, key = figure.subplots(1, len(shown) + 1, width_ratios=[*[width] * len(shown), 1.4])
     for place, run in zip(axes, shown, strict=True):
-        parcels(place, run.maps["labels"])
+        style.parcels(place, run.maps["labels"])
         place.set_title(run.arm)
         place.set_xlabel(_contiguity(run))
     _color_key(key)
@@ -34,14 +33,13 @@ def _contiguity(run: Run) -> str:
     found, chance = (run.number("analysis", f"parcellation.{key}") for key in ("contiguity", "null_mean"))
     if found is None:
         return "no contiguity"
-    return f"contiguity {captions.fixed(found, 2)}" + (
-        f"\n(chance {captions.fixed(chance, 2)})" if chance is not None else ""
-    )
+    beside = "" if chance is None else f"\n(chance {captions.fixed(chance, 2)})"
+    return f"contiguity {captions.fixed(found, 2)}{beside}"
 
 
 def _color_key(axes: Axes) -> None:
     """Draw a row of swatches for each pair of joints, right (dark) beside left (light), then the middle joints."""
-    bare(axes)
+    style.bare(axes)
     axes.axis("off")
     axes.set(xlim=(0, 5.4), ylim=(11.2, -0.9))
     axes.text(0.5, -0.3, "right", ha="center", fontsize=6)
@@ -56,19 +54,14 @@ def _color_key(axes: Axes) -> None:
         axes.text(2.3, row + 0.5, name, va="center", fontsize=6.5)
 
 
-def finding_parcellation(runs: list[Run]) -> str:
-    """Give the contiguity and what chance gives."""
-    found, chance = (
-        captions.means(runs, lambda run, key=key: run.number("analysis", f"parcellation.{key}"), 2)
-        for key in ("contiguity", "null_mean")
-    )
-    return f"Share of neighbours on the grid that serve the same joint: {found}; with permuted labels: {chance}."
-
-
 def caption_parcellation(runs: list[Run]) -> str:
-    """Say what is shown, and give the contiguity over seeds."""
+    """Give the contiguity and what chance gives, say what is shown, and give the contiguity over seeds."""
     shown = one_run_per_arm(runs)
+    found, chance = (
+        captions.means(runs, measure("analysis", f"parcellation.{key}"), 2) for key in ("contiguity", "null_mean")
+    )
     return (
+        f"**Share of neighbours on the grid that serve the same joint: {found}; with permuted labels: {chance}.** "
         f"Parcellation of the channel grid ({captions.same(shown, 'analysis', 'grid.height')} x "
         f"{captions.same(shown, 'analysis', 'grid.width')}). Each channel has the colour of the joint with the largest "
         f"|head weight|. Shown: {captions.seeds_of(shown)}. Contiguity (the share of pairs of rook neighbours that "
@@ -87,7 +80,6 @@ PARCELLATION = PaperFigure(
     about="which joint each channel serves, on the grid",
     needs=("analysis", "maps"),
     draw=draw_parcellation,
-    finding=finding_parcellation,
     caption=caption_parcellation,
 )
 
@@ -99,7 +91,7 @@ def draw_strength_maps(runs: list[Run]) -> Figure:
     figure = style.new_figure(style.TWO_COLUMNS, 2.12 * len(shown))
     parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
     for part, run in zip(parts, shown, strict=True):
-        part.suptitle(f"{run.arm}", x=0.01, ha="left", fontsize=7.5, fontweight="bold")
+        part.suptitle(run.arm, x=0.01, ha="left", fontsize=7.5, fontweight="bold")
         axes = part.subplots(rows, COLUMNS).ravel()
         for place, joint in zip(axes, style.JOINT_ORDER, strict=True):
             strength = run.maps["strength"][joint]
@@ -107,7 +99,7 @@ def draw_strength_maps(runs: list[Run]) -> Figure:
             I = run.number("analysis", f"moran.per_joint.{joints.NAMES[joint]}.I")  # noqa: E741
             title = style.short(joint) + (f" {captions.fixed(I, 2)}" if I is not None else ", no I")
             place.set_title(title, fontsize=5.8, pad=2)
-            bare(place)
+            style.bare(place)
         bar = part.colorbar(axes[0].images[0], ax=axes.tolist(), shrink=0.8, aspect=22, pad=0.01)
         bar.set_label("|head weight| / map's maximum", fontsize=6.5)
     return figure
@@ -119,22 +111,17 @@ def _with_grid(runs: list[Run]) -> list[Run]:
     return [run for run in shown if run.value("analysis", "model") != "baseline"] or shown
 
 
-def finding_strength_maps(runs: list[Run]) -> str:
-    """Give the mean I of the networks that are shown."""
-    shown = captions.means(_with_grid(runs), lambda run: run.number("analysis", "moran.mean_I"), 3)
-    return f"Mean Moran's I of these maps of joints: {shown}."
-
-
 def caption_strength_maps(runs: list[Run]) -> str:
-    """Say what is shown and how it is scaled."""
+    """Give the mean I of the networks that are shown, and say what is shown and how it is scaled."""
     shown = _with_grid(runs)
+    mean_I = captions.means(shown, measure("analysis", "moran.mean_I"), 3)
     return (
-        "|Head weight| of each joint over the channel grid. Each map is scaled to its own maximum, because the arms "
-        "differ in scale; the maps are neither smoothed nor rearranged. Beside each name: Moran's I "
-        f"({captions.same(shown, 'analysis', 'moran.weights')} weights; E[I] = "
+        f"**Mean Moran's I of these maps of joints: {mean_I}.** |Head weight| of each joint over the channel grid. "
+        "Each map is scaled to its own maximum, because the arms differ in scale; the maps are neither smoothed nor "
+        f"rearranged. Beside each name: Moran's I ({captions.same(shown, 'analysis', 'moran.weights')} weights; E[I] = "
         f"{float(np.mean([run.value('analysis', 'moran.expected') for run in shown])):.4f}). Mean I of these networks: "
-        f"{captions.per_arm(shown, 'analysis', 'moran.mean_I', 3)}. "
-        f"Shown: {captions.seeds_of(shown)}. {captions.about(shown)}"
+        f"{captions.per_arm(shown, 'analysis', 'moran.mean_I', 3)}. Shown: {captions.seeds_of(shown)}. "
+        f"{captions.about(shown)}"
     )
 
 
@@ -145,6 +132,5 @@ STRENGTH_MAPS = PaperFigure(
     about="head weights of each joint, on the grid",
     needs=("analysis", "maps"),
     draw=draw_strength_maps,
-    finding=finding_strength_maps,
     caption=caption_strength_maps,
 )

@@ -14,9 +14,7 @@ from matplotlib.patches import Patch
 from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style
 from paper_figures.lib.command import PaperFigure
-from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.style import BAND, letter
-from pose_topo.core.errors import PoseTopoError
+from paper_figures.lib.results import Run, by_arm, shared
 
 NULL = {"color": "0.35", "linewidth": 0.9}
 DEVIATIONS = 2  # half the width of the band, in standard deviations of the permuted grids
@@ -29,10 +27,10 @@ def draw(runs: list[Run]) -> Figure:
     figure = style.new_figure(style.panels_width(len(arms)), 3.9)
     axes = figure.subplots(2, len(arms), sharex=True, sharey="row", squeeze=False)
     for which, (arm, group) in enumerate(arms.items()):
-        radii = _radii(group)
+        radii = shared(group, lambda run: [entry["radius"] for entry in _entries(run)], "lesion radii")
         _damage(axes[0, which], radii, group, arm)
         _specificity(axes[1, which], radii, group, arm)
-        letter(axes[0, which], which, arm)
+        style.letter(axes[0, which], which, arm)
         axes[1, which].set(xlabel="radius (channels)", xticks=radii)
     axes[0, 0].set_ylim(bottom=min(0.0, axes[0, 0].get_ylim()[0]))
     axes[0, 0].set_ylabel(f"loss of {_score(runs)}\n(points)")
@@ -54,7 +52,7 @@ def _damage(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> N
 
 def _specificity(axes: Axes, radii: list[float], group: Sequence[Run], arm: str) -> None:
     mean, sd = _stack(group, "null_mean"), _stack(group, "null_sd")
-    axes.fill_between(radii, (mean - DEVIATIONS * sd).min(axis=0), (mean + DEVIATIONS * sd).max(axis=0), **BAND)
+    axes.fill_between(radii, (mean - DEVIATIONS * sd).min(axis=0), (mean + DEVIATIONS * sd).max(axis=0), **style.BAND)
     look, values = arm_style(arm), _stack(group, "specificity")
     axes.axhline(0, color="0.6", linewidth=0.5)
     axes.plot(radii, values.mean(axis=0), color=look.color, linestyle=look.dashes, marker=look.marker)
@@ -70,13 +68,6 @@ def _score(runs: Sequence[Run]) -> str:
     return "PCK@0.2" if runs[0].number("analysis", "lesions.threshold") == 0.2 else "PCKh@0.5"
 
 
-def _radii(group: Sequence[Run]) -> list[float]:
-    found = [[entry["radius"] for entry in _entries(run)] for run in group]
-    if any(radii != found[0] for radii in found):
-        raise PoseTopoError(f"the seeds of {group[0].arm} have different lesion radii")
-    return found[0]
-
-
 def _stack(group: Sequence[Run], key: str) -> np.ndarray:
     """Return an array (seeds, radii), NaN for null."""
     return np.array([[entry[key] for entry in _entries(run)] for run in group], dtype=float)
@@ -89,26 +80,20 @@ def _handles() -> list[Line2D | Patch]:
         Line2D([], [], linestyle=own_null, label="the same, permuted grids", **NULL),
         Line2D([], [], color="0.2", marker=other, markerfacecolor="white", label="the other joints"),
         Line2D([], [], linestyle=other_null, label="the same, permuted grids", **NULL),
-        Patch(label=f"specificity, permuted grids: mean ± {DEVIATIONS} sd", **BAND),
+        Patch(label=f"specificity, permuted grids: mean ± {DEVIATIONS} sd", **style.BAND),
     ]
 
 
-def finding(runs: list[Run]) -> str:
-    """Give the specificity of the largest lesions."""
-    largest = _entries(runs[0])[-1]
-    found = captions.means(runs, lambda run: _entries(run)[-1]["specificity"], 1)
-    return (
-        f"What silencing a disc of {largest['channels']:.0f} channels costs the joint that owns it beyond the other "
-        f"joints, in points of {_score(runs)}: {found}."
-    )
-
-
 def caption(runs: list[Run]) -> str:
-    """Say what is silenced and what it is compared with, and give specificity and p at each radius."""
-    found = "; ".join(f"{arm} {_specificity_text(group)}" for arm, group in by_arm(runs).items())
+    """Give the specificity of the largest lesions, say how it is measured, and give it and p at each radius."""
+    largest = _entries(runs[0])[-1]
+    means = captions.means(runs, lambda run: _entries(run)[-1]["specificity"], 1)
+    found = captions.each_arm(runs, _specificity_text, "; ")
     radii = ", ".join(f"{entry['radius']:g} ({entry['channels']:.0f} channels)" for entry in _entries(runs[0]))
     people = captions.count(runs, "analysis", "lesions.people")
     return (
+        f"**What silencing a disc of {largest['channels']:.0f} channels costs the joint that owns it beyond the other "
+        f"joints, in points of {_score(runs)}: {means}.** "
         f"Discs of the grid are silenced at {captions.same(runs, 'analysis', 'lesions.centres')} places, with radius "
         f"{radii}. Top: loss of {_score(runs)} over {people} held-out people, "
         "for the joint that owns the disc (most of its channels serve it) and, on average, for the others. Bottom: "
@@ -123,11 +108,8 @@ def caption(runs: list[Run]) -> str:
 
 def _specificity_text(group: Sequence[Run]) -> str:
     """Return "0.4 (0.3 to 0.5) p 0.05, ..." for the radii of one arm."""
-    values, tests = _stack(group, "specificity"), _stack(group, "p")
-    return ", ".join(
-        f"{captions.spread(column, 1)} p {captions.spread([tests[:, place].max()], 2)}"
-        for place, column in enumerate(values.T)
-    )
+    columns = zip(_stack(group, "specificity").T, _stack(group, "p").T, strict=True)
+    return ", ".join(f"{captions.spread(column, 1)} p {captions.spread([p.max()], 2)}" for column, p in columns)
 
 
 LESIONS = PaperFigure(
@@ -137,6 +119,5 @@ LESIONS = PaperFigure(
     about="what lesions of the grid cost, and which joint",
     needs=("lesions",),
     draw=draw,
-    finding=finding,
     caption=caption,
 )

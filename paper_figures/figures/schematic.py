@@ -105,14 +105,10 @@ def note(axes: Axes, x: float, y: float, *lines: str) -> None:
 class Network:
     """The numbers in the schematic. `side` is None where no evaluation gives the size of the input."""
 
-    arch: str
+    backbone: Backbone
     lattice: Lattice
     loss: str
     side: int | None
-
-    @property
-    def backbone(self) -> Backbone:
-        return BACKBONES[self.arch]
 
     def size(self, stride: int, channels: int) -> str:
         """Return the size of feature maps at a stride: "32 × 32 × 256", or "S/4 × S/4 × 256"."""
@@ -125,7 +121,7 @@ def network(runs: Sequence[Run]) -> Network:
     run = next((run for run in runs if run.arm == "topo"), runs[0])
     grid = (run.value("analysis", f"grid.{key}") for key in ("height", "width", "neighbours", "torus"))
     side = run.value("evaluation", "settings.input_size") if run.has("evaluation") else None
-    return Network(run.arch, Lattice(*grid), run.value("analysis", "topo_loss"), side)
+    return Network(BACKBONES[run.arch], Lattice(*grid), run.value("analysis", "topo_loss"), side)
 
 
 def draw(runs: list[Run]) -> Figure:
@@ -205,28 +201,20 @@ def _grid(axes: Axes, net: Network) -> None:
     axes.text(centre, low - 0.46, formula, ha="center", va="top", fontsize=8)
 
 
-def finding(runs: list[Run]) -> str:
-    """Say how the two networks differ."""
-    lattice = network(runs).lattice
-    return (
-        f"The topographic network is the baseline with one more layer, whose {lattice.channels} channels lie on a "
-        f"{lattice.height} x {lattice.width} grid."
-    )
-
-
 def caption(runs: list[Run]) -> str:
-    """Describe the networks in words."""
+    """Say how the two networks differ, and describe them in words."""
     net = network(runs)
     lattice = net.lattice
     size = f"{net.side} x {net.side} px" if net.side else "S x S px"
     return (
-        f"The networks. a: the baseline has {net.backbone.title}, {net.backbone.deconvolutions} deconvolutions to "
-        f"{DECONV_CHANNELS} channels, and a 1 x 1 convolution (the head) to one heatmap for each of {joints.K} joints. "
-        f"The input has {size}. b: the topographic network has another 1 x 1 convolution before the head; its "
-        f"{lattice.channels} channels lie on a {lattice.height} x {lattice.width} grid. c: this grid ({lattice.name}), "
-        f"with a channel and its neighbours; E is the set of all {len(lattice.edges())} pairs of neighbours. The "
-        f"spatial loss ({net.loss}) makes neighbours alike. The control "
-        "is network b with λ = 0. Sizes: height x width x channels."
+        f"**The topographic network is the baseline with one more layer, whose {lattice.channels} channels lie on a "
+        f"{lattice.height} x {lattice.width} grid.** The networks. a: the baseline has {net.backbone.title}, "
+        f"{net.backbone.deconvolutions} deconvolutions to {DECONV_CHANNELS} channels, and a 1 x 1 convolution (the "
+        f"head) to one heatmap for each of {joints.K} joints. The input has {size}. b: the topographic network has "
+        f"another 1 x 1 convolution before the head; its {lattice.channels} channels lie on a {lattice.height} x "
+        f"{lattice.width} grid. c: this grid ({lattice.name}), with a channel and its neighbours; E is the set of all "
+        f"{len(lattice.edges())} pairs of neighbours. The spatial loss ({net.loss}) makes neighbours alike. The "
+        "control is network b with λ = 0. Sizes: height x width x channels."
     )
 
 
@@ -237,7 +225,6 @@ SCHEMATIC = PaperFigure(
     about="the networks and the grid",
     needs=("grid",),
     draw=draw,
-    finding=finding,
     caption=caption,
     every_arm=True,
 )

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from paper_figures.lib import captions, style
 from paper_figures.lib.arms import arm_style, family
 from paper_figures.lib.command import NothingToShowError, PaperFigure
-from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.style import letter
-from pose_topo.core.errors import PoseTopoError
+from paper_figures.lib.results import Run, by_arm, known, measure, shared
 
 MORAN, NORMALISED = ("analysis", "moran.mean_I"), ("analysis", "moran_measures.normalised.mean_I")
 PCKH, DIRECTIONS = ("evaluation", "pckh.0.5.mean"), ("analysis", "health.participation_ratio")
@@ -29,6 +27,7 @@ PANELS = (  # x, y and their labels
 
 STEP = 5.0  # points of PCKh: the margin below the control, and the unit of the ticks
 COMPRESSION = 10  # of the axis below its floor
+MARKER = {"markersize": 5, "markeredgecolor": "black", "markeredgewidth": 0.4}
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,12 @@ class Point:
     def mean(self) -> tuple[float, float]:
         return float(self.x.mean()), float(self.y.mean())
 
+    @property
+    def places(self) -> list[tuple[float, float]]:
+        """The places that no label should cover: the mean, and the ends of its bars."""
+        x, y = self.mean
+        return [(x, y), (self.x.min(), y), (self.x.max(), y), (x, self.y.min()), (x, self.y.max())]
+
 
 def draw(runs: list[Run]) -> Figure:
     """Draw three panels and a legend. Each loss has a colour and a marker; a line joins its points by lambda.
@@ -58,25 +63,28 @@ def draw(runs: list[Run]) -> Figure:
     axes, drawn = figure.subplots(2, 2).ravel(), []
     for which, (x, y, title, x_label, y_label) in enumerate(PANELS):
         points = [point for group in by_arm(mapped).values() if (point := _point(group, x, y)) is not None]
+        place = axes[which]
         if y == DIRECTIONS:
-            axes[which].set_yscale("log")
-            axes[which].yaxis.set_major_formatter("{x:g}")
-        else:
-            _level(axes[which], [run for run in runs if run not in mapped])
+            place.set_yscale("log")
+            place.yaxis.set_major_formatter("{x:g}")
+        elif values := known((run for run in runs if run not in mapped), measure(*PCKH)):
+            # the level of the baseline, which has no I to show because its grid is arbitrary
+            look = arm_style("baseline")
+            place.axhline(float(np.mean(values)), color=look.color, linestyle=look.dashes, linewidth=1.0, zorder=1)
         for name in dict.fromkeys(family(point.arm) for point in points):
-            _series(axes[which], [point for point in points if family(point.arm) == name])
-        axes[which].set(xlabel=x_label, ylabel=y_label)
-        axes[which].margins(0.1)
+            _series(place, [point for point in points if family(point.arm) == name])
+        place.set(xlabel=x_label, ylabel=y_label)
+        place.margins(0.1)
         if y == PCKH and (floor := floor_of(runs)) is not None:
-            _compress_below(axes[which], floor)
-        letter(axes[which], which, title)
+            _compress_below(place, floor)
+        style.letter(place, which, title)
         drawn.append(points)
     axes[3].axis("off")
     axes[3].legend(handles=_handles(runs, mapped), loc="center left", title="number at a point: λ", alignment="left")
     figure.draw_without_rendering()  # labels need the positions of the points in the final layout
     for place, points in zip(axes, drawn, strict=False):
         labelled = [(*point.mean, f"{point.weight:g}", arm_style(point.arm).color) for point in points if point.weight]
-        place_labels(place, labelled, _occupied(points))
+        place_labels(place, labelled, [one for point in points for one in point.places])
     return figure
 
 
@@ -97,14 +105,11 @@ def floor_of(runs: Sequence[Run]) -> float | None:
 
     Without it, networks that fail at the task would press all others into one line.
     """
-    scores = [
-        [v for run in group if (v := run.number(*PCKH)) is not None] for group in by_arm(with_grid(runs)).values()
-    ]
-    anchor = [v for run in runs if run.arm == "control" and (v := run.number(*PCKH)) is not None]
+    anchor = known((run for run in runs if run.arm == "control"), measure(*PCKH))
     if not anchor:
         return None
     floor = STEP * float((np.mean(anchor) - STEP) // STEP)
-    return floor if min(v for seeds in scores for v in seeds) < floor - 2 * STEP else None
+    return floor if min(known(with_grid(runs), measure(*PCKH))) < floor - 2 * STEP else None
 
 
 def _compress_below(axes: Axes, floor: float) -> None:
@@ -122,27 +127,17 @@ def _compress_below(axes: Axes, floor: float) -> None:
     axes.set_yticks([*np.arange(0, floor, 4 * STEP), *np.arange(floor, high + 1, 2)])
     axes.yaxis.set_major_formatter("{x:g}")
     axes.axhline(floor, color="0.6", linewidth=0.6, linestyle=":", zorder=0)
-    axes.annotate(
-        f"below {floor:g}: compressed {COMPRESSION}x",
-        (1, floor),
-        xycoords=("axes fraction", "data"),
-        xytext=(-2, -2),
-        textcoords="offset points",
-        fontsize=5,
-        color="0.4",
-        ha="right",
-        va="top",
-    )
+    look = {"fontsize": 5, "color": "0.4", "ha": "right", "va": "top", "textcoords": "offset points"}
+    text, at = f"below {floor:g}: compressed {COMPRESSION}x", (1, floor)
+    axes.annotate(text, at, xycoords=("axes fraction", "data"), xytext=(-2, -2), **look)
 
 
 def _point(group: Sequence[Run], x: tuple[str, str], y: tuple[str, str]) -> Point | None:
     """Return the seeds of an arm that have both numbers, or None where no seed has."""
-    weights = {run.number("analysis", "lambda") or 0.0 for run in group}
-    if len(weights) > 1:
-        raise PoseTopoError(f"the seeds of {group[0].arm} have different lambdas ({sorted(weights)})")
+    weight = shared(group, lambda run: run.number("analysis", "lambda") or 0.0, "lambdas")
     pairs = [(run.number(*x), run.number(*y)) for run in group]
-    known = np.array([pair for pair in pairs if None not in pair], dtype=float)
-    return Point(group[0].arm, weights.pop(), *known.T) if known.size else None
+    both = np.array([pair for pair in pairs if None not in pair], dtype=float)
+    return Point(group[0].arm, weight, *both.T) if both.size else None
 
 
 def _series(axes: Axes, points: list[Point]) -> None:
@@ -151,28 +146,10 @@ def _series(axes: Axes, points: list[Point]) -> None:
     look = arm_style(points[0].arm)
     axes.plot(*np.transpose([point.mean for point in points]), color=look.color, linewidth=0.7, alpha=0.6, zorder=2)
     for point in points:
-        (x, y), face = point.mean, look.color
+        x, y = point.mean
         reach = [[[v - a.min()], [a.max() - v]] for v, a in ((x, point.x), (y, point.y))]
         axes.errorbar(x, y, reach[1], reach[0], ecolor=look.color, elinewidth=0.7, fmt="none", zorder=3)
-        axes.plot(x, y, look.marker, color=face, markersize=5, markeredgecolor="black", markeredgewidth=0.4, zorder=4)
-
-
-def _level(axes: Axes, baselines: Sequence[Run]) -> None:
-    """Draw a line at the PCKh of the baseline, which has no I to show because its grid is arbitrary."""
-    values = [v for run in baselines if (v := run.number(*PCKH)) is not None]
-    if values:
-        look = arm_style("baseline")
-        axes.axhline(float(np.mean(values)), color=look.color, linestyle=look.dashes, linewidth=1.0, zorder=1)
-
-
-def _occupied(points: Sequence[Point]) -> list[tuple[float, float]]:
-    """Return the places that no label should cover: points, and the ends of their bars."""
-    return [
-        place
-        for point in points
-        for x, y in [point.mean]
-        for place in ((x, y), (point.x.min(), y), (point.x.max(), y), (x, point.y.min()), (x, point.y.max()))
-    ]
+        axes.plot(x, y, look.marker, color=look.color, zorder=4, **MARKER)
 
 
 def _handles(runs: Sequence[Run], mapped: Sequence[Run]) -> list[Line2D]:
@@ -182,14 +159,7 @@ def _handles(runs: Sequence[Run], mapped: Sequence[Run]) -> list[Line2D]:
         loss = next(run.value("analysis", "topo_loss") for run in mapped if family(run.arm) == name)
         look, label = arm_style(name), f"topo ({loss})" if name == "topo" else name
         label += " (λ = 0)" if name == "control" else ""
-        handles.append(
-            Line2D(
-                *([], []),
-                **{"color": look.color, "marker": look.marker, "linewidth": 0.7, "markersize": 5, "label": label},
-                markeredgecolor="black",
-                markeredgewidth=0.4,
-            )
-        )
+        handles.append(Line2D([], [], color=look.color, marker=look.marker, linewidth=0.7, label=label, **MARKER))
     if len(mapped) < len(runs):
         look = arm_style("baseline")
         handles.append(Line2D([], [], color=look.color, linestyle=look.dashes, label="baseline (level of PCKh)"))
@@ -220,78 +190,59 @@ def place_labels(
     scale = 72.0 / axes.figure.dpi  # display units -> points
     marks = axes.transData.transform(occupied) * scale
     frame = axes.get_window_extent().get_points() * scale
-    taken: list[NDArray[np.float64]] = []
+    taken: list[NDArray[np.float64]] = []  # low and high corners of the texts so far
     for x, y, text, color in labels:
         point = axes.transData.transform((x, y)) * scale
         half = np.array([_WIDE * len(text), _HIGH]) * SIZE / 2
-        offsets = [np.array(side) * (half + gap - _MARKER / 2) for gap in _GAPS for side in _SIDES]
-        best = min(offsets, key=lambda offset: _cost(point + offset, half, marks, taken, frame))
+        offsets = np.array([np.array(side) * (half + gap - _MARKER / 2) for gap in _GAPS for side in _SIDES])
+        centres = point + offsets  # (24, 2)
+        low, high = centres - half, centres + half
+        # how much a text covers at each of them: marks, other texts, which weigh more, and what is outside
+        covered = (np.abs(marks - centres[:, None]) < half + _MARKER).all(axis=-1).sum(axis=-1)
+        texts = sum((np.minimum(high, box[1]) > np.maximum(low, box[0])).all(axis=-1) for box in taken)
+        outside = ((low < frame[0]) | (high > frame[1])).any(axis=-1)
+        best = offsets[np.argmin(covered + 4 * texts + 10 * outside)]
         taken.append(np.stack([point + best - half, point + best + half]))
-        look = {
-            "fontsize": SIZE,
-            "ha": "center",
-            "va": "center",
-            "color": tuple(_DARKER * c for c in to_rgb(color)),
-            "zorder": 6,
-        }
-        axes.annotate(text, (x, y), xytext=tuple(best), textcoords="offset points", **look)
+        look = {"fontsize": SIZE, "ha": "center", "va": "center", "color": tuple(_DARKER * c for c in to_rgb(color))}
+        axes.annotate(text, (x, y), xytext=tuple(best), textcoords="offset points", zorder=6, **look)
 
 
-def _cost(
-    centre: NDArray[np.float64],
-    half: NDArray[np.float64],
-    marks: NDArray[np.float64],
-    taken: Sequence[NDArray[np.float64]],
-    frame: NDArray[np.float64],
-) -> float:
-    """Return how much a text of this half size covers: marks, texts (which weigh more), the outside."""
-    low, high = centre - half, centre + half
-    covered = (np.abs(marks - centre) < half + _MARKER).all(axis=1).sum()
-    shared = [np.clip(np.minimum(high, box[1]) - np.maximum(low, box[0]), 0, None).prod() for box in taken]
-    outside = (low < frame[0]).any() or (high > frame[1]).any()
-    return float(covered + 4 * sum(area > 0 for area in shared) + 10 * outside)
-
-
-def finding(runs: list[Run]) -> str:
+def _finding(runs: list[Run]) -> str:
     """Compare the arm with the highest I with the control."""
     arms = by_arm(with_grid(runs))
-    known = {
-        arm: values
-        for arm, group in arms.items()
-        if (values := [v for r in group if (v := r.number(*MORAN)) is not None])
-    }
-    top = max(known, key=lambda arm: sum(known[arm]) / len(known[arm]), default=None)
+    numbers = {arm: known(group, measure(*MORAN)) for arm, group in arms.items()}
+    means = {arm: sum(values) / len(values) for arm, values in numbers.items() if values}
+    top = max(means, key=means.__getitem__, default=None)
     shown = [run for arm in dict.fromkeys(("control", top)) if arm in arms for run in arms[arm]]
-    I, pckh = (captions.means(shown, lambda run, key=key: run.number(*key), n) for key, n in ((MORAN, 3), (PCKH, 1)))  # noqa: E741
-    return f"The control and the arm with the highest Moran's I: {I}; their PCKh@0.5: {pckh}."
+    return (
+        f"The control and the arm with the highest Moran's I: {captions.means(shown, measure(*MORAN), 3)}; "
+        f"their PCKh@0.5: {captions.means(shown, measure(*PCKH), 1)}."
+    )
 
 
 def caption(runs: list[Run]) -> str:
-    """Say what is shown, and give the numbers of the control and of the study's arm."""
+    """Give the finding, say what is shown, and give the numbers of the control and of the study's arm."""
     mapped = with_grid(runs)
     arms = by_arm(mapped)
     counts = sorted({len(group) for group in arms.values()})
     anchors = [run for name in ("control", "topo") for run in arms.get(name, [])]
     losses = {run.value("analysis", "topo_loss") for run in mapped if run.number("analysis", "lambda")}
     weights = {run.number("analysis", "lambda") for run in mapped} - {0}
-    return (
-        f"Accuracy and topography under {len(losses)} spatial loss{'es' if len(losses) != 1 else ''} at "
-        f"{len(weights)} weight{'s' if len(weights) != 1 else ''} λ ({len(arms)} arms, "
-        f"{' or '.join(map(str, counts))} seed{'s' if counts != [1] else ''} each). a: PCKh@0.5 of held-out people "
-        "against Moran's I of the |head weight| maps, averaged over joints. b: the same, with the gain of each channel "
-        "divided out, because |w| mixes gain and tuning. c: the participation ratio (how many directions the weights "
-        "of the layer use) on a log scale; near 1 the layer has collapsed, however high its I. Points are means over "
-        "seeds and bars their range; lines join the λ of one loss. The control (λ = 0) is the point of comparison"
-        f"{'' if 'control' in arms else ' and is missing here'}. {_scale(runs)}"
-        f"Mean I: {captions.per_arm(anchors, *MORAN, 3)}; normalised: {captions.per_arm(anchors, *NORMALISED, 3)}; "
-        f"PCKh@0.5: {captions.per_arm(anchors, *PCKH, 1)}; participation ratio: "
-        f"{captions.per_arm(anchors, *DIRECTIONS, 1)}. {captions.about(runs)}"
-    )
-
-
-def _scale(runs: Sequence[Run]) -> str:
     floor = floor_of(runs)
-    return "" if floor is None else f"Below a PCKh of {floor:g} the axis is compressed {COMPRESSION} times. "
+    scale = "" if floor is None else f"Below a PCKh of {floor:g} the axis is compressed {COMPRESSION} times. "
+    return (
+        f"**{_finding(runs)}** Accuracy and topography under {len(losses)} spatial "
+        f"loss{'es' if len(losses) != 1 else ''} at {len(weights)} weight{'s' if len(weights) != 1 else ''} λ "
+        f"({len(arms)} arms, {' or '.join(map(str, counts))} seed{'s' if counts != [1] else ''} each). a: PCKh@0.5 of "
+        "held-out people against Moran's I of the |head weight| maps, averaged over joints. b: the same, with the gain "
+        "of each channel divided out, because |w| mixes gain and tuning. c: the participation ratio (how many "
+        "directions the weights of the layer use) on a log scale; near 1 the layer has collapsed, however high its I. "
+        "Points are means over seeds and bars their range; lines join the λ of one loss. The control (λ = 0) is the "
+        f"point of comparison{'' if 'control' in arms else ' and is missing here'}. {scale}Mean I: "
+        f"{captions.per_arm(anchors, *MORAN, 3)}; normalised: {captions.per_arm(anchors, *NORMALISED, 3)}; PCKh@0.5: "
+        f"{captions.per_arm(anchors, *PCKH, 1)}; participation ratio: {captions.per_arm(anchors, *DIRECTIONS, 1)}. "
+        f"{captions.about(runs)}"
+    )
 
 
 TRADEOFF = PaperFigure(
@@ -301,7 +252,6 @@ TRADEOFF = PaperFigure(
     about="PCKh against Moran's I, over lambda and losses",
     needs=("analysis", "evaluation"),
     draw=draw,
-    finding=finding,
     caption=caption,
     every_arm=True,
 )

@@ -35,12 +35,13 @@ def draw(runs: list[Run]) -> Figure:
         axes[which].margins(x=0.04)
     if any((_curves(group, "topo_loss")[1] > 0).any() for group in arms.values()):
         axes[1].set_yscale("log")
-    expected = _expected(runs)
+    handles = arm_handles(arms)
+    expected = next((run.number("analysis", "moran.expected") for run in runs if "analysis" in run.json), None)
     if expected is not None:
         axes[3].axhline(expected, **CHANCE)
-    extra = [chance_handle("E[I], no topography")] if expected is not None else []
+        handles.append(chance_handle("E[I], no topography"))
     axes[5].axis("off")
-    axes[5].legend(handles=[*arm_handles(arms), *extra], loc="center left")
+    axes[5].legend(handles=handles, loc="center left")
     return figure
 
 
@@ -54,30 +55,20 @@ def _curves(group: Sequence[Run], column: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(epochs), values
 
 
-def _expected(runs: Sequence[Run]) -> float | None:
-    """Return E[I], or None where no run has an analysis."""
-    return next((run.number("analysis", "moran.expected") for run in runs if "analysis" in run.json), None)
-
-
-def finding(runs: list[Run]) -> str:
-    """Give the score after the last epoch."""
-    last = captions.means(runs, lambda run: float(run.metrics["val_pckh"][-1]), 1)
-    return f"{captions.validation_score(runs)} after the last epoch: {last}."
-
-
 def caption(runs: list[Run]) -> str:
-    """Say what is shown, and give the score after the last epoch."""
+    """Give the score after the last epoch, and say what is shown."""
+
+    def final(run: Run) -> float:
+        return float(run.metrics["val_pckh"][-1])
+
     score = captions.validation_score(runs)
-    last = ", ".join(
-        f"{arm} {captions.spread((float(run.metrics['val_pckh'][-1]) for run in group), 1)}"
-        for arm, group in by_arm(runs).items()
-    )
+    last = captions.each_arm(runs, lambda group: captions.spread(map(final, group), 1))
     epochs = sorted({len(run.metrics["epoch"]) for run in runs})
     return (
-        f"Training over {' or '.join(map(str, epochs))} epochs: heatmap loss on the training people, spatial loss "
-        f"(log scale, without its weight λ), {score} of the held-out people, Moran's I of the |head weight| maps "
-        "averaged over joints, and contiguity of the parcellation. "
-        f"{score} after the last epoch, without flip test: {last}. "
+        f"**{score} after the last epoch: {captions.means(runs, final, 1)}.** Training over "
+        f"{' or '.join(map(str, epochs))} epochs: heatmap loss on the training people, spatial loss (log scale, "
+        f"without its weight λ), {score} of the held-out people, Moran's I of the |head weight| maps averaged over "
+        f"joints, and contiguity of the parcellation. {score} after the last epoch, without flip test: {last}. "
         f"{captions.SEED_NOTE} {captions.about(runs)}"
     )
 
@@ -89,6 +80,5 @@ TRAINING_CURVES = PaperFigure(
     about="loss, PCKh, Moran's I and contiguity by epoch",
     needs=("metrics",),
     draw=draw,
-    finding=finding,
     caption=caption,
 )

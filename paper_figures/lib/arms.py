@@ -48,15 +48,14 @@ _OTHERS = (  # for an arm that the study does not have
 
 def family(arm: str) -> str:
     """Return the arm without its lambda and without the mark of a reference run: "topo-l5-m1" -> "topo-m1"."""
-    name = arm.removesuffix(REFERENCE)
-    parsed = parse(name)
-    return parsed.family if parsed else name
+    parsed = parse(arm)
+    return parsed.family if parsed else arm.removesuffix(REFERENCE)
 
 
-def parse(name: str) -> Arm | None:
-    """Return the arm of this name; None for a name that was given by hand."""
+def parse(arm: str) -> Arm | None:
+    """Return what an arm's name says; None for a name that was given by hand."""
     try:
-        return Arm.parse(name)
+        return Arm.parse(arm.removesuffix(REFERENCE))
     except UsageError:
         return None
 
@@ -84,15 +83,15 @@ def chosen(arms: Iterable[str]) -> list[str]:
     One of each family, that with the study's lambda where it is there (the sweep over lambda has a figure of its own);
     of more than `MOST` families only the main ones.
     """
+
+    def has_usual_lambda(arm: str) -> bool:
+        parsed = parse(arm)
+        return parsed is not None and parsed.topography is not None and parsed.topography.weight == USUAL.weight
+
     families: dict[str, list[str]] = {}
     for arm in sorted(set(arms), key=arm_order):
         families.setdefault(family(arm), []).append(arm)
-    shown = {name: next(filter(_has_usual_lambda, group), group[0]) for name, group in families.items()}
+    shown = {name: next(filter(has_usual_lambda, group), group[0]) for name, group in families.items()}
     if len(shown) > MOST:
         shown = {name: arm for name, arm in shown.items() if name in MAIN} or dict([*shown.items()][:MOST])
     return list(shown.values())
-
-
-def _has_usual_lambda(arm: str) -> bool:
-    parsed = parse(arm.removesuffix(REFERENCE))
-    return parsed is not None and parsed.topography is not None and parsed.topography.weight == USUAL.weight

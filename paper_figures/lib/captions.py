@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.results import Measure, Run, by_arm, known, measure
 
 NO_VALUE = "–"
 
@@ -50,7 +50,7 @@ def arms_note(shown: Sequence[Run], found: Sequence[Run]) -> str:
 
 def count(runs: Iterable[Run], file: str, key: str) -> str:
     """Return a whole number in which runs may differ (splits depend on the seed): "617", or "598 to 617"."""
-    values = [int(value) for run in runs if file in run.json and (value := run.number(file, key)) is not None]
+    values = [int(value) for value in known((run for run in runs if file in run.json), measure(file, key))]
     if not values:
         return "an unknown number of"
     return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
@@ -64,18 +64,11 @@ def fixed(value: float, digits: int) -> str:
 
 def spread(values: Iterable[float | None], digits: int) -> str:
     """Return a mean over seeds with its range: "0.424", or "0.424 (0.410 to 0.438)". None and NaN are left out."""
-    known = [value for value in values if value is not None and not math.isnan(value)]
-    if not known:
+    found = [value for value in values if value is not None and not math.isnan(value)]
+    if not found:
         return NO_VALUE
-    mean, low, high = (fixed(v, digits) for v in (sum(known) / len(known), min(known), max(known)))
+    mean, low, high = (fixed(v, digits) for v in (sum(found) / len(found), min(found), max(found)))
     return mean if low == high else f"{mean} ({low} to {high})"
-
-
-def largest(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
-    """Return the largest value over the seeds of each arm, for p values, whose mean has no meaning."""
-    tops = {arm: [run.number(file, key) for run in group] for arm, group in by_arm(runs).items()}
-    known = {arm: max((v for v in values if v is not None), default=None) for arm, values in tops.items()}
-    return ", ".join(f"{arm} {NO_VALUE if v is None else fixed(v, digits)}" for arm, v in known.items())
 
 
 def seeds_of(shown: Sequence[Run]) -> str:
@@ -85,19 +78,19 @@ def seeds_of(shown: Sequence[Run]) -> str:
     return "seeds " + ", ".join(f"{run.arm} {run.seed}" for run in shown)
 
 
+def each_arm(runs: Iterable[Run], text: Callable[[list[Run]], str], between: str = ", ") -> str:
+    """Return what `text` says about the seeds of each arm, as in "control 0.001, topo 0.424"."""
+    return between.join(f"{arm} {text(group)}" for arm, group in by_arm(runs).items())
+
+
 def per_arm(runs: Iterable[Run], file: str, key: str, digits: int) -> str:
-    """Return a measure of each arm, as in "control -0.003, topo 0.424 (0.410 to 0.438)"."""
-    return ", ".join(
-        f"{arm} {spread((run.number(file, key) for run in group), digits)}" for arm, group in by_arm(runs).items()
-    )
+    """Return a number of each arm, as in "control -0.003, topo 0.424 (0.410 to 0.438)"."""
+    return each_arm(runs, lambda group: spread(map(measure(file, key), group), digits))
 
 
-def means(runs: Iterable[Run], value: Callable[[Run], float | None], digits: int) -> str:
+def means(runs: Iterable[Run], value: Measure, digits: int) -> str:
     """Return the mean over seeds of each arm, without a range: "control -0.004, topo 0.470". NaN is left out."""
-    found = {arm: [v for v in map(value, group) if v is not None and v == v] for arm, group in by_arm(runs).items()}
-    return ", ".join(
-        f"{arm} {fixed(sum(values) / len(values), digits) if values else NO_VALUE}" for arm, values in found.items()
-    )
+    return each_arm(runs, lambda group: spread(map(value, group), digits).partition(" (")[0])
 
 
 def validation_score(runs: Iterable[Run]) -> str:
@@ -112,9 +105,10 @@ def same(runs: Iterable[Run], file: str, key: str) -> str:
 
 
 SEED_NOTE = "Lines are means over seeds and bands their range; points where a seed has no value are left out."
-BASELINE_NOTE = "The grid of the baseline is arbitrary: its channels are laid out row by row, for comparison only."
 
 
 def baseline_note(runs: Iterable[Run]) -> str:
-    """Return `BASELINE_NOTE` where a baseline is shown, else an empty text."""
-    return f" {BASELINE_NOTE}" if any(run.json.get("analysis", {}).get("model") == "baseline" for run in runs) else ""
+    """Return what the grid of a baseline is where one is shown, else an empty text."""
+    if all(run.json.get("analysis", {}).get("model") != "baseline" for run in runs):
+        return ""
+    return " The grid of the baseline is arbitrary: its channels are laid out row by row, for comparison only."

@@ -33,10 +33,7 @@ SUFFIXES = (".pdf", ".png", *tables.SUFFIXES)
 
 
 class NothingToShowError(PoseTopoError):
-    """The results do not hold what a figure or table needs.
-
-    `reason` contains no path, so that a caption does not depend on the location of the results.
-    """
+    """The results do not hold what a figure or table needs. `reason`, which captions give, contains no path."""
 
     def __init__(self, reason: str, folders: Sequence[Path]) -> None:
         more = f" and {len(folders) - 3} more" if len(folders) > 3 else ""
@@ -120,10 +117,9 @@ class RunsExhibit(Exhibit):
 
 @dataclass(frozen=True, kw_only=True)
 class PaperFigure(RunsExhibit):
-    """A figure: `<name>.pdf` and `.png`. Its caption begins with the finding, in bold, which is also its alt text."""
+    """A figure: `<name>.pdf` and `.png`. Its caption begins with the finding, in bold, which is also the alt text."""
 
     draw: Callable[[list[Run]], Figure]
-    finding: Callable[[list[Run]], str]  # one sentence with the numbers that the figure shows, without Markdown
 
     def make(self, inputs: Inputs, out: Path) -> str:
         from paper_figures.lib import style
@@ -132,7 +128,7 @@ class PaperFigure(RunsExhibit):
         runs = found if self.every_arm else main_arms(found)
         with style.applied():
             style.save(self.draw(runs), out, self.name)
-        return f"**{self.finding(runs)}** {self.caption(runs)}" + captions.arms_note(runs, found)
+        return self.caption(runs) + captions.arms_note(runs, found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,17 +191,14 @@ def selected(names: Sequence[str]) -> list[Exhibit]:
     return [exhibits()[name] for name in names]
 
 
+FOLDERS: dict[str, Any] = {"type": Path, "nargs": "*", "default": [], "metavar": "DIR"}  # an option of folders
+
+
 def add_results(options: argparse.ArgumentParser) -> None:
     """Add `--results` and `--debug` to a parser of `words`."""
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options.add_argument(
-        "--results",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="DIR",
-        help="results folders, one per run; @FILE is a file that lists them, one per line",
-    )
+    about = "results folders, one per run; @FILE is a file that lists them, one per line"
+    options.add_argument("--results", help=about, **FOLDERS)
 
 
 def words(argv: Sequence[str] | None) -> list[str]:
@@ -272,11 +265,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if given.group is None and any(isinstance(exhibit, GroupTable) for exhibit in chosen):
             raise UsageError("--group: give the group.json that `pose-topo analyze --group` wrote")
         if_there = given.if_there or not given.names
-        codes = [0]
+        worst = 0
         for exhibit in chosen:
-            codes.append(exhibit.write(inputs, given.out, if_there=if_there))
-            if codes[-1] == INTERRUPTED:
+            worst = max(worst, exhibit.write(inputs, given.out, if_there=if_there))
+            if worst == INTERRUPTED:
                 break
-        return max(codes)
+        return worst
 
     return guarded("paper_figures", draw)

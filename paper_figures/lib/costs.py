@@ -9,28 +9,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from paper_figures.lib.results import Run, by_arm
+from paper_figures.lib.results import Run
 from paper_figures.lib.tables import pipe
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json
 from pose_topo.study.results import SESSION, Whole, misfit
 
 RECORDED = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
-ENVIRONMENT = {  # key in provenance.json -> title for readers
-    "commit": "commit",
-    "lock_sha256": "lock (sha256)",
-    "pose_topo": "pose_topo",
-    "python": "Python",
-    "torch": "torch",
-    "cuda": "CUDA",
-    "driver": "driver",
-    "device": "device",
-    "processes": "processes",
-    "threads": "CPU threads",
-    "precision": "precision",
-    "tf32": "TF32",
-}
-Environment = tuple[tuple[str, str], ...]  # (title, value) pairs
+ENVIRONMENT = (  # keys in provenance.json
+    *("commit", "lock_sha256", "pose_topo", "python", "torch", "cuda", "driver", "device", "processes", "threads"),
+    *("precision", "tf32"),
+)
+TITLES = {"lock_sha256": "lock (sha256)", "python": "Python", "cuda": "CUDA", "threads": "CPU threads", "tf32": "TF32"}
 
 
 def read_sessions(path: Path) -> list[dict[str, Any]]:
@@ -66,7 +56,7 @@ class ProvenanceTable:
     """All runs, and the environments by letter."""
 
     runs: tuple[RunRecord, ...]
-    environments: dict[str, Environment]
+    environments: dict[str, str]
 
     @property
     def hours(self) -> float:
@@ -80,12 +70,12 @@ def load_provenance(files: Sequence[Path]) -> ProvenanceTable:
     Raises:
         PoseTopoError: a file is missing, or is not the provenance of a finished run.
     """
-    letters: dict[Environment, str] = {}
+    letters: dict[str, str] = {}
     runs = []
-    for name, path in sorted(zip(_names(files), files, strict=True)):
+    names = [folder.as_posix() for folder in below([path.parent for path in files])]
+    for name, path in sorted(zip(names, files, strict=True)):
         sessions = read_sessions(path)
         own = [letters.setdefault(_environment(session), _letter(len(letters))) for session in sessions]
-        gpu = [session["peak_memory"]["cuda"] for session in sessions if "cuda" in session["peak_memory"]]
         runs.append(
             RunRecord(
                 name,
@@ -93,16 +83,22 @@ def load_provenance(files: Sequence[Path]) -> ProvenanceTable:
                 " / ".join(dict.fromkeys(str(session.get("data_sha256"))[:12] for session in sessions)),
                 len(sessions),
                 sum(session["wall_seconds"] for session in sessions),
-                max((session["peak_memory"]["rss"] for session in sessions), default=0),
-                max(gpu, default=None),
+                *_peaks(sessions),
             )
         )
     return ProvenanceTable(tuple(runs), {letter: environment for environment, letter in letters.items()})
 
 
-def _environment(session: Mapping[str, Any]) -> Environment:
+def _peaks(sessions: Sequence[Mapping[str, Any]]) -> tuple[int, int | None]:
+    """Return the largest memory of some sessions in bytes: of the process, and on the GPU."""
+    peaks = [session["peak_memory"] for session in sessions]
+    return max(peak["rss"] for peak in peaks), max((peak["cuda"] for peak in peaks if "cuda" in peak), default=None)
+
+
+def _environment(session: Mapping[str, Any]) -> str:
+    """Return what a session was made with, as in "commit 0123abc, clean; Python 3.11.7; device AMD EPYC"."""
     found = []
-    for key, title in ENVIRONMENT.items():
+    for key in ENVIRONMENT:
         value = session.get(key)
         if value is None or (key == "processes" and value == 1):
             continue
@@ -110,8 +106,8 @@ def _environment(session: Mapping[str, Any]) -> Environment:
         if key == "commit":
             changed = session.get("dirty")  # null: unknown
             text += "" if changed is None else ", with uncommitted changes" if changed else ", clean"
-        found.append((title, text))
-    return tuple(found)
+        found.append(f"{TITLES.get(key, key)} {text}")
+    return "; ".join(found)
 
 
 def _letter(number: int) -> str:
@@ -119,13 +115,13 @@ def _letter(number: int) -> str:
     return chr(ord("A") + number % 26) + (str(number // 26) if number >= 26 else "")
 
 
-def _names(files: Sequence[Path]) -> list[str]:
-    """Return the folders of the runs, relative to the folder that holds all of them."""
-    folders = [Path(os.path.abspath(path)).parent for path in files]  # noqa: PTH100 (does not resolve links)
-    if not folders:
-        return []
-    root = Path(os.path.commonpath([folder.parent for folder in folders]))
-    return [folder.relative_to(root).as_posix() for folder in folders]
+def below(folders: Sequence[Path], root: Path | None = None) -> list[Path]:
+    """Return the folders relative to `root`, or if one lies elsewhere, to the folder that holds all of them."""
+    paths = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100 (does not resolve links)
+    top = Path(os.path.abspath(root)) if root else None  # noqa: PTH100
+    if paths and (top is None or not all(path.is_relative_to(top) for path in paths)):
+        top = Path(os.path.commonpath([path.parent for path in paths]))
+    return [path.relative_to(top or "") for path in paths]
 
 
 # ---- the cost of a claim
@@ -148,21 +144,18 @@ def training_cost(runs: Sequence[Run], arms: Iterable[str]) -> Cost | None:
     Raises:
         PoseTopoError: a provenance.json is not one.
     """
-    sessions: dict[str, list[list[dict[str, Any]]]] = {}  # by arm, for each run
-    for arm, group in by_arm(runs).items():
-        files = [path for run in group if (path := run.folder / "provenance.json").is_file()]
-        sessions[arm] = [read_sessions(path) for path in files]
-    known = {arm: sessions.get(arm, []) for arm in arms}
+    known: dict[str, list[list[dict[str, Any]]]] = {arm: [] for arm in arms}  # the sessions of each run
+    for run in runs:
+        if run.arm in known and (path := run.folder / "provenance.json").is_file():
+            known[run.arm].append(read_sessions(path))
     if not known or not all(known.values()):
         return None
     every = [session for of_arm in known.values() for of_run in of_arm for session in of_run]
-    gpu = [peak["cuda"] for session in every if "cuda" in (peak := session["peak_memory"])]
     return Cost(
         len(known),
         sum(fmean(sum(s["wall_seconds"] for s in of_run) for of_run in of_arm) for of_arm in known.values()) / 60,
-        max(session["peak_memory"]["rss"] for session in every),
-        max(gpu, default=None),
-        " / ".join(dict.fromkeys(_hardware(session) for session in every)),
+        *_peaks(every),
+        " / ".join(dict.fromkeys(map(_hardware, every))),
     )
 
 

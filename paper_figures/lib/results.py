@@ -21,13 +21,8 @@ from pose_topo.study.arms import arm_consistency
 from pose_topo.study.protocols import PROTOCOLS
 from pose_topo.study.results import IDENTITY, check_one_study, read_documents
 
-FILES = {
-    **results.FILES,
-    "maps": "analysis.npz",
-    "metrics": "metrics.csv",
-    "examples": "examples.npz",
-}
-WITHIN = {  # optional parts of a file, as an error message names them
+FILES = results.FILES | {"maps": "analysis.npz", "metrics": "metrics.csv", "examples": "examples.npz"}
+WITHIN = {  # optional parts of analysis.json, as an error message names them
     "lesions": "lesions in its analysis.json (pose-topo analyze --lesions)",
     "grid": "an analysis.json of a network with a topographic layer",
     "directions": "directions in its analysis.json (of this version of pose-topo analyze)",
@@ -64,17 +59,9 @@ class Run:
 
     def has(self, *parts: str) -> bool:
         """Return whether the folder holds all of `parts` (keys of `FILES` and `WITHIN`)."""
-        return all(self._has(part) for part in parts)
-
-    def _has(self, part: str) -> bool:
         analysis = self.json.get("analysis", {})
-        if part == "lesions":
-            return analysis.get("lesions") is not None
-        if part == "directions":
-            return analysis.get("directions") is not None
-        if part == "grid":
-            return analysis.get("model") == "topo"
-        return (self.folder / FILES[part]).is_file()
+        within = {part: analysis.get(part) is not None for part in WITHIN} | {"grid": analysis.get("model") == "topo"}
+        return all(within[part] if part in within else (self.folder / FILES[part]).is_file() for part in parts)
 
     def value(self, file: str, key: str) -> Any:
         """Return the value at a dotted key, for example `("evaluation", "pckh.0.5.mean")`.
@@ -142,7 +129,15 @@ class Run:
         return columns
 
 
-class Arrays:
+Measure = Callable[[Run], float | None]
+
+
+def measure(file: str, key: str) -> Measure:
+    """Return the function from a run to its number at a dotted key (`Run.number`)."""
+    return lambda run: run.number(file, key)
+
+
+class Arrays(dict[str, NDArray[Any]]):
     """The arrays of an .npz file by name.
 
     Args:
@@ -162,30 +157,24 @@ class Arrays:
             if size > MOST_BYTES:
                 raise ValueError(f"{size / 1e6:,.0f} MB unpacked, more than any results")
             with np.load(path, allow_pickle=False) as content:
-                self._arrays = {key: content[key] for key in content.files if key in layout}
+                super().__init__({key: content[key] for key in layout if key in content.files})
         except Exception as error:  # broken bytes fail in many ways inside NumPy and zipfile
             raise PoseTopoError(f"{path}: not readable ({in_short(error)})") from None
         known = {"K": joints.K, **sizes}
-        for name, words in layout.items():
-            if name in self._arrays:
-                self._check(name, words.split(), known)
+        for name, array in self.items():
+            kinds, *axes = layout[name].split()
+            fits = array.ndim == len(axes) and array.dtype.kind in kinds
+            for axis, length in zip(axes, array.shape if fits else (), strict=False):
+                length += axis.endswith("-1")
+                # a length that is the first of its name is that of the others
+                expected = int(axis) if axis.isdigit() else known.setdefault(axis.removesuffix("-1"), length)
+                fits = fits and length == expected
+            if not fits:
+                shape = " x ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
+                raise PoseTopoError(f"{path}: {name} holds {array.dtype} of shape {array.shape}, not {shape}")
 
-    def _check(self, name: str, wanted: Sequence[str], known: dict[str, int]) -> None:
-        """Check an array. The lengths that it is the first to have are added to `known`."""
-        array, (kinds, *axes) = self._arrays[name], wanted
-        fits = array.ndim == len(axes) and array.dtype.kind in kinds
-        for axis, length in zip(axes, array.shape if fits else (), strict=False):
-            length += axis.endswith("-1")
-            expected = int(axis) if axis.isdigit() else known.setdefault(axis.removesuffix("-1"), length)
-            fits = fits and length == expected
-        if not fits:
-            shape = " x ".join(f"{axis} = {known[axis]}" if axis in known else axis for axis in axes)
-            raise PoseTopoError(f"{self.path}: {name} holds {array.dtype} of shape {array.shape}, not {shape}")
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._arrays:
-            raise PoseTopoError(f"{self.path} holds no array {name!r}")
-        return self._arrays[name]
+    def __missing__(self, name: str) -> NDArray[Any]:
+        raise PoseTopoError(f"{self.path} holds no array {name!r}")
 
 
 def _descend(node: Any, parts: Sequence[str]) -> Any:
@@ -242,6 +231,24 @@ def check_comparable(runs: Sequence[Run]) -> None:
         UsageError: the runs differ in protocol, backbone, data set or, within a seed, in the split.
     """
     check_one_study([run.json for run in runs], {"data sets": [run.data for run in runs if run.data]})
+
+
+def known(runs: Iterable[Run], value: Measure) -> list[float]:
+    """Return the numbers of the runs that have one."""
+    return [number for number in map(value, runs) if number is not None]
+
+
+def shared(runs: Sequence[Run], value: Callable[[Run], Any], name: str) -> Any:
+    """Return the value that all runs have in common.
+
+    Raises:
+        PoseTopoError: the runs differ in it. The message calls it `name`.
+    """
+    first = value(runs[0])
+    for run in runs[1:]:
+        if value(run) != first:
+            raise PoseTopoError(f"{runs[0].folder} and {run.folder} have different {name}")
+    return first
 
 
 def by_arm(runs: Iterable[Run]) -> dict[str, list[Run]]:

@@ -30,19 +30,13 @@ SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
     "mathtext.fontset": "dejavusans",
     "pdf.fonttype": 42,  # embed TrueType: text stays text, and publishers do not accept Type 3
-    "font.size": 7,
     "axes.titlesize": 7.5,
-    "axes.labelsize": 7,
-    "xtick.labelsize": 6.5,
-    "ytick.labelsize": 6.5,
-    "legend.fontsize": 6.5,
+    **dict.fromkeys(("font.size", "axes.labelsize"), 7),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 6.5),
     "legend.frameon": False,
     "legend.handlelength": 2.6,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right"), False),
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "image.interpolation": "nearest",
@@ -93,10 +87,9 @@ def save(figure: Figure, out: Path, name: str) -> None:
     """Write `<out>/<name>.pdf` and `.png` without dates and versions, so that the same data give the same bytes."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # both files use the same layout
-    with atomic_path(out / f"{name}.pdf") as temporary:
-        figure.savefig(temporary, metadata={"Creator": None, "Producer": None, "CreationDate": None})
-    with atomic_path(out / f"{name}.png") as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+    for suffix, dated in ((".pdf", ("Creator", "Producer", "CreationDate")), (".png", ("Software",))):
+        with atomic_path(out / f"{name}{suffix}") as temporary:
+            figure.savefig(temporary, metadata=dict.fromkeys(dated))
 
 
 # ---- shapes that several figures draw
@@ -122,11 +115,8 @@ def seeds_curve(axes: Axes, x: NDArray[Any], values: NDArray[Any], arm: str) -> 
 
 def arm_handles(arms: Iterable[str]) -> list[Line2D]:
     """Return the legend entries of arms."""
-    looks = {arm: arm_style(arm) for arm in arms}
-    return [
-        Line2D([], [], color=look.color, linestyle=look.dashes, marker=look.marker, label=arm)
-        for arm, look in looks.items()
-    ]
+    looks = ((arm, arm_style(arm)) for arm in arms)
+    return [Line2D([], [], color=one.color, linestyle=one.dashes, marker=one.marker, label=arm) for arm, one in looks]
 
 
 def chance_handle(label: str) -> Line2D:

@@ -10,8 +10,10 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from paper_figures.lib.captions import NO_VALUE, fixed
+from paper_figures.lib.results import Measure, Run, by_arm
 from pose_topo.core.errors import PoseTopoError
 from pose_topo.core.files import read_json, write_json, write_text
 
@@ -19,16 +21,9 @@ Cell = float | str | None
 SUFFIXES = (".csv", ".md", ".tex", ".json")
 TITLE_WIDTH = 13  # characters per line of a column title in LaTeX, where titles do not wrap by themselves
 
-_TEX = {
+_TEX = {letter: f"\\{letter}" for letter in "&%_#${}"} | {
     "\\": r"\textbackslash{}",
     "−": "$-$",
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
     "^": r"\textasciicircum{}",
     "~": r"\textasciitilde{}",
     "±": r"$\pm$",
@@ -73,9 +68,22 @@ class Table:
 class TextTable:
     """A table as readers see it. The first `words` columns hold words, the others numbers."""
 
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
     words: int = 1
+
+
+def by_measure(runs: Iterable[Run], columns: Mapping[Column, Measure], *, transposed: bool = False) -> Table:
+    """Return a table with one row per arm, in which each column holds its measure of the runs."""
+    rows = [
+        Row(
+            arm,
+            {column.key: tuple(map(value, group)) for column, value in columns.items()},
+            tuple(run.seed for run in group),
+        )
+        for arm, group in by_arm(runs).items()
+    ]
+    return Table(tuple(columns), tuple(rows), transposed)
 
 
 def shown(values: Sequence[Cell], column: Column) -> str:
@@ -102,26 +110,24 @@ def as_text(table: Table) -> TextTable:
 def to_csv(table: Table) -> str:
     """Return the table as CSV: one line per row and seed, unrounded; empty where there is no value."""
     extras = list(dict.fromkeys(key for row in table.rows for key in row.extra))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "seed", *(column.key for column in table.columns), *extras])
+    lines: list[Sequence[Any]] = [["arm", "seed", *(column.key for column in table.columns), *extras]]
     for row in table.rows:
         for place, seed in enumerate(row.seeds):
             values = [row.values[c.key][place] if c.key in row.values else None for c in table.columns]
-            writer.writerow([row.label, seed, *values, *(row.extra.get(key) for key in extras)])
-    return text.getvalue()
+            lines.append([row.label, seed, *values, *(row.extra.get(key) for key in extras)])
+    return csv_text(lines)
 
 
-def text_to_csv(table: TextTable) -> str:
-    """Return the table as readers see it as CSV."""
+def csv_text(lines: Iterable[Sequence[Any]]) -> str:
+    """Return lines of cells as the text of a CSV file; None is an empty cell."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([table.head, *table.rows])
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 
-def pipe(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def pipe(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return the cells of a table as Markdown."""
-    return to_markdown(TextTable(tuple(head), tuple(map(tuple, rows))))
+    return to_markdown(TextTable(head, rows))
 
 
 def to_markdown(table: TextTable) -> str:

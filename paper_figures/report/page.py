@@ -7,6 +7,7 @@ import base64
 import os
 import re
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,10 @@ from markupsafe import Markup, escape
 from paper_figures.claims.check import summary
 from paper_figures.claims.model import REFERENCE
 from paper_figures.lib import arms
-from paper_figures.lib.command import CAPTION, SUFFIXES, GroupTable, add_results, exhibits, words
-from paper_figures.lib.costs import ProvenanceTable, load_provenance
+from paper_figures.lib.command import CAPTION, FOLDERS, SUFFIXES, GroupTable, add_results, exhibits, words
+from paper_figures.lib.costs import ProvenanceTable, below, load_provenance
 from paper_figures.lib.results import Run, by_arm, load
-from paper_figures.lib.tables import TextTable, as_text, read_table, text_to_csv, to_csv
+from paper_figures.lib.tables import TextTable, as_text, csv_text, read_table, to_csv
 from paper_figures.report.summary import claim_plot, found, main_table, numbers, reference_of
 from pose_topo.core.errors import PoseTopoError, guarded
 from pose_topo.core.files import write_text
@@ -32,6 +33,7 @@ from pose_topo.study.results import read_document
 HERE = Path(__file__).parent
 MARKS = {"supported": "✓", "contradicted": "✗", "not run": "○"}  # a sign beside every word and colour
 FIRST = "parcellation"  # the figure of the first screen
+KINDS = {"Figure": ".png", "Table": ".json"}  # and the file that makes an exhibit one
 
 
 def page(
@@ -45,8 +47,11 @@ def page(
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    data, shown = sorted({run.data for run in runs if run.data}), {part.title: part.runs for part in parts if part.runs}
-    shown = shown or _by_study(runs)
+    data = sorted({run.data for run in runs if run.data})
+    shown = {part.title: list(part.runs) for part in parts if part.runs}
+    if not shown:  # then by what runs have in common that can be compared
+        for run in runs:
+            shown.setdefault(", ".join((run.data or "?", run.protocol, run.arch)), []).append(run)
     (only,) = shown.values() if len(shown) == 1 else [()]
     table = main_table(shown) if len(shown) > 1 else None
     items = [(part, item) for part in parts for item in part.items if item.image]
@@ -88,13 +93,11 @@ def _profiles(claims: Mapping[str, Any]) -> list[dict[str, Any]]:
     for profile in claims["profiles"]:
         own = [_claim(claim) for claim in claims["claims"] if claim["profile"] == profile["id"]]
         waiting = [claim for claim in own if claim["verdict"] == "not run"]
-        reasons = dict.fromkeys(
-            check["reason"] for c in waiting for check in c["checks"] if check["verdict"] == "not run"
-        )
-        has_runs = any(check["here"] for claim in own for check in claim["checks"])
         judged = [claim for claim in own if claim["verdict"] != "not run"]
-        why = ", ".join(filter(None, reasons)) if has_runs else ""
-        profiles.append({**profile, "judged": judged, "waiting": waiting, "why": why})
+        checks = [check for claim in waiting for check in claim["checks"] if check["verdict"] == "not run"]
+        has_runs = any(check["here"] for claim in own for check in claim["checks"])
+        reasons = dict.fromkeys(check["reason"] for check in checks if has_runs and check["reason"])
+        profiles.append({**profile, "judged": judged, "waiting": waiting, "why": ", ".join(reasons)})
     return profiles
 
 
@@ -102,17 +105,9 @@ def _claim(claim: Mapping[str, Any]) -> dict[str, Any]:
     """Return a claim with its plots, large (one for each check, or None) and small (`bars`)."""
     plots = [None if claim["kind"] == "equal" else claim_plot(check) for check in claim["checks"]]
     checks = [{**check, "plot": plot} for check, plot in zip(claim["checks"], plots, strict=True)]
-    shown = [check for check, plot in zip(claim["checks"], plots, strict=True) if plot]
+    shown = [check for check in checks if check["plot"]]
     bars = [claim_plot(check, small=len(shown)) for check in shown]
     return {**claim, "checks": checks, "bars": bars, "name": claim["id"].replace("-", " ").capitalize()}
-
-
-def _by_study(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Return the runs that can be compared with each other, by what they have in common."""
-    found: dict[str, list[Run]] = {}
-    for run in runs:
-        found.setdefault(", ".join((run.data or "?", run.protocol, run.arch)), []).append(run)
-    return found
 
 
 def _groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -156,8 +151,7 @@ class Download:
 
 
 def _table(name: str, head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> Download:
-    text = TextTable(tuple(head), tuple(map(tuple, rows)), words)
-    return Download(name, text, text_to_csv(text))
+    return Download(name, TextTable(head, rows, words), csv_text([head, *rows]))
 
 
 def _runs_table(groups: Sequence[Mapping[str, Any]]) -> Download:
@@ -170,20 +164,14 @@ def _runs_table(groups: Sequence[Mapping[str, Any]]) -> Download:
 
 
 def _provenance_tables(provenance: ProvenanceTable) -> list[Download]:
-    environments = [
-        (letter, "; ".join(f"{name} {value}" for name, value in pairs))
-        for letter, pairs in provenance.environments.items()
-    ]
     head = ("run", "environment", "data (sha256)", "sessions", "training", "peak memory", "on the GPU")
-    rows = [
-        (
-            *(run.name, run.environments, run.data, str(run.sessions), minutes(run.seconds / 60)),
-            *(gigabytes(run.memory), gigabytes(run.gpu_memory) if run.gpu_memory else "–"),
-        )
-        for run in provenance.runs
-    ]
+    rows = []
+    for run in provenance.runs:
+        gpu = gigabytes(run.gpu_memory) if run.gpu_memory else "–"
+        about = (run.name, run.environments, run.data, str(run.sessions))
+        rows.append((*about, minutes(run.seconds / 60), gigabytes(run.memory), gpu))
     return [
-        _table("Environments", ("environment", "what it was"), environments, 2),
+        _table("Environments", ("environment", "what it was"), [*provenance.environments.items()], 2),
         _table("Times and memory", head, rows, 3),
     ]
 
@@ -253,15 +241,9 @@ def part_titles(folders: Sequence[Path], out: Path) -> list[str]:
 
     Folders elsewhere are named by the part of the path in which they differ, so that no title holds an absolute path.
     """
-    paths = [Path(os.path.abspath(folder)) for folder in folders]  # noqa: PTH100 (does not resolve links)
-    root = Path(os.path.abspath(out))  # noqa: PTH100
-    if not all(path.is_relative_to(root) for path in paths):
-        root = Path(os.path.commonpath([path.parent for path in paths]))
-    parts = [path.relative_to(root).parts for path in paths]
-    parts = [
-        part[:-1] if part and part[-1] == "paper" else part for part in parts
-    ]  # only the last: a protocol is "paper"
-    return [" / ".join(part) or "Figures and tables" for part in parts]
+    parts = [folder.parts for folder in below(folders, out)]
+    # only the last part: a protocol is "paper"
+    return [" / ".join(part[:-1] if part[-1:] == ("paper",) else part) or "Figures and tables" for part in parts]
 
 
 def _part(folder: Path, title: str, out: Path, number: int, runs: Sequence[Run]) -> ReportPart:
@@ -273,14 +255,17 @@ def _part(folder: Path, title: str, out: Path, number: int, runs: Sequence[Run])
     if not names:
         raise PoseTopoError(f"{folder}: holds no figure and no table")
     known = list(exhibits())
-    ordered = sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
-    below = os.path.relpath(folder, out).replace(os.sep, "/")
-    counts = {"Figure": 0, "Table": 0}
-    items = tuple(
-        _item(folder, name, f"{number}.{place}", counts, None if below.startswith("..") else quote(below))
-        for place, name in enumerate(ordered, 1)
-    )
-    return ReportPart(title, f"part-{number}", below, items, _shown_runs(folder, runs))
+    place = os.path.relpath(folder, out).replace(os.sep, "/")
+    address = None if place.startswith("..") else quote(place)
+    items: list[ReportItem] = []
+    counts = Counter[str]()
+    for name in sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name)):
+        kind = next((kind for kind, end in KINDS.items() if (folder / f"{name}{end}").is_file()), "")
+        counts[kind] += 1
+        label = f"{kind} {number}.{counts[kind]}" if kind else ""
+        anchor = f"part-{number}-{name if re.fullmatch('[a-z_]+', name) else len(items) + 1}"
+        items.append(_item(folder, name, anchor, label, address))
+    return ReportPart(title, f"part-{number}", place, tuple(items), _shown_runs(folder, runs))
 
 
 def _shown_runs(folder: Path, runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -291,25 +276,22 @@ def _shown_runs(folder: Path, runs: Sequence[Run]) -> tuple[Run, ...]:
     return tuple(run for run in runs if run.folder.resolve() in listed)
 
 
-def _item(folder: Path, name: str, place: str, counts: dict[str, int], address: str | None) -> ReportItem:
-    """Read a figure or table. `place` is its number on the page; `address` that of its folder, if it has one."""
-    caption, picture, table, values = (folder / f"{name}{suffix}" for suffix in (CAPTION, ".png", ".json", ".csv"))
-    part, _, number = place.partition(".")
-    label = ""
-    if kind := "Figure" if picture.is_file() else "Table" if table.is_file() else "":
-        counts[kind] += 1
-        label = f"{kind} {part}.{counts[kind]}"
+def _item(folder: Path, name: str, anchor: str, label: str, address: str | None) -> ReportItem:
+    """Read a figure or table. `address` is that of its folder on the page, if it has one."""
+    caption, picture, table, csv = (folder / f"{name}{suffix}" for suffix in (CAPTION, ".png", ".json", ".csv"))
     title = exhibits()[name].title if name in exhibits() else name.replace("_", " ").capitalize()
     text = caption.read_text(encoding="utf-8") if caption.is_file() else ""
     finding = re.match(r"\*\*([^*]+)\*\*", text)
     alt = f"{title}. {finding[1]}" if finding else f"{title}. The caption describes it."
     shown = read_table(table) if table.is_file() else None
-    values = (values.read_text(encoding="utf-8") if values.is_file() else "") or (text_to_csv(shown) if shown else "")
+    values = csv.read_text(encoding="utf-8") if csv.is_file() else ""
+    if shown and not values:
+        values = csv_text([shown.head, *shown.rows])
     files = [suffix[1:] for suffix in SUFFIXES if (folder / f"{name}{suffix}").is_file()]
     can_repeat = name in exhibits() and (folder / ".runs").is_file()
     return ReportItem(
         name,
-        f"part-{part}-{name if re.fullmatch('[a-z_]+', name) else number}",
+        anchor,
         title,
         label,
         inline(text),
@@ -354,12 +336,9 @@ def options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--claims", type=Path, required=True, metavar="FILE", help="claims.json")
     parser.add_argument(
         "--papers",
-        type=Path,
-        nargs="*",
-        default=[],
-        metavar="DIR",
         help="folders of figures and tables, one per part of the study, in the order of the report; those with the "
         "name of a profile come first, in the order of the claims",
+        **FOLDERS,
     )
     add_results(parser)
     parser.add_argument(

@@ -53,25 +53,25 @@ class Compared:
 
     def order(self) -> Values:
         """Return Moran's I less that of the control of the same seed."""
-        return _differences(self.of(self.arm, MORAN), self.of("control", MORAN))
+        return self._less_control(MORAN)
 
     def price(self) -> Values:
         """Return the accuracy less that of the control of the same seed."""
-        return _differences(self.scores(self.arm), self.scores("control"))
+        return self._less_control(SCORES[self.score])
 
-
-def _differences(values: Values, of_control: Values) -> Values:
-    return {seed: value - of_control[seed] for seed, value in values.items() if seed in of_control}
+    def _less_control(self, what: tuple[str, str]) -> Values:
+        control = self.of("control", what)
+        return {seed: value - control[seed] for seed, value in self.of(self.arm, what).items() if seed in control}
 
 
 def found(parts: Mapping[str, Sequence[Run]]) -> str:
     """Return one sentence that says what was found in the runs of the parts."""
-    shown = {title: Compared(runs) for title, runs in parts.items() if runs}
+    shown = [Compared(runs) for runs in parts.values() if runs]
     if not shown:
         return "No run is shown: the claims below say what would be compared, and which commands make the runs."
-    both = [one for one in shown.values() if one.order() and one.price()]
+    both = [one for one in shown if one.order() and one.price()]
     if not both:
-        arms = dict.fromkeys(run.arm for one in shown.values() for run in one.runs)
+        arms = dict.fromkeys(run.arm for one in shown for run in one.runs)
         return f"Shown are runs of {', '.join(arms)}. No network with a spatial loss can be compared with its control."
     if len(shown) == 1:
         return _sentence(both[0])
@@ -99,9 +99,9 @@ def _sentence(one: Compared) -> str:
     )
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """Return a number with its sign; zero has none."""
-    text = fixed(value, digits)
+def signed(value: float) -> str:
+    """Return a number of points with its sign; zero has none."""
+    text = fixed(value, 1)
     return text if text.startswith("-") or float(text) == 0 else f"+{text}"
 
 
@@ -128,15 +128,13 @@ def numbers(runs: Sequence[Run], reference: Sequence[Run]) -> tuple[Number, ...]
         lines += _reference(other.scores(arms[0]), 1, f", {arms[0]}")
         shown.append(Number("Accuracy", f"{one.score} of {arms[0]}, %", lines[0][1], tuple(lines)))
     if one.order():
-        lines = [
-            (arm, _mean(one.of(arm, MORAN), 3), _range(one.of(arm, MORAN), 3)) for arm in (str(one.arm), "control")
-        ]
+        both = {arm: one.of(arm, MORAN) for arm in (str(one.arm), "control")}
+        lines = [(arm, _mean(values, 3), _range(values, 3)) for arm, values in both.items()]
         p = one.of(one.arm, P_VALUE).values()
         lines += [("p", fixed(max(p), 4), f"largest of {len(p)}" if len(p) > 1 else "")] if p else []
         lines += _reference(other.order(), 3)
-        shown.append(
-            Number("Order of the grid", f"Moran's I, {one.arm} − control", _mean(one.order(), 3), tuple(lines))
-        )
+        what = f"Moran's I, {one.arm} − control"
+        shown.append(Number("Order of the grid", what, _mean(one.order(), 3), tuple(lines)))
     if one.price():
         price = fmean(one.price().values())
         lines = [("seeds", str(len(one.price())), _range(one.price(), 1))] if len(one.price()) > 1 else []
@@ -187,36 +185,30 @@ def reference_of(runs: Sequence[Run], root: Path = REFERENCE) -> list[Run]:
 # ---- one row per part
 
 WORDS = (Column("people", "Held-out people", None), Column("n", "Seeds", None))
-MEASURES: tuple[tuple[Column, Callable[[Compared], Values]], ...] = (
-    (Column("accuracy_baseline", "PCKh@0.5, baseline", 1), lambda one: one.scores("baseline")),
-    (Column("accuracy_control", "PCKh@0.5, control", 1), lambda one: one.scores("control")),
-    (Column("accuracy_topo", "PCKh@0.5, spatial loss", 1), lambda one: one.scores(one.arm)),
-    (Column("accuracy_difference", "less the control", 1), Compared.price),
-    (Column("I_control", "Moran's I, control", 3), lambda one: one.of("control", MORAN)),
-    (Column("I_topo", "Moran's I, spatial loss", 3), lambda one: one.of(one.arm, MORAN)),
-    (Column("participation_ratio", "Directions, spatial loss", 1), lambda one: one.of(one.arm, DIRECTIONS)),
-)
+MEASURES: dict[Column, Callable[[Compared], Values]] = {
+    Column("accuracy_baseline", "PCKh@0.5, baseline", 1): lambda one: one.scores("baseline"),
+    Column("accuracy_control", "PCKh@0.5, control", 1): lambda one: one.scores("control"),
+    Column("accuracy_topo", "PCKh@0.5, spatial loss", 1): lambda one: one.scores(one.arm),
+    Column("accuracy_difference", "less the control", 1): Compared.price,
+    Column("I_control", "Moran's I, control", 3): lambda one: one.of("control", MORAN),
+    Column("I_topo", "Moran's I, spatial loss", 3): lambda one: one.of(one.arm, MORAN),
+    Column("participation_ratio", "Directions, spatial loss", 1): lambda one: one.of(one.arm, DIRECTIONS),
+}
 
 
 def main_table(parts: Mapping[str, Sequence[Run]]) -> Table:
-    """Return the study's main table: one row for each part that has runs."""
-    return Table((*WORDS, *(column for column, _ in MEASURES)), tuple(_row(*part) for part in parts.items() if part[1]))
-
-
-def _row(title: str, runs: Sequence[Run]) -> Row:
-    one = Compared(runs)
-    main = [run for run in runs if run.arm in ("baseline", "control", one.arm)]
-    seeds = sorted({run.seed for run in main or runs})
-    words = {
-        "people": captions.count(runs, "evaluation", "people"),
-        "n": str(len(seeds)),
-    }
-    data = next((run.data for run in runs if run.data), title)
-    values: dict[str, tuple[Cell, ...]] = {key: (word,) * len(seeds) for key, word in words.items()}
-    for column, measure in MEASURES:
-        by_seed = measure(one)
-        values[column.key] = tuple(by_seed.get(seed) for seed in seeds)
-    return Row(title if data in title else f"{title} ({data})", values, tuple(seeds))
+    """Return the study's main table: one row for each part."""
+    rows = []
+    for title, runs in parts.items():
+        one = Compared(runs)
+        main = [run for run in runs if run.arm in ("baseline", "control", one.arm)]
+        seeds = sorted({run.seed for run in main or runs})
+        words = {"people": captions.count(runs, "evaluation", "people"), "n": str(len(seeds))}
+        values: dict[str, tuple[Cell, ...]] = {key: (word,) * len(seeds) for key, word in words.items()}
+        values |= {column.key: tuple(map(by_seed(one).get, seeds)) for column, by_seed in MEASURES.items()}
+        data = next((run.data for run in runs if run.data), title)
+        rows.append(Row(title if data in title else f"{title} ({data})", values, tuple(seeds)))
+    return Table((*WORDS, *MEASURES), tuple(rows))
 
 
 # ---- the plot of a check
@@ -242,7 +234,7 @@ def claim_plot(check: Mapping[str, Any], small: int = 0) -> Markup | None:
     shapes += [f'<line class="bound" x1="{place(b):.1f}" x2="{place(b):.1f}" y1="0" y2="{band}"/>' for b in bounds]
     upper, lower, radius = (5, 13, 2.6) if small else (7, 19, 3.2)
     shapes += [f'<circle class="reference" cx="{place(v):.1f}" cy="{upper}" r="{radius}"/>' for v in reference]
-    shapes += [_diamond(place(value), lower) for value in here]
+    shapes += [f'<path class="here" d="M{place(v):.1f} {lower - 5:.1f}l4.4 5 -4.4 5 -4.4 -5z"/>' for v in here]
     shapes += [] if small else _labels(bounds, [place(bound) for bound in bounds])
     title = f"{check['statistic']}: required {wanted['text']}" + (f", here {fmean(here):.4g}" if here else "")
     height = band if small else band + TEXT
@@ -258,10 +250,6 @@ def _scale(values: Sequence[float], width: int, edge: int) -> Callable[[float], 
     span = (high - low) or max(abs(high), 1.0) * 0.1
     low, span = low - 0.1 * span, 1.2 * span
     return lambda value: edge + (value - low) / span * (width - 2 * edge)
-
-
-def _diamond(x: float, y: float) -> str:
-    return f'<path class="here" d="M{x:.1f} {y - 5:.1f}l4.4 5 -4.4 5 -4.4 -5z"/>'
 
 
 def _labels(bounds: Sequence[float], at: Sequence[float]) -> list[str]:

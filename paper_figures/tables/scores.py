@@ -4,12 +4,12 @@ robustness (robustness.json)."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from paper_figures.lib import captions
 from paper_figures.lib.command import PaperTable
-from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.tables import Cell, Column, Row, Table
-from pose_topo.core.errors import PoseTopoError
+from paper_figures.lib.results import Run, by_arm, measure, shared
+from paper_figures.lib.tables import Cell, Column, Row, Table, by_measure
 from pose_topo.scoring import published as literature
 from pose_topo.scoring.intervals import PairedTest, paired_test
 from pose_topo.study import joints
@@ -38,23 +38,15 @@ METRICS: dict[str, Column] = {
 }
 
 
-def _row_per_arm(runs: list[Run], columns: dict[str, Column]) -> list[Row]:
-    return [
-        Row(
-            arm,
-            {column.key: tuple(run.number("evaluation", key) for run in group) for key, column in columns.items()},
-            tuple(run.seed for run in group),
-        )
-        for arm, group in by_arm(runs).items()
-    ]
+def _table(runs: list[Run], columns: dict[str, Column]) -> Table:
+    return by_measure(runs, {column: measure("evaluation", key) for key, column in columns.items()})
 
 
 def build_pckh(runs: list[Run]) -> Table:
     """Return one row per arm, followed by the published results of the backbone."""
-    if len({str(run.value("evaluation", "settings")) for run in runs}) > 1:
-        raise PoseTopoError("the evaluations have different settings (decoding, flip test, framing or split)")
-    columns = PCK if captions.validation_score(runs) == "PCK@0.2" else PCKH
-    return Table(tuple(columns.values()), (*_row_per_arm(runs, columns), *published(runs)))
+    shared(runs, lambda run: run.value("evaluation", "settings"), "settings (decoding, flip test, framing or split)")
+    table = _table(runs, PCK if captions.validation_score(runs) == "PCK@0.2" else PCKH)
+    return replace(table, rows=(*table.rows, *published(runs)))
 
 
 def published(runs: Sequence[Run]) -> list[Row]:
@@ -90,10 +82,9 @@ def caption_pckh(runs: list[Run]) -> str:
             "is the area under the mean from 0 to 0.5, in % of the largest possible. "
         )
     text = (
-        f"{what}Legacy is the metric of the original study, which is not PCKh. "
-        f"Settings: decoding {settings['decode']}, flip test {'on' if settings['flip_test'] else 'off'}, framing "
-        f"{settings['framing']}, split {settings['split']}. ± is the standard deviation over seeds. "
-        f"{captions.about(runs)}"
+        f"{what}Legacy is the metric of the original study, which is not PCKh. Settings: decoding "
+        f"{settings['decode']}, flip test {'on' if settings['flip_test'] else 'off'}, framing {settings['framing']}, "
+        f"split {settings['split']}. ± is the standard deviation over seeds. {captions.about(runs)}"
     )
     sources = dict.fromkeys(f"{row.label}: {row.extra['source']}" for row in published(runs))
     return text + (f" Published by others, who trained in their own way: {'; '.join(sources)}." if sources else "")
@@ -109,11 +100,6 @@ TABLE_PCKH = PaperTable(
     caption=caption_pckh,
     every_arm=True,
 )
-
-
-def build_metrics(runs: list[Run]) -> Table:
-    """Return one row per arm."""
-    return Table(tuple(METRICS.values()), tuple(_row_per_arm(runs, METRICS)))
 
 
 def head_size(runs: Sequence[Run]) -> str:
@@ -132,15 +118,14 @@ def caption_metrics(runs: list[Run]) -> str:
     return (
         f"Two metrics (%) of the same predictions for {captions.count(runs, 'evaluation', 'people')} held-out people. "
         f"Official PCKh@0.5 pools {captions.count(runs, 'evaluation', 'joints')} labelled joints, without pelvis and "
-        f"thorax; a joint is correct within half a head size ({head_size(runs)}). Legacy is the "
-        "metric of the original study and is not PCKh: its head size is the distance from the right wrist to the left "
-        f"shoulder ({captions.spread((run.number('evaluation', 'legacy.head_ratio.median') for run in runs), 2)} times "
-        "the official one in the median), joints are compared on a coarse grid of the squeezed image, all 16 "
-        "joints count, and an unlabelled joint "
-        f"({captions.count(runs, 'evaluation', 'legacy.unlabelled')} of them) counts as if it lay in the corner. The "
-        "column of labelled joints leaves these out. The two metrics must not be compared with each other. "
-        f"Official: {official}. ± is the standard deviation over seeds."
-        f"{''.join(f' No legacy number: {reason}.' for reason in reasons)} {captions.about(runs)}"
+        f"thorax; a joint is correct within half a head size ({head_size(runs)}). Legacy is the metric of the original "
+        "study and is not PCKh: its head size is the distance from the right wrist to the left shoulder "
+        f"({captions.spread((run.number('evaluation', 'legacy.head_ratio.median') for run in runs), 2)} times the "
+        "official one in the median), joints are compared on a coarse grid of the squeezed image, all 16 joints count, "
+        f"and an unlabelled joint ({captions.count(runs, 'evaluation', 'legacy.unlabelled')} of them) counts as if it "
+        "lay in the corner. The column of labelled joints leaves these out. The two metrics must not be compared with "
+        f"each other. Official: {official}. ± is the standard deviation over "
+        f"seeds.{''.join(f' No legacy number: {reason}.' for reason in reasons)} {captions.about(runs)}"
     )
 
 
@@ -150,7 +135,7 @@ TABLE_METRICS = PaperTable(
     title="Official and legacy metric",
     about="official PCKh beside the metric of the original study",
     needs=("evaluation",),
-    build=build_metrics,
+    build=lambda runs: _table(runs, METRICS),
     caption=caption_metrics,
     every_arm=True,
 )
@@ -169,13 +154,11 @@ def build_robustness(runs: list[Run]) -> Table:
         columns = [Column(key, title, 1 if key == "intact" else 3), p, *columns]
     rows = []
     for arm, group in by_arm(runs).items():
-        values: dict[str, tuple[Cell, ...]] = {}
-        for key in AREAS:
-            test = against_control(runs, arm, key)
-            values[key] = tuple(run.number("robustness", key) for run in group)
-            values[f"{key}_p"] = (test.p,) * len(group)
-            if key == "intact":
-                values |= {"pairs": (test.n or None,) * len(group), "smallest_p": (test.smallest_p,) * len(group)}
+        tests = {key: against_control(runs, arm, key) for key in AREAS}
+        numbers = {f"{key}_p": test.p for key, test in tests.items()}
+        numbers |= {"pairs": tests["intact"].n or None, "smallest_p": tests["intact"].smallest_p}
+        values: dict[str, tuple[Cell, ...]] = {key: (number,) * len(group) for key, number in numbers.items()}
+        values |= {key: tuple(run.number("robustness", key) for run in group) for key in AREAS}
         rows.append(Row(arm, values, tuple(run.seed for run in group)))
     return Table(tuple(columns), tuple(rows), transposed=True)
 

@@ -3,11 +3,10 @@ comparison of arms with the control over seeds (group.json)."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -17,26 +16,12 @@ from paper_figures.lib import captions
 from paper_figures.lib.arms import MAIN, REFERENCE, arm_order, chosen, family
 from paper_figures.lib.captions import NO_VALUE, fixed
 from paper_figures.lib.command import GroupTable, PaperTable
-from paper_figures.lib.results import Run, by_arm
-from paper_figures.lib.tables import Cell, Column, Row, Table, TextTable
+from paper_figures.lib.results import Measure, Run, by_arm, measure
+from paper_figures.lib.tables import Column, Row, Table, TextTable, by_measure, csv_text
 from pose_topo.topography.weight_statistics import REMOVED, excess
 
-Measure = Callable[[Run], Cell]
-
-
-def _analysis(key: str) -> Measure:
-    return lambda run: run.number("analysis", key)
-
-
-def _row_per_arm(runs: list[Run], columns: dict[Column, Measure]) -> list[Row]:
-    return [
-        Row(
-            arm,
-            {column.key: tuple(measure(run) for run in group) for column, measure in columns.items()},
-            tuple(run.seed for run in group),
-        )
-        for arm, group in by_arm(runs).items()
-    ]
+_analysis = partial(measure, "analysis")
+MEAN_I = _analysis("moran.mean_I")
 
 
 # ---- table_topography
@@ -45,7 +30,7 @@ def _row_per_arm(runs: list[Run], columns: dict[Column, Measure]) -> list[Row]:
 def build_topography(runs: list[Run]) -> Table:
     """Return one column per arm and one row per measure."""
     columns = {
-        Column("mean_I", "Moran's I, mean over joints", 3): _analysis("moran.mean_I"),
+        Column("mean_I", "Moran's I, mean over joints", 3): MEAN_I,
         Column("expected_I", "E[I]", 4): _analysis("moran.expected"),
         Column("p_mean", "p of the mean I (largest of the seeds)", 4, largest=True): _analysis("moran.p_mean"),
         Column("I_above_control", "I above the control of the same seed", 3): above_control(runs),
@@ -59,18 +44,17 @@ def build_topography(runs: list[Run]) -> Table:
         Column("topo_lr_mult", "Learning-rate multiplier of the layer", None): _analysis("topo_lr_mult"),
         Column("lambda", "λ", None): _analysis("lambda"),
     }
-    return Table(tuple(columns), tuple(_row_per_arm(runs, columns)), transposed=True)
+    return by_measure(runs, columns, transposed=True)
 
 
 def above_control(runs: Sequence[Run]) -> Measure:
     """Return the measure "I of a run minus I of the control of its seed". Controls and reference runs have none."""
-    controls = {run.seed: run.number("analysis", "moran.mean_I") for run in runs if run.arm == "control"}
+    controls = {run.seed: MEAN_I(run) for run in runs if run.arm == "control"}
 
-    def difference(run: Run) -> Cell:
-        own, control = run.number("analysis", "moran.mean_I"), controls.get(run.seed)
-        if own is None or control is None or run.arm == "control" or run.arm.endswith(REFERENCE):
-            return None
-        return own - control
+    def difference(run: Run) -> float | None:
+        own, control = MEAN_I(run), controls.get(run.seed)
+        has_one = run.arm != "control" and not run.arm.endswith(REFERENCE)
+        return own - control if has_one and own is not None and control is not None else None
 
     return difference
 
@@ -83,9 +67,8 @@ def caption_topography(runs: list[Run]) -> str:
         f"p is one-sided, from {captions.same(runs, 'analysis', 'moran.permutations')} permutations of the channels. "
         "Contiguity is the share of pairs of rook neighbours that serve the same joint. Participation ratio, row norm "
         "and weight similarity are those of the layer on the grid (for a baseline: of the last deconvolution). The "
-        "weight-similarity loss also falls when weights merely shrink, so norm and ratio are shown beside it. "
-        "± is the standard deviation over seeds."
-        f"{captions.baseline_note(runs)} {captions.about(runs)}"
+        "weight-similarity loss also falls when weights merely shrink, so norm and ratio are shown beside it. ± is the "
+        f"standard deviation over seeds.{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 
 
@@ -111,7 +94,7 @@ def build_losses(runs: list[Run]) -> Table:
         Column("lambda", "λ", None): _analysis("lambda"),
         Column("topo_lr_mult", "Rate ×", None): _analysis("topo_lr_mult"),
         Column("n", "Seeds", None): lambda run: count[run.arm],
-        Column("mean_I", "I of |w|", 3): _analysis("moran.mean_I"),
+        Column("mean_I", "I of |w|", 3): MEAN_I,
         Column("share_of_best", "I / best", 2): share_of_best(runs),
         Column("mean_I_normalised", "I normalised", 3): _analysis("moran_measures.normalised.mean_I"),
         Column("mean_I_activity", "I activity", 3): _analysis("moran_measures.activity.mean_I"),
@@ -121,9 +104,8 @@ def build_losses(runs: list[Run]) -> Table:
         Column("mean_row_norm", "Row norm", 3): _analysis("health.mean_row_norm"),
         Column("cosine_excess", "Cosine excess", 3): cosine_excess,
     }
-    losses = {run.arm: {"loss": loss(run)} for run in runs}
-    rows = [replace(row, extra=losses[row.label]) for row in _row_per_arm(runs, columns)]
-    return Table(tuple(columns), tuple(rows))
+    table, losses = by_measure(runs, columns), {run.arm: loss(run) for run in runs}
+    return replace(table, rows=tuple(replace(row, extra={"loss": losses[row.label]}) for row in table.rows))
 
 
 def loss(run: Run) -> str:
@@ -132,12 +114,10 @@ def loss(run: Run) -> str:
 
 
 def cosine_excess(run: Run) -> float | None:
-    """Return the mean cosine of the weights of grid neighbours minus that of all pairs of channels.
-
-    An older analysis holds only the two cosines.
-    """
+    """Return the mean cosine of the weights of grid neighbours minus that of all pairs of channels."""
     if "cosine_excess" in run.value("analysis", "health"):
         return run.number("analysis", "health.cosine_excess")
+    # an older analysis holds only the two cosines
     return excess(*(run.number("analysis", f"health.{key}_cosine") for key in ("neighbour", "all_pairs")))
 
 
@@ -148,8 +128,8 @@ def share_of_best(runs: Sequence[Run]) -> Measure:
     """
     best = {run.seed: run.number("analysis", "controls.rearranged.mean_I") for run in runs if run.arm == "control"}
 
-    def share(run: Run) -> Cell:
-        own, most = run.number("analysis", "moran.mean_I"), best.get(run.seed)
+    def share(run: Run) -> float | None:
+        own, most = MEAN_I(run), best.get(run.seed)
         return own / most if own is not None and most else None
 
     return share
@@ -189,33 +169,38 @@ TABLE_LOSSES = PaperTable(
 # ---- table_beyond
 
 
+def order(of: str, place: int) -> Measure:
+    """Return the measure "I of the weights without the first `REMOVED[place]` directions".
+
+    Args:
+        of: "trained", or a control that is brought to the same participation ratio: "smoothed" or "collapsed".
+        place: a place in `REMOVED`.
+    """
+
+    def value(run: Run) -> float | None:
+        found = run.value("analysis", "directions")[of]
+        return found and (found if of == "trained" else found["table"])[place]["I"]
+
+    return value
+
+
 def build_beyond(runs: list[Run]) -> Table:
     """Return one column per arm and one row per measure."""
-
-    def order(of: str, place: int) -> Measure:
-        def value(run: Run) -> Cell:
-            found = run.value("analysis", "directions")[of]
-            return found and found["table"][place]["I"]
-
-        return value
-
-    def trained(place: int) -> Measure:
-        return lambda run: run.value("analysis", "directions.trained")[place]["I"]
 
     columns: dict[Column, Measure] = {
         Column("participation_ratio", "Participation ratio of the layer's weights", 1): _analysis(
             "directions.participation_ratio"
         ),
-        Column("I_weights", "I of the layer's weights, all directions", 3): trained(0),
+        Column("I_weights", "I of the layer's weights, all directions", 3): order("trained", 0),
         **{
-            Column(f"I_weights_less_{n}", f"the same without the leading {n}", 3): trained(place)
+            Column(f"I_weights_less_{n}", f"the same without the leading {n}", 3): order("trained", place)
             for place, n in enumerate(REMOVED)
             if n
         },
         Column("I_smoothed", "Control smoothed to this participation ratio", 3): order("smoothed", 0),
         Column("I_smoothed_less_4", "the same without the leading 4", 3): order("smoothed", 3),
         Column("I_collapsed", "Control collapsed to it without smoothing", 3): order("collapsed", 0),
-        Column("I_maps", "I of |head weights| (for comparison)", 3): _analysis("moran.mean_I"),
+        Column("I_maps", "I of |head weights| (for comparison)", 3): MEAN_I,
         Column("I_near_joints", "I of selectivity: near each joint", 3): _analysis("selectivity.mean_I_joints"),
         **{
             Column(f"I_{name}", f"I of selectivity: {name}", 3): _analysis(f"selectivity.conditions.{name}.I")
@@ -226,7 +211,7 @@ def build_beyond(runs: list[Run]) -> Table:
         Column("twins", "Distance of left-right twins / of other pairs", 2): _analysis("body.twins.ratio"),
         Column("hops", "Distance and limbs between joints, Spearman", 2): _analysis("body.hops.spearman"),
     }
-    return Table(tuple(columns), tuple(_row_per_arm(runs, columns)), transposed=True)
+    return by_measure(runs, columns, transposed=True)
 
 
 def caption_beyond(runs: list[Run]) -> str:
@@ -263,16 +248,14 @@ RATIOS = (1.1, 1.3, 3.0, 16.0, 130.0, 160.0)  # where the lambdas of two losses 
 
 def build_matched(runs: list[Run]) -> Table:
     """Return one row per loss: I at given participation ratios, between the lambdas of that loss."""
+    ratio = _analysis("health.participation_ratio")
     points: dict[str, list[tuple[float, float]]] = {}
     for group in by_arm(run for run in runs if run.number("analysis", "lambda")).values():
         if group[0].value("analysis", "permuted"):
             continue
-        both = [
-            (run.number("analysis", "health.participation_ratio"), run.number("analysis", "moran.mean_I"))
-            for run in group
-        ]
-        ratios, orders = zip(*((r, i) for r, i in both if r and i is not None), strict=True) if both else ((), ())
-        points.setdefault(loss(group[0]), []).append((fmean(map(math.log, ratios)), fmean(orders)))
+        both = [(r, i) for run in group if (r := ratio(run)) and (i := MEAN_I(run)) is not None]
+        mean = fmean(math.log(r) for r, _ in both), fmean(i for _, i in both)
+        points.setdefault(loss(group[0]), []).append(mean)
     columns = [Column(f"at_{ratio:g}", f"I at ratio {ratio:g}", 3) for ratio in RATIOS]
     rows = []
     for name, found in points.items():
@@ -343,39 +326,31 @@ def seeds_text(group: dict[str, Any]) -> TextTable:
     for arm in chosen([*comparisons, "control"]):
         if arm not in comparisons:
             continue
-        block = [_line(comparisons[arm]["metrics"][key], *look) for key, look in COMPARED.items()]
-        share = comparisons[arm]["I_over_best"]
-        block = [line for line in block if line] + [["I / best I of the control", *_share(share)]]
+        found, share = comparisons[arm]["metrics"], comparisons[arm]["I_over_best"]
+        block = [_line(found[key], *look) for key, look in COMPARED.items() if found[key]["n"]]
+        ratio = NO_VALUE if share is None else f"ratio {fixed(share, 2)}"
+        block.append(["I / best I of the control", NO_VALUE, ratio, *[NO_VALUE] * 4])
         rows += [(arm if place == 0 else "", *line) for place, line in enumerate(block)]
-    return TextTable(COMPARED_HEADER, tuple(rows), words=2)
+    return TextTable(COMPARED_HEADER, rows, words=2)
 
 
-def _line(found: dict[str, Any], title: str, digits: int) -> list[str] | None:
-    """Return the cells of a measure, or None where no pair of runs has it."""
-    if not found["n"]:
-        return None
+def _line(found: dict[str, Any], title: str, digits: int) -> list[str]:
     low, high = found["low"], found["high"]
     interval = NO_VALUE if low is None else f"{fixed(low, digits)} to {fixed(high, digits)}"
     tests = [NO_VALUE if found[key] is None else fixed(found[key], 3) for key in ("p", "p_max", "smallest_p")]
     return [title, str(found["n"]), fixed(found["mean"], digits), interval, *tests]
 
 
-def _share(share: float | None) -> list[str]:
-    return [NO_VALUE, f"ratio {fixed(share, 2)}" if share is not None else NO_VALUE, *[NO_VALUE] * 4]
-
-
 def seeds_csv(group: dict[str, Any]) -> str:
     """Return every arm and measure, unrounded. The differences of all seeds are in one field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "measure", *COMPARED_NUMBERS, "seeds", "differences", "I_over_best"])
+    lines: list[list[Any]] = [["arm", "measure", *COMPARED_NUMBERS, "seeds", "differences", "I_over_best"]]
     for arm, comparison in compared(group).items():
         for key in COMPARED:
             found = comparison["metrics"][key]
             several = (" ".join(map(str, found[name])) for name in ("seeds", "differences"))
             share = comparison["I_over_best"] if key == "I" else None
-            writer.writerow([arm, key, *(found[name] for name in COMPARED_NUMBERS), *several, share])
-    return text.getvalue()
+            lines.append([arm, key, *(found[name] for name in COMPARED_NUMBERS), *several, share])
+    return csv_text(lines)
 
 
 def caption_seeds(group: dict[str, Any]) -> str:

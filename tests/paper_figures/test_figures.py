@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,7 @@ def test_figure_is_drawn_with_its_caption(name: str, drawn: tuple[Path, Path]) -
     pdf = (out / f"{name}.pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and b"/FontFile2" in pdf and b"/Type3" not in pdf
     text = (out / f"{name}.caption.md").read_text(encoding="utf-8")
+    assert re.match(r"\*\*[^*]+\.\*\* \S", text)  # the finding comes first
     if name == "schematic":
         return  # of no run in particular
     for said in ("Protocol small, resnet18, data synthetic", made_up_results.DEMO, made_up_results.FASTER, "Seeds: 1"):
