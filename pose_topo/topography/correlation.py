@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography.inference import p_values, permutation_blocks
+from pose_topo.topography.inference import p_value, permutation_blocks
 from pose_topo.topography.moran import unit_columns
 
 Array = NDArray[np.float64]
@@ -111,8 +112,8 @@ class Decay:
     correlation: Array
     low: Array
     high: Array
-    spearman: float | None
-    mantel_p: float | None
+    spearman: float | None = None
+    mantel_p: float | None = None
     smoothness: float | None = None
     smoothness_p: float | None = None
 
@@ -131,7 +132,7 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     alive = np.flatnonzero(~np.isnan(np.diagonal(matrix)))
     mean, low, high = np.full((3, len(bins)), np.nan)
     if alive.size < 2:
-        return Decay(bins, mean, low, high, None, None)
+        return Decay(bins, mean, low, high)
     live = matrix[np.ix_(alive, alive)]
     present, profile, ranked = _profile_function(live, whole[np.ix_(alive, alive)])
     observed, rho = profile(np.arange(len(alive)))
@@ -141,14 +142,13 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     mean[filled] = observed
     low[filled], high[filled] = np.quantile(null_curves, [0.025, 0.975], axis=0)
     chance = 1.0 - live[np.triu_indices(len(alive), 1)].mean()
-    smooth = smooth_p = None
+    numbers = {}
     if present[0] == 1 and chance > 1e-10:
-        smooth = float(1.0 - (1.0 - observed[0]) / chance)
-        smooth_p = float(p_values(observed[:1], np.array(null_curves)[:, :1])[0])
-    if not ranked:
-        return Decay(bins, mean, low, high, None, None, smooth, smooth_p)
-    p = (1.0 + np.count_nonzero(np.array(null_rho) <= rho + 1e-10)) / (1.0 + permutations)
-    return Decay(bins, mean, low, high, float(rho), p, smooth, smooth_p)
+        numbers["smoothness"] = float(1.0 - (1.0 - observed[0]) / chance)
+        numbers["smoothness_p"] = p_value(observed[0], np.array(null_curves)[:, 0])
+    if ranked:
+        numbers |= {"spearman": rho, "mantel_p": p_value(-rho, -np.array(null_rho))}
+    return Decay(bins, mean, low, high, **numbers)
 
 
 def _profile_function(
@@ -194,29 +194,16 @@ def _nearest(distance: Array) -> Array:
 # ---- The distance of co-active channels
 
 
-@dataclass(frozen=True)
-class CoActivation:
-    """The grid distance of co-active pairs: the pairs whose correlation is at least alpha.
-
-    Attributes:
-        chance: The mean distance of all pairs, in cells. None for a single channel.
-        alphas: The thresholds.
-        distance: The mean distance per threshold, in cells. None where there is no pair.
-        pairs: The number of pairs per threshold.
-    """
-
-    chance: float | None
-    alphas: list[float]
-    distance: list[float | None]
-    pairs: list[int]
-
-
-def coactivation(matrix: Array, lattice: Lattice, alphas: Sequence[float] = ALPHAS) -> CoActivation:
-    """The mean grid distance of co-active pairs, for each threshold alpha.
+def coactivation(matrix: Array, lattice: Lattice, alphas: Sequence[float] = ALPHAS) -> dict[str, Any]:
+    """The mean grid distance of co-active pairs: the pairs whose correlation is at least a threshold alpha.
 
     On a topographic grid the distance falls with alpha; on any other grid it stays at chance. An offset that all
     channels share lifts every correlation above every alpha, and the distance is then at chance throughout. Read it
     together with `over_distance`.
+
+    Returns:
+        The entry "coactivation" of analysis.json. "chance": the mean distance of all pairs, in cells; None for a single
+        channel. Per threshold: "alphas"; "distance", in cells, None where there is no pair; "pairs", their number.
 
     Raises:
         ValueError: The matrix does not match the lattice.
@@ -225,9 +212,12 @@ def coactivation(matrix: Array, lattice: Lattice, alphas: Sequence[float] = ALPH
     upper = np.triu_indices(lattice.channels, 1)
     values, apart = matrix[upper], lattice.distances()[upper]
     selected = [apart[values >= alpha] for alpha in alphas]
-    return CoActivation(
-        chance=float(apart.mean()) if apart.size else None,
-        alphas=list(alphas),
-        distance=[float(pairs.mean()) if pairs.size else None for pairs in selected],
-        pairs=[int(pairs.size) for pairs in selected],
-    )
+    distance = [float(pairs.mean()) if pairs.size else None for pairs in selected]
+    reason = "no distance where no pair is correlated so highly" if None in distance else None
+    return {
+        "chance": float(apart.mean()) if apart.size else None,
+        "alphas": list(alphas),
+        "distance": distance,
+        "pairs": [pairs.size for pairs in selected],
+        "reason": reason if apart.size else "the grid is a single channel",
+    }

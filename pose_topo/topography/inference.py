@@ -61,6 +61,11 @@ def p_values(observed: Array, null: Array) -> Array:
     return np.where(np.isnan(observed), np.nan, _upper_tail(observed, null))
 
 
+def p_value(observed: float, null: Array) -> float:
+    """`p_values` of a single map, from its statistic and its null (P,)."""
+    return float(p_values(np.array([observed]), null[:, None])[0])
+
+
 def z_scores(observed: Array, null: Array) -> Array:
     """z = (I - mean I*) / sd I* of each map, (K,). NaN where a map has no statistic or its null has no spread.
 
@@ -80,12 +85,9 @@ def benjamini_hochberg(p: Sequence[float | None] | Array) -> Array:
     another order and differs from the published q values in the last bit.
     """
     values = np.asarray(p, dtype=np.float64)
-    q = np.full(values.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(values))
-    if tested.size == 0:
-        return q
-    falling = tested[np.argsort(-values[tested], kind="stable")]
+    falling = np.argsort(-values, kind="stable")[: np.count_nonzero(~np.isnan(values))]  # NaN is sorted to the end
     ranks = np.arange(len(falling), 0, -1)
+    q = np.full(values.shape, np.nan)
     q[falling] = np.minimum(np.minimum.accumulate(values[falling] * len(falling) / ranks), 1.0)
     return q
 
@@ -128,10 +130,7 @@ def p_of_mean(observed: Array, null: Array) -> float | None:
     """
     observed, null = _checked(observed, null)
     known = ~np.isnan(observed)
-    if not known.any():
-        return None
-    mean, null_means = observed[known].mean(keepdims=True), null[:, known].mean(axis=1, keepdims=True)
-    return float(_upper_tail(mean, null_means)[0])
+    return p_value(observed[known].mean(), null[:, known].mean(axis=1)) if known.any() else None
 
 
 def null_band(null: Array, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:

@@ -12,7 +12,7 @@ to zero.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -124,6 +124,20 @@ class MoranTest:
     mean_i: float | None  # over the maps that have an I
     p_mean: float | None  # of the mean I
     null_band: tuple[float, float] | tuple[None, None]  # the middle 95% of the permuted I of single maps
+
+    def columns(self) -> dict[str, Array]:
+        """The numbers (K,) of the maps, with the keys of the result files."""
+        return {"I": self.I, "z": self.z, "p": self.p, "q": self.q, "p_max": self.p_max}
+
+    def rows(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """`columns` by map: the name of each map -> its numbers."""
+        columns = self.columns()
+        return {name: {key: float(values[k]) for key, values in columns.items()} for k, name in enumerate(names)}
+
+    def overall(self) -> dict[str, float | None]:
+        """The numbers of all maps together, with the keys of the result files."""
+        low, high = self.null_band
+        return {"mean_I": self.mean_i, "p_mean": self.p_mean, "null_low": low, "null_high": high}
 
 
 def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, seed: int = 0) -> MoranTest:

@@ -18,7 +18,7 @@ from scipy.sparse import csgraph
 
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography.inference import p_values, permutation_blocks
+from pose_topo.topography.inference import p_value, p_values, permutation_blocks
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -26,11 +26,11 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LabelNull:
-    """A measure under permuted labels: its mean and sd, and the one-sided p of the observed value."""
+    """A measure under permuted labels: mean, sd, and the one-sided p of the observed value. All are None without pairs."""
 
-    mean: float
-    sd: float
-    p: float
+    mean: float | None = None
+    sd: float | None = None
+    p: float | None = None
 
 
 def labels(strength: Array) -> Labels:
@@ -80,8 +80,8 @@ def contiguity(labels: Labels, lattice: Lattice) -> float | None:
     return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
 
 
-def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> LabelNull | None:
-    """Contiguity when the labels are permuted over the labelled channels. None without pairs.
+def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> LabelNull:
+    """Contiguity when the labels are permuted over the labelled channels.
 
     This null is the chance level, not 1/16: joints that own many channels meet themselves more often.
 
@@ -90,16 +90,12 @@ def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, 
     """
     pairs, observed = _labelled_pairs(labels, lattice), contiguity(labels, lattice)
     if observed is None:
-        return None
+        return LabelNull()
     owned = np.flatnonzero(labels >= 0)
     first, second = np.searchsorted(owned, pairs).T  # indices among the labelled channels
-    shares = []
-    for orders in permutation_blocks(len(owned), permutations, seed, 256):
-        shuffled = labels[owned][orders].T
-        shares.append((shuffled[first] == shuffled[second]).mean(axis=0))
-    null = np.concatenate(shares)
-    p = p_values(np.array([observed]), null[:, None])[0]
-    return LabelNull(float(null.mean()), float(null.std()), float(p))
+    grids = (labels[owned][orders].T for orders in permutation_blocks(len(owned), permutations, seed, 256))
+    null = np.concatenate([(grid[first] == grid[second]).mean(axis=0) for grid in grids])
+    return LabelNull(float(null.mean()), float(null.std()), p_value(observed, null))
 
 
 def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> list[float | None]:
@@ -164,8 +160,8 @@ def component_count(labels: Labels, lattice: Lattice) -> int:
     return sum(len(sizes) for sizes in components(labels, lattice).values())
 
 
-def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, seed: int = 0) -> LabelNull | None:
-    """The number of connected regions when the labels are permuted over the labelled channels. None without pairs.
+def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, seed: int = 0) -> LabelNull:
+    """The number of connected regions when the labels are permuted over the labelled channels.
 
     p is one-sided: few regions are evidence.
 
@@ -174,7 +170,7 @@ def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, se
     """
     pairs, owned = _labelled_pairs(labels, lattice), np.flatnonzero(labels >= 0)
     if len(pairs) == 0:
-        return None
+        return LabelNull()
     first, second = np.searchsorted(owned, pairs).T
     counts = []
     for orders in permutation_blocks(len(owned), permutations, seed, 256):
@@ -184,11 +180,9 @@ def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, se
         # all permuted grids form one graph of separate parts, so that SciPy is called once per block
         graph = sparse.coo_array((np.ones(len(grid)), ends), shape=(shuffled.size, shuffled.size))
         _, region = csgraph.connected_components(graph, directed=False)
-        by_grid = region.reshape(shuffled.shape)
-        counts.append([len(np.unique(regions)) for regions in by_grid])
-    null = np.concatenate(counts).astype(float)
-    observed = np.array([-float(component_count(labels, lattice))])
-    return LabelNull(float(null.mean()), float(null.std()), float(p_values(observed, -null[:, None])[0]))
+        counts += [len(np.unique(regions)) for regions in region.reshape(shuffled.shape)]
+    null = np.array(counts, float)
+    return LabelNull(float(null.mean()), float(null.std()), p_value(-component_count(labels, lattice), -null))
 
 
 # ---- The body on the grid
@@ -322,7 +316,7 @@ def wiring_lengths(strength: Array, lattice: Lattice) -> Array:
     Raises:
         ValueError: `strength` is not (K, C) for the C channels of the lattice.
     """
-    return _shortest(_shares(strength, lattice), lattice.distances())
+    return (_shares(strength, lattice) @ lattice.distances()).min(axis=-1)
 
 
 def wiring_null(strength: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Array:
@@ -333,7 +327,7 @@ def wiring_null(strength: Array, lattice: Lattice, permutations: int = 999, seed
     """
     shares, apart = _shares(strength, lattice), lattice.distances()
     blocks = permutation_blocks(lattice.channels, permutations, seed, 64)
-    return np.concatenate([_shortest(shares[:, orders].transpose(1, 0, 2), apart) for orders in blocks])
+    return np.concatenate([(shares[:, orders].transpose(1, 0, 2) @ apart).min(axis=-1) for orders in blocks])
 
 
 def _shares(strength: Array, lattice: Lattice) -> Array:
@@ -345,7 +339,3 @@ def _shares(strength: Array, lattice: Lattice) -> Array:
     safe = np.where(known, size, 1.0)
     safe = safe / safe.max(axis=1, keepdims=True)
     return np.where(known, safe / safe.sum(axis=1, keepdims=True), np.nan)
-
-
-def _shortest(shares: Array, apart: Array) -> Array:
-    return (shares @ apart).min(axis=-1)
