@@ -24,22 +24,14 @@ TOPOLOSS_FACTOR = 3.0  # TopoLoss reads the grid at every third place, as in its
 
 def on(make: Callable[[Lattice], Array], lattice: Lattice, like: Tensor) -> Tensor:
     """A matrix of the lattice, made by one of the functions below, with the device and dtype of `like`."""
-    return _matrix(make, lattice, like.device, like.dtype)
+    return cached(make, lattice, like.device, like.dtype)
 
 
 @lru_cache(maxsize=32)
-def _matrix(make: Callable[[Lattice], Array], lattice: Lattice, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Cached, because a copy to the device in every step would wait for the step before."""
+def cached(make: Callable[[Lattice], NDArray], lattice: Lattice, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`make(lattice)` as a tensor. A copy to the device in every step would wait for the step before."""
     with torch.inference_mode(False):  # a tensor made in inference mode could never be trained with
         return torch.from_numpy(make(lattice)).to(device, dtype)
-
-
-@lru_cache(maxsize=8)
-def edges_on(lattice: Lattice, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Both ends of every edge of the lattice, (E,) each, on a device."""
-    with torch.inference_mode(False):
-        first, second = torch.from_numpy(lattice.edges()).to(device).T
-    return first, second
 
 
 def pairs(lattice: Lattice) -> Array:
@@ -80,12 +72,7 @@ def laplacian(lattice: Lattice) -> Array:
     return np.diag(near.sum(0)) - near
 
 
-def topoloss_smoothing(lattice: Lattice) -> Array:
-    """`smoothing_matrix` with TopoLoss's factor, (C, C)."""
-    return smoothing_matrix(lattice, TOPOLOSS_FACTOR)
-
-
-def smoothing_matrix(lattice: Lattice, factor: float) -> Array:
+def smoothing_matrix(lattice: Lattice, factor: float = TOPOLOSS_FACTOR) -> Array:
     """Up(Down(.)) of maps on the grid, (C, C). It turns one vector per channel, (C, D), into the smoothed vectors."""
     rows = down_and_up(lattice.height, factor, lattice.torus)
     columns = down_and_up(lattice.width, factor, lattice.torus)

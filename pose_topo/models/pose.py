@@ -21,7 +21,7 @@ from pose_topo.core.files import sha256_file
 from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch
-from pose_topo.models.regularizers import LOSSES, check, spatial_loss, weight_similarity
+from pose_topo.models.regularizers import LOSSES, check, incoming_weights, spatial_loss, weight_similarity
 from pose_topo.scoring.decoding import decode, flip_back, shift_right
 from pose_topo.study import joints, runs
 from pose_topo.study.backbones import BACKBONES, backbone
@@ -231,11 +231,9 @@ def head_weight(model: SimpleBaseline) -> NDArray[np.float64]:
 def layer_weight(model: SimpleBaseline) -> NDArray[np.float64]:
     """Incoming weights (C, D) of the channels on the grid: those of the topographic layer, or of a baseline's last
     deconvolution."""
-    if isinstance(model, TopoModel):
-        weight = model.topo.conv.weight
-    else:
-        weight = [layer for layer in model.deconv if isinstance(layer, nn.ConvTranspose2d)][-1].weight.transpose(0, 1)
-    return weight.detach().double().cpu().flatten(1).numpy()
+    last = [layer for layer in model.deconv if isinstance(layer, nn.ConvTranspose2d)][-1]
+    layer = model.topo.conv if isinstance(model, TopoModel) else last
+    return incoming_weights(layer, "").detach().double().cpu().numpy()
 
 
 # ---- initial weights

@@ -67,7 +67,7 @@ def topoloss(weight: Tensor, lattice: Lattice) -> Tensor:
     depend on the neighbourhood (4 or 8). On a torus the interpolation wraps round.
     """
     rows = _rows(weight, lattice)
-    smooth = grid.on(grid.topoloss_smoothing, lattice, rows) @ rows
+    smooth = grid.on(grid.smoothing_matrix, lattice, rows) @ rows
     lengths = _inverse_lengths(rows.square().sum(1)) * _inverse_lengths(smooth.square().sum(1))
     return 1 - ((rows * smooth).sum(1) * lengths).mean()
 
@@ -192,7 +192,7 @@ def neighbour_differences(sheet: Tensor, lattice: Lattice) -> list[Tensor]:
     h, w = lattice.height, lattice.width
     if lattice.torus:
         flat = sheet.reshape(h * w, -1)
-        first, second = grid.edges_on(lattice, sheet.device)
+        first, second = grid.cached(Lattice.edges, lattice, sheet.device, torch.int64).T
         return [flat[first] - flat[second]]
     pairs = [(sheet[:, 1:], sheet[:, :-1]), (sheet[1:], sheet[:-1])]
     if lattice.neighbours == 8:
@@ -328,9 +328,7 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
     name = layer if isinstance(layer, str) else next((name for name, module in every.items() if module is layer), None)
     if name in known:
         return name, every[name]
-    similar = ", ".join(get_close_matches(name, known, 4, 0.5) if isinstance(name, str) else []) or ", ".join(
-        known[-4:]
-    )
+    similar = ", ".join(get_close_matches(name or "", known, 4, 0.5) or known[-4:])
     if name is None:
         raise UsageError(f"the given {type(layer).__name__} is no layer of this model: give a name, such as {similar}")
     why = f"is a {type(every[name]).__name__}" if name in every else "does not exist"

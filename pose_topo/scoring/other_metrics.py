@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.study import joints
 from pose_topo.study import joints as J
 
 # ---- OKS AP
@@ -60,31 +59,18 @@ def oks_report(
     if reason is not None:
         return {**dict.fromkeys(SCORES), **about}
     shared = list(SHARED)
-    found = oks_average_precision(
-        predicted[:, shared], truth[:, shared], labelled[:, shared], confidence[:, shared].mean(1), area, image
-    )
-    return {**found, **about}
+    flags = np.where(labelled[:, shared], 2.0, 0.0)
+    person = confidence[:, shared].mean(1), area, image
+    true = _people(np.where(labelled[..., None], truth, 0.0)[:, shared], flags, *person)
+    found = _people(predicted[:, shared], np.ones_like(flags), *person)
+    return {**_average_precision(true, found, image), **about}
 
 
-def oks_average_precision(
-    predicted: NDArray, truth: NDArray, labelled: NDArray, score: NDArray, area: NDArray, image: NDArray
-) -> dict[str, float | None]:
-    """AP, AP50, AP75 and AR of one prediction per person, from 0 to 1. None if nobody has a labelled joint.
-
-    Args:
-        predicted, truth: (P, 12, 2), the joints `SHARED`.
-        labelled: (P, 12), bool.
-        score: (P,), by which predictions are sorted.
-        area, image: As for `report`.
-    """
+def _average_precision(true: list[dict[str, Any]], found: list[dict[str, Any]], image: NDArray) -> dict[str, Any]:
+    """`SCORES` of one prediction per person, both from `_people`. None if nobody has a labelled joint."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    flags = np.where(labelled, 2.0, 0.0)
-    true = _people(np.where(labelled[..., None], truth, 0.0), flags, area, image)
-    found = _people(predicted, np.ones_like(flags), area, image)
-    for person, value in zip(found, score.tolist(), strict=True):
-        person["score"] = value
     sides = []
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         for people in (true, found):
@@ -107,8 +93,8 @@ def oks_average_precision(
     return {name: float(at[name][at[name] > -1].mean()) if (at[name] > -1).any() else None for name in SCORES}
 
 
-def _people(points: NDArray, flags: NDArray, area: NDArray, image: NDArray) -> list[dict[str, Any]]:
-    """Return people in COCO's form, from joints (P, 12, 2) and their flags v (P, 12). COCO's face has v 0."""
+def _people(points: NDArray, flags: NDArray, score: NDArray, area: NDArray, image: NDArray) -> list[dict[str, Any]]:
+    """People in COCO's form, from the joints `SHARED` (P, 12, 2) and their flags v (P, 12). COCO's face has v 0."""
     triples = np.zeros((len(points), FACE + len(SHARED), 3))
     triples[:, FACE:] = np.concatenate([points, flags[..., None]], axis=-1)
     return [
@@ -118,6 +104,7 @@ def _people(points: NDArray, flags: NDArray, area: NDArray, image: NDArray) -> l
             "category_id": 1,
             "keypoints": triples[row].ravel().tolist(),
             "num_keypoints": int((flags[row] > 0).sum()),
+            "score": float(score[row]),  # by which predictions are sorted
             "area": float(area[row]),
             "bbox": [0.0, 0.0, 0.0, 0.0],  # read only for people without a labelled joint, who do not count
             "iscrowd": 0,
@@ -158,7 +145,7 @@ def legacy_hits(
 
 def head_ratio(truth: NDArray, labelled: NDArray, head_size: NDArray) -> dict[str, Any]:
     """The ratio of the study's "head size" to PCKh's, for the people who have both. It is about 2.4 on MPII."""
-    both = labelled[:, joints.R_WRIST] & labelled[:, joints.L_SHOULDER] & (head_size > 0)
+    both = labelled[:, J.R_WRIST] & labelled[:, J.L_SHOULDER] & (head_size > 0)
     ratio = _head(truth[both]) / head_size[both]
     known = {"mean": float(ratio.mean()), "median": float(np.median(ratio))} if ratio.size else {}
     return {"mean": None, "median": None, **known, "people": int(both.sum())}
@@ -198,4 +185,4 @@ def _within(predicted: NDArray, truth: NDArray, threshold: float) -> NDArray[np.
 
 def _head(truth: NDArray) -> NDArray[np.float64]:
     """The distance (P,) from the right wrist to the left shoulder: the study's channels 9 and 12."""
-    return np.linalg.norm(truth[:, joints.R_WRIST] - truth[:, joints.L_SHOULDER], axis=-1)
+    return np.linalg.norm(truth[:, J.R_WRIST] - truth[:, J.L_SHOULDER], axis=-1)

@@ -12,7 +12,6 @@ from pose_topo.scoring import intervals
 from pose_topo.study import joints
 
 THRESHOLDS = (0.5, 0.1, 0.11)
-NOTES = {0.11: 'what part of the literature calls "@0.1" (index 11 of 0, .01, ...)'}
 WITH_INTERVALS = (0.5, 0.1)
 PCK_AT = 0.2  # torso lengths
 CURVE = np.arange(51) / 100
@@ -110,11 +109,8 @@ def curve(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     return 100.0 * np.searchsorted(scored, CURVE, side="right") / scored.size
 
 
-def auc(errors: NDArray[np.float64]) -> float | None:
-    """The area under `curve` by the trapezoidal rule, normalised to 0..100. None without labelled joints."""
-    values = curve(errors)
-    if np.isnan(values).any():
-        return None
+def auc(values: NDArray[np.float64]) -> float:
+    """The area under a `curve` (51,) by the trapezoidal rule, normalised to 0..100. NaN without labelled joints."""
     return float(((values[1:] + values[:-1]) / 2).mean())
 
 
@@ -129,17 +125,14 @@ def score(
 ) -> dict[str, Any]:
     """All scores with their bootstrap intervals, with the keys of `evaluation.json`."""
     errors = normalised_errors(predicted, truth, labelled, head_size)
-    scores: dict[str, Any] = {}
-    for threshold in THRESHOLDS:
-        scores[str(threshold)] = scores_at(errors, threshold)
-        if threshold in NOTES:
-            scores[str(threshold)]["note"] = NOTES[threshold]
+    scores = {str(threshold): scores_at(errors, threshold) for threshold in THRESHOLDS}
+    scores["0.11"]["note"] = 'what part of the literature calls "@0.1" (index 11 of 0, .01, ...)'
     values = curve(errors)
     drawn = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples, seed)
     bands = {str(t): intervals.named(each) for t, each in zip(WITH_INTERVALS, drawn, strict=True)}
     return {
         "pckh": scores,
-        "auc": auc(errors),
+        "auc": _defined(auc(values)),
         "curve": None if np.isnan(values).any() else {"thresholds": CURVE.tolist(), "mean": values.tolist()},
         "intervals": {**intervals.settings(resamples, seed), **bands},
         "people": len(errors),

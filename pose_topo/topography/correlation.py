@@ -2,7 +2,7 @@
 
 A correlation matrix is (C, C): Pearson's correlation of the channels over people, in row-major grid order. A channel
 without variance (a dead channel) is NaN in its row and column, including the diagonal. All functions leave out pairs
-with a dead channel.
+with a dead channel, and raise ValueError if the matrix does not match the lattice.
 """
 
 from __future__ import annotations
@@ -45,11 +45,7 @@ def pearson(activations: Array) -> Array:
 
 
 def pair_values(matrix: Array, lattice: Lattice) -> tuple[Array, Array]:
-    """The correlations of all neighbour pairs and of all pairs, each pair once, without dead channels.
-
-    Raises:
-        ValueError: The matrix does not match the lattice.
-    """
+    """The correlations of all neighbour pairs and of all pairs, each pair once, without dead channels."""
     check_matrix(matrix, lattice)
     first, second = lattice.edges().T
     near, every = matrix[first, second], matrix[np.triu_indices(len(matrix), 1)]
@@ -94,28 +90,20 @@ def check_matrix(matrix: Array, lattice: Lattice) -> None:
 class Decay:
     """Correlation over grid distance.
 
-    Attributes:
-        bins: (d,), the whole distances r. Each bin holds the pairs with a distance in [r - 1/2, r + 1/2).
-        correlation: (d,), the mean correlation per bin. NaN for a bin without live pairs.
-        low, high: (d,), the pointwise middle 95% of `correlation` when the channels are permuted on the grid.
-        spearman: The rank correlation of (correlation, distance) over pairs. None if either does not vary.
-        mantel_p: The one-sided p (Mantel 1967) that correlation falls with distance. None with `spearman`.
-        smoothness: 1 - x / chance, where x is the mean of 1 - correlation at distance 1 and chance is the same mean
-            over all pairs. It is 0 on a random grid and 1 if neighbours are alike. This is the first point of the
-            profile of pairwise difference over distance of Margalit et al. 2024 (Neuron 112, 2435-2451), divided by
-            chance, with 1 - correlation as the difference. An offset that all channels share shrinks numerator and
-            denominator alike. None without live pairs at distance 1, or if no correlation is below 1.
-        smoothness_p: The one-sided p of `smoothness` under permuted channels. None with `smoothness`.
+    `smoothness` is 1 - x / chance, where x is the mean of 1 - correlation at distance 1 and chance is the same mean
+    over all pairs. It is 0 on a random grid and 1 if neighbours are alike. This is the first point of the profile of
+    pairwise difference over distance of Margalit et al. 2024 (Neuron 112, 2435-2451), divided by chance, with 1 -
+    correlation as the difference. An offset that all channels share shrinks numerator and denominator alike.
     """
 
-    bins: Array
-    correlation: Array
-    low: Array
-    high: Array
-    spearman: float | None = None
-    mantel_p: float | None = None
-    smoothness: float | None = None
-    smoothness_p: float | None = None
+    bins: Array  # (d,), the whole distances r; a bin holds the pairs with a distance in [r - 1/2, r + 1/2)
+    correlation: Array  # (d,), the mean correlation per bin; NaN for a bin without live pairs
+    low: Array  # (d,), from here to `high` lie the middle 95% of `correlation` under permuted channels, pointwise
+    high: Array  # (d,)
+    spearman: float | None = None  # the rank correlation of (correlation, distance); None if either does not vary
+    mantel_p: float | None = None  # one-sided (Mantel 1967): correlation falls with distance; None with `spearman`
+    smoothness: float | None = None  # None without live pairs at distance 1, or if no correlation is below 1
+    smoothness_p: float | None = None  # one-sided, under permuted channels; None with `smoothness`
 
 
 def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Decay:
@@ -124,7 +112,7 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     Live channels are permuted among the places of live channels. Dead channels stay where they are.
 
     Raises:
-        ValueError: The matrix does not match the lattice, or `permutations` is below 1.
+        ValueError: `permutations` is below 1, or the matrix does not match the lattice.
     """
     check_matrix(matrix, lattice)
     whole = lattice.distances()
@@ -154,13 +142,10 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
 def _profile_function(
     live: Array, apart: Array
 ) -> tuple[Array, Callable[[NDArray[np.int64]], tuple[Array, float]], bool]:
-    """The statistics of `over_distance` as a function of the order of the channels.
+    """The statistics of `over_distance`, from correlations and distances (L, L), as a function of the channels' order.
 
     Permuting channels only reorders the ranks of the correlations, so the ranks are computed once. Correlations and
     ranks are packed into one complex number, so that each permutation gathers and sums its pairs only once.
-
-    Args:
-        live, apart: (L, L), the correlations and distances of the live channels.
 
     Returns:
         The bins that hold pairs (b,); a function from an order (L,) to the bin means (b,) and Spearman's rho; and
@@ -204,9 +189,6 @@ def coactivation(matrix: Array, lattice: Lattice, alphas: Sequence[float] = ALPH
     Returns:
         The entry "coactivation" of analysis.json. "chance": the mean distance of all pairs, in cells; None for a single
         channel. Per threshold: "alphas"; "distance", in cells, None where there is no pair; "pairs", their number.
-
-    Raises:
-        ValueError: The matrix does not match the lattice.
     """
     check_matrix(matrix, lattice)
     upper = np.triu_indices(lattice.channels, 1)

@@ -4,7 +4,7 @@ All functions use the same conventions. `observed` is (K,), one statistic per ma
 under P permutations of the channels; one row uses the same permutation for all maps. The maps share their channels and
 are therefore dependent, and only a shared permutation keeps this dependence. All tests are one-sided: a large statistic
 is evidence. A map without a statistic is NaN in `observed` and in `null`, stays NaN in the result, and is not counted
-among the tests.
+among the tests. ValueError is raised if the shapes do not match, or the null is empty.
 """
 
 from __future__ import annotations
@@ -52,11 +52,7 @@ def _upper_tail(observed: Array, null: Array) -> Array:
 
 
 def p_values(observed: Array, null: Array) -> Array:
-    """One-sided p = (1 + #{I* >= I}) / (P + 1) of each map, (K,). NaN where a map has no statistic.
-
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
-    """
+    """One-sided p = (1 + #{I* >= I}) / (P + 1) of each map, (K,). NaN where a map has no statistic."""
     observed, null = _checked(observed, null)
     return np.where(np.isnan(observed), np.nan, _upper_tail(observed, null))
 
@@ -67,11 +63,7 @@ def p_value(observed: float, null: Array) -> float:
 
 
 def z_scores(observed: Array, null: Array) -> Array:
-    """z = (I - mean I*) / sd I* of each map, (K,). NaN where a map has no statistic or its null has no spread.
-
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
-    """
+    """z = (I - mean I*) / sd I* of each map, (K,). NaN where a map has no statistic or its null has no spread."""
     observed, null = _checked(observed, null)
     spread = null.std(axis=0)
     safe = np.where(spread > _TIE, spread, np.nan)
@@ -99,9 +91,6 @@ def max_t(observed: Array, null: Array) -> Array:
     heavy-tailed maps have a narrower null and would count for less. Mean and sd are taken over the P permutations *and*
     the observation. This treats all P + 1 arrangements alike and keeps the test exact. A null without spread gives
     z = 0.
-
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
     """
     observed, null = _checked(observed, null)
     result, known = np.full(observed.shape, np.nan), ~np.isnan(observed)
@@ -123,11 +112,7 @@ def mean_of_defined(values: Array) -> float | None:
 
 
 def p_of_mean(observed: Array, null: Array) -> float | None:
-    """One-sided p of the mean over the maps that have a statistic. None if no map has one.
-
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
-    """
+    """One-sided p of the mean over the maps that have a statistic. None if no map has one."""
     observed, null = _checked(observed, null)
     known = ~np.isnan(observed)
     return p_value(observed[known].mean(), null[:, known].mean(axis=1)) if known.any() else None

@@ -117,10 +117,9 @@ def moran_table(measure: ChannelMaps, weights_name: str, weights: Array, permuta
 
 
 def _parcellation(label: NDArray[np.int64], lattice: Lattice, permutations: int) -> dict[str, Any]:
-    contiguity, null = (
-        parcellation.contiguity(label, lattice),
-        parcellation.contiguity_null(label, lattice, permutations),
-    )
+    contiguity = parcellation.contiguity(label, lattice)
+    null = parcellation.contiguity_null(label, lattice, permutations)
+    z = None if contiguity is None or null.mean is None or not null.sd else (contiguity - null.mean) / null.sd
     regions = parcellation.component_null(label, lattice, min(permutations, _MAX_EXPENSIVE))
     join_count_z = parcellation.join_count_z(label, lattice)
     units, sizes = parcellation.units(label), parcellation.components(label, lattice)
@@ -134,9 +133,7 @@ def _parcellation(label: NDArray[np.int64], lattice: Lattice, permutations: int)
         "contiguity": contiguity,
         "null_mean": null.mean,
         "null_sd": null.sd,
-        "z": (contiguity - null.mean) / null.sd
-        if contiguity is not None and null.mean is not None and null.sd
-        else None,
+        "z": z,
         "p": null.p,
         "components": parcellation.component_count(label, lattice),
         "components_null_mean": regions.mean,
@@ -168,7 +165,7 @@ def _activations(activations: Array, matrix: Array) -> dict[str, Any]:
     return {
         "dead_channels": int(np.isnan(np.diagonal(matrix)).sum()),
         "effective_dimensionality": dimensions,
-        "reason": "no channel varies over the people, or a channel is not finite" if dimensions is None else None,
+        "reason": "no channel varies over the images, or a channel is not finite" if dimensions is None else None,
     }
 
 
@@ -347,7 +344,6 @@ def response_measures(seen: Array, lattice: Lattice, permutations: int) -> tuple
     few, grid = min(permutations, _MAX_EXPENSIVE), moran.primary(lattice)
     matrix = correlation.pearson(seen)
     decay = correlation.over_distance(matrix, lattice, few)
-    varies = int(np.count_nonzero(~np.isnan(np.diagonal(matrix))))
     single = responses.image_tests(seen, lattice, few)
     pictures = {
         "single_images": single["raw"],
@@ -357,9 +353,7 @@ def response_measures(seen: Array, lattice: Lattice, permutations: int) -> tuple
     numbers = {
         "images": len(seen),
         "permutations": few,
-        "dead_channels": lattice.channels - varies,
-        "effective_dimensionality": weight_statistics.effective_dimensionality(seen),
-        "reason": None if varies else "no channel varies over the images",
+        **_activations(seen, matrix),
         **{key: _columns(test, "no I where all channels respond alike") for key, test in pictures.items()},
         "correlation": _neighbour_correlation(matrix, lattice),
         "correlation_distance": _decay(decay),

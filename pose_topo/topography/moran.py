@@ -144,8 +144,7 @@ def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, 
     """Test whether neighbouring channels have similar values, with the same permutations for all maps.
 
     Args:
-        maps: (K, C), one value per channel, in row-major grid order.
-        weights: (C, C) neighbour weights, or a lattice, which stands for its binary adjacency.
+        maps, weights: As for `morans_i`.
         permutations: The number of random arrangements of the channels in the null distribution.
         seed: Seed of the permutations.
 
@@ -169,13 +168,9 @@ def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, 
 
 
 def permutation_null(maps: Array, weights: Array | Lattice, permutations: int = 9999, seed: int = 0) -> Array:
-    """Moran's I of each map under random permutations of the channels. Each permutation is used for all maps.
+    """Moran's I of each map under P random permutations of the channels. Each permutation is used for all maps.
 
-    Args:
-        maps: (K, C), one value per channel.
-        weights: (C, C), any finite neighbour weights.
-        permutations: The number of permutations P.
-        seed: Seed of the permutations. The result does not depend on the number of cores.
+    The arguments are those of `moran_test`. The result does not depend on the number of cores.
 
     Returns:
         (P, K). The column of a map without I is NaN.

@@ -3,6 +3,9 @@
 A label is the index of a joint, or -1 for a channel that serves no joint. The parcellation always uses rook neighbours,
 whatever lattice the loss used: with queen neighbours, a checkerboard of two joints would count as two connected
 regions.
+
+All functions raise ValueError if labels (C,) or weights (K, C) do not have the C channels of the lattice, if a label is
+not below the number of joints, or if `permutations` is below 1.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LabelNull:
-    """A measure under permuted labels: mean, sd, and the one-sided p of the observed value. All are None without pairs."""
+    """A measure under permuted labels: mean, sd, and the one-sided p of the observed value. All None without pairs."""
 
     mean: float | None = None
     sd: float | None = None
@@ -71,11 +74,7 @@ def _labelled_pairs(labels: Labels, lattice: Lattice) -> NDArray[np.int64]:
 
 
 def contiguity(labels: Labels, lattice: Lattice) -> float | None:
-    """The share of rook pairs with equal labels. Pairs with an unlabelled channel are left out; None if none is left.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels.
-    """
+    """The share of rook pairs with equal labels, without pairs with an unlabelled channel. None if none is left."""
     pairs = _labelled_pairs(labels, lattice)
     return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
 
@@ -84,9 +83,6 @@ def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, 
     """Contiguity when the labels are permuted over the labelled channels.
 
     This null is the chance level, not 1/16: joints that own many channels meet themselves more often.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels, or `permutations` is below 1.
     """
     pairs, observed = _labelled_pairs(labels, lattice), contiguity(labels, lattice)
     if observed is None:
@@ -108,9 +104,6 @@ def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> lis
 
     Returns:
         `count` values. None where the count cannot vary (a label with fewer than two channels, or with all of them).
-
-    Raises:
-        ValueError: The number of labels is not the number of channels, or a label is not below `count`.
     """
     pairs, owned = _labelled_pairs(labels, lattice), units(labels, count)
     same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
@@ -140,9 +133,6 @@ def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
     """The sizes of the rook-connected regions of each label that occurs, largest first.
 
     Unlabelled channels form no region.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels.
     """
     pairs = _labelled_pairs(labels, lattice)
     first, second = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]].T
@@ -164,9 +154,6 @@ def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, se
     """The number of connected regions when the labels are permuted over the labelled channels.
 
     p is one-sided: few regions are evidence.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels, or `permutations` is below 1.
     """
     pairs, owned = _labelled_pairs(labels, lattice), np.flatnonzero(labels >= 0)
     if len(pairs) == 0:
@@ -203,9 +190,6 @@ def territory_distances(labels: Labels, lattice: Lattice) -> Array:
     """The mean grid distance between the channels of two joints, in cells: labels (..., C) -> (..., 16, 16).
 
     NaN for a joint without channels.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels.
     """
     if labels.shape[-1] != lattice.channels:
         raise ValueError(f"labels {labels.shape}: the grid has {lattice.channels} channels")
@@ -233,7 +217,7 @@ def body_map(size: Array, lattice: Lattice, permutations: int = 999, seed: int =
 
     Returns:
         {"permutations", "twins": {"ratio", "p_joints", "p_shifted", "reason"}, "hops": {"spearman", ...}}. The numbers
-        are None where no pair of twins owns channels, or too few other pairs do.
+        are NaN where no pair of twins owns channels, or too few other pairs do.
     """
     rng = np.random.default_rng(seed)
     apart = territory_distances(labels(size), lattice)
@@ -252,17 +236,12 @@ def body_map(size: Array, lattice: Lattice, permutations: int = 999, seed: int =
         null = sign * np.array([_twins_and_hops(row) for row in distances])
         # a grid without the statistic counts as one that reaches the observation
         tests[name] = p_values(sign * observed, np.where(np.isnan(null), np.inf, null))
-    return {
-        "permutations": permutations,
-        **{
-            name: {
-                number: None if np.isnan(observed[k]) else float(observed[k]),
-                **{key: None if np.isnan(observed[k]) else float(p[k]) for key, p in tests.items()},
-                "reason": "too few joints own channels" if np.isnan(observed[k]) else None,
-            }
-            for k, (name, number) in enumerate((("twins", "ratio"), ("hops", "spearman")))
-        },
-    }
+    numbers: dict[str, Any] = {"permutations": permutations}
+    for k, (name, number) in enumerate((("twins", "ratio"), ("hops", "spearman"))):
+        reason = "too few joints own channels" if np.isnan(observed[k]) else None
+        p = {key: float(values[k]) for key, values in tests.items()}
+        numbers[name] = {number: float(observed[k]), **p, "reason": reason}
+    return numbers
 
 
 def twin_ratio(apart: Array) -> float:
@@ -312,19 +291,12 @@ def wiring_lengths(strength: Array, lattice: Lattice) -> Array:
 
     Returns:
         (K,). NaN where all weights of a joint are zero or one is not finite.
-
-    Raises:
-        ValueError: `strength` is not (K, C) for the C channels of the lattice.
     """
     return (_shares(strength, lattice) @ lattice.distances()).min(axis=-1)
 
 
 def wiring_null(strength: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Array:
-    """`wiring_lengths` when the channels are permuted on the grid, (P, K). All joints share each permutation.
-
-    Raises:
-        ValueError: As for `wiring_lengths`, or `permutations` is below 1.
-    """
+    """`wiring_lengths` when the channels are permuted on the grid, (P, K). All joints share each permutation."""
     shares, apart = _shares(strength, lattice), lattice.distances()
     blocks = permutation_blocks(lattice.channels, permutations, seed, 64)
     return np.concatenate([(shares[:, orders].transpose(1, 0, 2) @ apart).min(axis=-1) for orders in blocks])

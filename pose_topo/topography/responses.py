@@ -35,17 +35,11 @@ HINGES = {
 
 @dataclass(frozen=True)
 class Responses:
-    """Responses of C channels to N people.
+    """Responses of C channels to N people. `near` and `far` are NaN for a joint not labelled or not in the picture."""
 
-    Attributes:
-        mean: (N, C), over the whole feature map.
-        near: (N, 16, C), at each joint. NaN where the joint is not labelled or not in the picture.
-        far: (N, 16, C), over the rest of the map.
-    """
-
-    mean: Array
-    near: Array
-    far: Array
+    mean: Array  # (N, C), over the whole feature map
+    near: Array  # (N, 16, C), at each joint
+    far: Array  # (N, 16, C), over the rest of the map
 
 
 def d_prime(with_it: Array, without: Array) -> Array:

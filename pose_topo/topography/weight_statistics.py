@@ -5,7 +5,8 @@ neighbour cosine beside the cosine of all pairs, and participation ratio tell th
 of them.
 
 Weights are (C, ...): one row per channel, and everything after the first axis is its incoming weight vector. A number
-that does not exist (no pairs, only zero rows, a weight that is not finite) is None.
+that does not exist (no pairs, only zero rows, a weight that is not finite) is None. ValueError is raised if the number
+of rows is not the number of channels of the lattice.
 """
 
 from __future__ import annotations
@@ -45,9 +46,6 @@ def weight_similarity(weights: Array, lattice: Lattice) -> float | None:
     """The mean squared distance of the rows of neighbouring channels: the weight-similarity loss.
 
     It is exactly 4 for orthogonal rows of length sqrt(2). It is 0 for equal rows, and also for zero weights.
-
-    Raises:
-        ValueError: The number of rows is not the number of channels.
     """
     pairs, rows = _pairs(weights, lattice), _rows(weights)
     if rows is None or len(pairs) == 0:
@@ -59,9 +57,6 @@ def cosines(weights: Array, lattice: Lattice) -> tuple[float | None, float | Non
     """The mean cosine of the rows of neighbouring channels, and of all pairs of rows: its chance level.
 
     Pairs with a zero row are left out.
-
-    Raises:
-        ValueError: The number of rows is not the number of channels.
     """
     pairs, rows = _pairs(weights, lattice), _rows(weights)
     if rows is None:
@@ -116,11 +111,7 @@ def _effective_number(rows: Array) -> float | None:
 
 
 def summary(weights: Array, lattice: Lattice) -> dict[str, float | None]:
-    """All statistics of the weights, with the keys of `health` in `analysis.json`.
-
-    Raises:
-        ValueError: The number of rows is not the number of channels.
-    """
+    """All statistics of the weights, with the keys of `health` in `analysis.json`."""
     near, every = cosines(weights, lattice)
     return {
         "mean_row_norm": mean_row_norm(weights),
@@ -313,17 +304,11 @@ def direction_measures(inner: Array, control: Array | None, lattice: Lattice, pe
 
 @dataclass(frozen=True)
 class ChannelMaps:
-    """One measure of how strongly each joint reads each channel.
+    """One measure of how strongly each joint reads each channel."""
 
-    Attributes:
-        name: The name of the measure in result files.
-        maps: (K, L), the values of the L channels for which the measure exists.
-        live: (L,), the indices of these channels, ascending.
-    """
-
-    name: str
-    maps: Array
-    live: NDArray[np.int64]
+    name: str  # in result files
+    maps: Array  # (K, L), the values of the L channels for which the measure exists
+    live: NDArray[np.int64]  # (L,), the indices of these channels, ascending
 
     def test(self, weights: Array, permutations: int) -> moran.MoranTest:
         """`moran_test` of the maps under neighbour weights (C, C), without the channels that are not live."""
