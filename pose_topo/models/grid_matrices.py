@@ -39,25 +39,20 @@ def pairs(lattice: Lattice) -> Array:
     return 1.0 - np.eye(lattice.channels)
 
 
-def closeness(lattice: Lattice) -> Array:
-    """1 / (d_ij + 1), (C, C), where d is the distance in cells."""
-    return 1 / (lattice.distances() + 1)
-
-
 def closeness_in_the_unit_square(lattice: Lattice) -> Array:
     """1 / (d_ij + 1), (C, C), where d is the distance if the longer side of the grid runs from 0 to 1."""
     return 1 / (lattice.distances() / max(lattice.height - 1, lattice.width - 1, 1) + 1)
 
 
 def standard_closeness(lattice: Lattice) -> Array:
-    """`closeness` with mean 0 and length 1 over the pairs, and 0 on the diagonal, (C, C). Its product with the
-    correlations of the channels is a correlation.
+    """1 / (d_ij + 1), where d is the distance in cells, with mean 0 and length 1 over the pairs, and 0 on the diagonal,
+    (C, C). Its product with the correlations of the channels is a correlation.
 
     Raises:
         UsageError: all channels are equally far apart.
     """
     different = pairs(lattice)
-    near = closeness(lattice) * different
+    near = different / (lattice.distances() + 1)
     centred = (near - near.sum() / different.sum()) * different
     length = np.linalg.norm(centred)
     if length < 1e-9:

@@ -184,11 +184,7 @@ def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tenso
 
 
 def neighbour_differences(sheet: Tensor, lattice: Lattice) -> list[Tensor]:
-    """Differences of neighbouring vectors, (n, D) for each direction. Every pair of neighbours occurs once.
-
-    Args:
-        sheet: (h, w, D), one vector per channel.
-    """
+    """Differences of neighbouring vectors of a sheet (h, w, D): (n, D) for each direction. Every pair occurs once."""
     h, w = lattice.height, lattice.width
     if lattice.torus:
         flat = sheet.reshape(h * w, -1)

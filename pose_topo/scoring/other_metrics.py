@@ -119,9 +119,7 @@ GRID = 64
 THRESHOLD = 0.5
 
 
-def legacy_hits(
-    predicted: NDArray, truth: NDArray, labelled: NDArray, sizes: NDArray, threshold: float = THRESHOLD
-) -> NDArray[np.bool_]:
+def legacy_hits(predicted: NDArray, truth: NDArray, labelled: NDArray, sizes: NDArray) -> NDArray[np.bool_]:
     """Whether the study would count each joint as correct, (P, 16).
 
     The study compares the highest cells of heatmaps. For predictions that are cells of a squeezed photograph, the
@@ -132,7 +130,6 @@ def legacy_hits(
         predicted, truth: (P, 16, 2), 0-based pixels of the photograph.
         labelled: (P, 16), bool.
         sizes: (P, 2), width and height of each photograph.
-        threshold: A fraction of the study's head size.
     """
     found, true = (
         np.trunc(GRID * (np.where(keep, points, 0.0) + 0.5) / sizes[:, None])  # as int(): towards zero
@@ -140,7 +137,7 @@ def legacy_hits(
     )
     # unlabelled joints and joints outside the photograph have an empty target map, whose highest cell is (0, 0)
     drawn = labelled & ((true >= 0) & (true < GRID)).all(-1)
-    return _within(np.clip(found, 0, GRID - 1), np.where(drawn[..., None], true, 0.0), threshold)
+    return _within(np.clip(found, 0, GRID - 1), np.where(drawn[..., None], true, 0.0))
 
 
 def head_ratio(truth: NDArray, labelled: NDArray, head_size: NDArray) -> dict[str, Any]:
@@ -159,28 +156,22 @@ def legacy_report(
     `pckh` counts as the study does. `pckh_labelled` has the study's unit and grid, but only labelled joints. Both are
     None if `sizes` (P, 2) is None.
     """
-    report = {
-        "pckh": None,
-        "pckh_labelled": None,
-        "reason": "the sizes of the photographs are not known",
-        "threshold": THRESHOLD,
-        "unlabelled": int((~labelled).sum()),
-        "head_ratio": head_ratio(truth, labelled, head_size),
-    }
+    ratio = head_ratio(truth, labelled, head_size)
+    about = {"threshold": THRESHOLD, "unlabelled": int((~labelled).sum()), "head_ratio": ratio}
     if sizes is None or not len(sizes):
-        return report
+        return {"pckh": None, "pckh_labelled": None, "reason": "the sizes of the photographs are not known", **about}
     right = legacy_hits(predicted, truth, labelled, sizes)
-    return report | {
+    return {
         "pckh": 100.0 * float(right.mean()),
         "pckh_labelled": 100.0 * float(right[labelled].mean()) if labelled.any() else None,
         "reason": None,
+        **about,
     }
 
 
-def _within(predicted: NDArray, truth: NDArray, threshold: float) -> NDArray[np.bool_]:
-    """Whether joints are within `threshold` head sizes, (P, 16). Predictions and truth (P, 16, 2) share any unit."""
-    error = np.linalg.norm(predicted - truth, axis=-1)
-    return error <= threshold * _head(truth)[:, None]
+def _within(predicted: NDArray, truth: NDArray) -> NDArray[np.bool_]:
+    """Whether joints are within half a head size, (P, 16). Predictions and truth (P, 16, 2) share any unit."""
+    return np.linalg.norm(predicted - truth, axis=-1) <= THRESHOLD * _head(truth)[:, None]
 
 
 def _head(truth: NDArray) -> NDArray[np.float64]:

@@ -115,39 +115,27 @@ def auc(values: NDArray[np.float64]) -> float:
 
 
 def score(
-    predicted: NDArray,
-    truth: NDArray,
-    labelled: NDArray,
-    head_size: NDArray,
-    *,
-    resamples: int = intervals.RESAMPLES,
-    seed: int = intervals.SEED,
+    predicted: NDArray, truth: NDArray, labelled: NDArray, head_size: NDArray, resamples: int = intervals.RESAMPLES
 ) -> dict[str, Any]:
     """All scores with their bootstrap intervals, with the keys of `evaluation.json`."""
     errors = normalised_errors(predicted, truth, labelled, head_size)
     scores = {str(threshold): scores_at(errors, threshold) for threshold in THRESHOLDS}
     scores["0.11"]["note"] = 'what part of the literature calls "@0.1" (index 11 of 0, .01, ...)'
     values = curve(errors)
-    drawn = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples, seed)
+    drawn = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples)
     bands = {str(t): intervals.named(each) for t, each in zip(WITH_INTERVALS, drawn, strict=True)}
     return {
         "pckh": scores,
         "auc": _defined(auc(values)),
         "curve": None if np.isnan(values).any() else {"thresholds": CURVE.tolist(), "mean": values.tolist()},
-        "intervals": {**intervals.settings(resamples, seed), **bands},
+        "intervals": {**intervals.settings(resamples), **bands},
         "people": len(errors),
         "joints": int((~np.isnan(errors)).sum()),
     }
 
 
 def pck(
-    predicted: NDArray,
-    truth: NDArray,
-    labelled: NDArray,
-    torso: NDArray,
-    *,
-    resamples: int = intervals.RESAMPLES,
-    seed: int = intervals.SEED,
+    predicted: NDArray, truth: NDArray, labelled: NDArray, torso: NDArray, resamples: int = intervals.RESAMPLES
 ) -> dict[str, Any]:
     """PCK@0.2: the percentage of labelled joints that are predicted within 0.2 torso lengths.
 
@@ -161,5 +149,5 @@ def pck(
         The entry "pck" of `evaluation.json`: the return value of `pckh`, with the bootstrap interval.
     """
     errors = normalised_errors(predicted, truth, labelled, torso)
-    (drawn,) = intervals.bootstrap([hits(errors, PCK_AT)], ~np.isnan(errors), resamples, seed)
+    (drawn,) = intervals.bootstrap([hits(errors, PCK_AT)], ~np.isnan(errors), resamples)
     return {"threshold": PCK_AT, **scores_at(errors, PCK_AT), "interval": intervals.named(drawn)}

@@ -238,12 +238,7 @@ def rearranged(head: Array, lattice: Lattice) -> tuple[dict[str, Any], NDArray[n
 
 
 def control_reference(mean: float | None, control: dict[str, Any]) -> dict[str, Any]:
-    """The mean I of this network divided by the best I of the control.
-
-    Args:
-        mean: The mean I of |w| of this network.
-        control: `arm`, `seed` and `best_I` of the control.
-    """
+    """The mean I of |w| of this network divided by the best I of a control with `arm`, `seed` and `best_I`."""
     return {**control, **_share(mean, control["best_I"], "I_over_best")}
 
 
@@ -273,7 +268,7 @@ def weight_measures(weights: Array, lattice: Lattice, permutations: int) -> tupl
     led = moran.moran_test(directions, near, permutations)
     gains = moran.moran_test(norms[None, live], near, permutations)
     best = rearrange(directions, near, min(_MAX_STEPS, 120 * len(live)))
-    others = list(moran.weight_sets(lattice).values())[1:]
+    _, *others = moran.weight_sets(lattice).values()
     numbers = {
         "dead_channels": lattice.channels - len(live),
         "directions": {

@@ -71,7 +71,7 @@ def rearrange(maps: Array, weights: Array, steps: int | None = None, seed: int =
     start = np.arange(len(unit))
     order = _anneal(gram, weights, steps, np.random.default_rng(seed))
     before, best = (float((weights * gram[np.ix_(o, o)]).sum()) for o in (start, order))
-    return Rearrangement(*((order, before, best) if best > before else (start, before, before)), steps)
+    return Rearrangement(order, before, best, steps) if best > before else Rearrangement(start, before, before, steps)
 
 
 def _anneal(gram: Array, weights: Array, steps: int, rng: np.random.Generator) -> Order:

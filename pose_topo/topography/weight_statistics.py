@@ -72,18 +72,12 @@ def cosines(weights: Array, lattice: Lattice) -> tuple[float | None, float | Non
 
 
 def excess(neighbours: float | None, all_pairs: float | None) -> float | None:
-    """How much more alike neighbours are than any two channels: the difference of the two cosines.
-
-    It is 0 for rows in random order, however alike they all are. None if a cosine is None.
-    """
+    """How much more alike neighbours are than any two channels; 0 for rows in random order. None if one is None."""
     return None if neighbours is None or all_pairs is None else neighbours - all_pairs
 
 
 def participation_ratio(weights: Array) -> float | None:
-    """The number of directions that the rows use, from 1 to the smaller side, from squared singular values.
-
-    The rows are not centred.
-    """
+    """The number of directions that the rows use, from 1 to the smaller side. The rows are not centred."""
     rows = _rows(weights)
     return None if rows is None else _effective_number(rows)
 
@@ -145,10 +139,11 @@ def leading_directions(unit: Array, most: int) -> tuple[Array, Array]:
 def cosine_test(unit: Array, near: Array, permutations: int, seed: int = 0) -> dict[str, Any]:
     """The mean cosine of neighbouring rows of length 1, that of all pairs, and its one-sided p on permuted grids.
 
+    The permutations are those of `moran_test` with the same seed.
+
     Args:
         unit: (C, D).
         near: (C, C), 1 between neighbours and 0 elsewhere.
-        permutations: The number of permutations. They are those of `moran_test` with the same seed.
     """
     first, second = np.nonzero(np.triu(near))
     if not len(first):
@@ -262,8 +257,7 @@ def smoothed(inner: Array, lattice: Lattice, ratio: float) -> tuple[Array, float
 def collapsed(inner: Array, like: Array) -> Array:
     """Give rows the singular values of others, and keep their directions: collapse without any smoothing.
 
-    Args:
-        inner, like: (C, C), the inner products of the rows, and of those whose singular values they get.
+    All are given by their inner products (C, C).
     """
     _, vectors = np.linalg.eigh(inner)
     return (vectors * np.linalg.eigvalsh(like).clip(0)) @ vectors.T
@@ -272,9 +266,8 @@ def collapsed(inner: Array, like: Array) -> Array:
 def direction_measures(inner: Array, control: Array | None, lattice: Lattice, permutations: int) -> dict[str, Any]:
     """Moran's I of the layer's weights without their leading directions, beside two nulls made from a control.
 
-    The control's weights are brought to the participation ratio of these weights in two ways. They are smoothed over
-    the grid, which is order without any learning. And they get the singular values of these weights, which is collapse
-    without any order.
+    The control's weights are brought to the participation ratio of these weights in two ways: `smoothed`, which is
+    order without any learning, and `collapsed`, which is collapse without any order.
 
     Args:
         inner, control: (C, C), the inner products of the weight rows of the channels.
