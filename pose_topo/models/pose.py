@@ -21,7 +21,7 @@ from pose_topo.core.files import sha256_file
 from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch
-from pose_topo.models.regularizers import LOSSES, check, incoming_weights, spatial_loss
+from pose_topo.models.regularizers import check, incoming_weights, spatial_loss, tensor_read
 from pose_topo.scoring.decoding import decode, flip_back, shift_right
 from pose_topo.study import joints, runs
 from pose_topo.study.backbones import BACKBONES, backbone
@@ -163,7 +163,7 @@ class TopoModel(SimpleBaseline):
     @property
     def reads_activations(self) -> bool:
         """Whether the spatial loss reads the features of a batch; otherwise it reads the weights."""
-        return LOSSES[self.loss].reads == "activations"
+        return tensor_read(self.loss) == "activations"
 
     def topo_reg_loss(self, features: Tensor | None = None) -> Tensor:
         """The spatial loss of the topographic layer, a scalar in fp32. It is not yet multiplied by lambda.

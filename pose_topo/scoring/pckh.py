@@ -21,10 +21,8 @@ def normalised_errors(predicted: NDArray, truth: NDArray, labelled: NDArray, hea
     """Distance / head size, (P, K). NaN where the joint is not labelled, or the person has no head size.
 
     Args:
-        predicted, truth: (P, K, 2), in pixels of the photograph.
-        labelled: (P, K), bool.
-        head_size: (P,), the unit in pixels: 0.6 times the diagonal of the head box for official PCKh. NaN for a person
-            whose annotation has none.
+        predicted, truth, labelled: As for `pckh`, of K joints.
+        head_size: (P,), or another unit in pixels. NaN for a person whose annotation has none.
 
     Raises:
         PoseTopoError: The shapes differ, a prediction is not finite, or a head size is not positive.

@@ -116,7 +116,7 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     """
     check_matrix(matrix, lattice)
     whole = lattice.distances()
-    bins = np.unique(_nearest(whole[np.triu_indices(len(whole), 1)]))
+    bins = np.unique(np.floor(whole[np.triu_indices(len(whole), 1)] + 0.5))
     alive = np.flatnonzero(~np.isnan(np.diagonal(matrix)))
     mean, low, high = np.full((3, len(bins)), np.nan)
     if alive.size < 2:
@@ -161,7 +161,7 @@ def _profile_function(
     packed.imag[first, second] = packed.imag[second, first] = unit[:, 0]
     packed = packed.ravel()
     apart_each, starts = np.unique(distance, return_index=True)
-    present, bin_starts = np.unique(_nearest(apart_each), return_index=True)
+    present, bin_starts = np.unique(np.floor(apart_each + 0.5), return_index=True)
     counts = np.diff(np.append(starts[bin_starts], len(distance)))
     rank_of_distance = unit[starts, 1]  # pairs of one distance share one rank
 
@@ -170,10 +170,6 @@ def _profile_function(
         return np.add.reduceat(sums.real, bin_starts) / counts, float(sums.imag @ rank_of_distance)
 
     return present, profile, bool(known.all())
-
-
-def _nearest(distance: Array) -> Array:
-    return np.floor(distance + 0.5)
 
 
 # ---- The distance of co-active channels

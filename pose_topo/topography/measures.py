@@ -53,7 +53,7 @@ def all_measures(
         "body": parcellation.body_map(size, lattice, few),
         "single_images": responses.single_images(activations, lattice, few),
     }
-    maps = {
+    return numbers, {
         "labels": label.reshape(shape),
         "strength": size.reshape(len(head), *shape),
         "neighbour_map": correlation.neighbour_map(matrix, lattice),
@@ -68,7 +68,6 @@ def all_measures(
         "tuning_band_low": tuned.low,
         "tuning_band_high": tuned.high,
     }
-    return numbers, maps
 
 
 # ---- Moran's I of each joint with its inference
@@ -287,11 +286,10 @@ def weight_measures(weights: Array, lattice: Lattice, permutations: int) -> tupl
         "mean_row_norm": weight_statistics.mean_row_norm(weights),
         "reason": None if len(live) else "all weights are zero",
     }
-    maps = {
+    return numbers, {
         "directions": [_on_grid(each, live, lattice) for each in directions],
         "norms": _on_grid(norms, None, lattice),
     }
-    return numbers, maps
 
 
 def readout_measures(
@@ -336,15 +334,12 @@ def response_measures(seen: Array, lattice: Lattice, permutations: int) -> tuple
     `single_images` is Moran's I of the C responses to each image. `standardised` is the same after each channel's mean
     over images is subtracted and its deviation divided out, which leaves what an image changes.
     """
-    few, grid = min(permutations, _MAX_EXPENSIVE), moran.primary(lattice)
+    few = min(permutations, _MAX_EXPENSIVE)
     matrix = correlation.pearson(seen)
     decay = correlation.over_distance(matrix, lattice, few)
-    single = responses.image_tests(seen, lattice, few)
-    pictures = {
-        "single_images": single["raw"],
-        "standardised": single["standardised"],
-        "mean_response": moran.moran_test(seen.mean(0)[None], grid, permutations),
-    }
+    pictures = responses.image_tests(seen, lattice, few)
+    pictures["single_images"] = pictures.pop("raw")
+    pictures["mean_response"] = moran.moran_test(seen.mean(0)[None], moran.primary(lattice), permutations)
     numbers = {
         "images": len(seen),
         "permutations": few,
@@ -353,14 +348,13 @@ def response_measures(seen: Array, lattice: Lattice, permutations: int) -> tuple
         "correlation": _neighbour_correlation(matrix, lattice),
         "correlation_distance": _decay(decay),
     }
-    curves = {
+    return numbers, {
         "distance": decay.bins.tolist(),
         "correlation": decay.correlation.tolist(),
         "correlation_low": decay.low.tolist(),
         "correlation_high": decay.high.tolist(),
         "mean_response": _on_grid(seen.mean(0), None, lattice),
     }
-    return numbers, curves
 
 
 def _columns(test: moran.MoranTest, reason: str) -> dict[str, Any]:

@@ -280,14 +280,14 @@ def _shifted(size: Array, lattice: Lattice, rng: np.random.Generator) -> Array:
 def wiring_lengths(strength: Array, lattice: Lattice) -> Array:
     """The wiring length of each joint in cells, (K, C) -> (K,).
 
-    Suppose that each channel is connected to its joint by a wire whose cost grows with length and weight. A map that
-    keeps the channels of a joint together is then cheap (wiring economy: Jacobs & Jordan 1992, J. Cogn. Neurosci. 4,
-    323-336; for whole maps Koulakov & Chklovskii 2001, Neuron 29, 519-527). The length of joint k is
+    If each channel is wired to its joint and a wire costs length times weight, a map that keeps the channels of a joint
+    together is cheap (wiring economy: Jacobs & Jordan 1992, J. Cogn. Neurosci. 4, 323-336; for whole maps Koulakov &
+    Chklovskii 2001, Neuron 29, 519-527). The length of joint k is
 
         min over places j of sum_c |w_kc| d(c, j) / sum_c |w_kc|
 
-    with d the grid distance in cells: the mean distance, weighted by |w|, to the place where the joint is cheapest to
-    read. It is a length per unit of weight, so it does not depend on the size of the weights.
+    with the grid distance d: the mean distance, weighted by |w|, to the place where the joint is cheapest to read. It
+    does not depend on the size of the weights.
 
     Returns:
         (K,). NaN where all weights of a joint are zero or one is not finite.

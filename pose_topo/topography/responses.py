@@ -113,7 +113,6 @@ def selectivity_measures(
     Args:
         responses: of the held-out people.
         points, visible: as for `conditions`.
-        permutations: The number of permutations.
     """
     found = conditions(responses, points, visible)
     counts = {name: [len(one) for one in both] for name, both in found.items()}

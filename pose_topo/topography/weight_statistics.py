@@ -78,8 +78,7 @@ def excess(neighbours: float | None, all_pairs: float | None) -> float | None:
 
 def participation_ratio(weights: Array) -> float | None:
     """The number of directions that the rows use, from 1 to the smaller side. The rows are not centred."""
-    rows = _rows(weights)
-    return None if rows is None else _effective_number(rows)
+    return _effective_number(_rows(weights))
 
 
 def effective_dimensionality(activations: Array) -> float | None:
@@ -90,18 +89,18 @@ def effective_dimensionality(activations: Array) -> float | None:
     """
     if np.ndim(activations) != 2:
         raise ValueError(f"activations {np.shape(activations)}: give (images, channels)")
-    values = _rows(activations)
-    if values is None:
+    if (values := _rows(activations)) is not None:
+        # a constant channel must become exactly zero; subtracting a rounded mean does not guarantee this
+        values = np.where(np.ptp(values, axis=0) > 0, values - values.mean(axis=0), 0.0)
+    return _effective_number(values)
+
+
+def _effective_number(rows: Array | None) -> float | None:
+    """(sum l)^2 / sum l^2 over the squared singular values l of the rows. None without rows, or if all are zero."""
+    if rows is None:
         return None
-    # a constant channel must become exactly zero; subtracting a rounded mean does not guarantee this
-    centred = np.where(np.ptp(values, axis=0) > 0, values - values.mean(axis=0), 0.0)
-    return _effective_number(centred)
-
-
-def _effective_number(rows: Array) -> float | None:
-    """(sum l)^2 / sum l^2 over the squared singular values l of the rows. None if all are zero."""
-    rows = rows / (np.abs(rows).max() or 1.0)  # the squares of huge weights would overflow
-    return gram_ratio(rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows)
+    scaled = rows / (np.abs(rows).max() or 1.0)  # the squares of huge weights would overflow
+    return gram_ratio(scaled @ scaled.T if len(rows) <= rows.shape[1] else scaled.T @ scaled)
 
 
 def summary(weights: Array, lattice: Lattice) -> dict[str, float | None]:
@@ -188,12 +187,11 @@ def residual_order(inner: Array, near: Array, permutations: int, seed: int = 0) 
 
     which is the mean of Moran's I over the directions of the rows (their left singular vectors), weighted by the
     variance of each direction (the diagonal case of Wartenberg 1985, Geogr. Anal. 17, 263-283). If a network has only
-    one smooth direction, I falls to E[I] once that direction is removed.
+    one smooth direction, I falls to E[I] once that direction is removed. The permutations are those of `moran_test`.
 
     Args:
         inner: (C, C), from `gram`.
         near: (C, C), neighbour weights.
-        permutations: The number of permutations. They are those of `moran_test` with the same seed.
 
     Returns:
         For each number of `REMOVED` directions: "removed"; "share", the variance that is left; "I"; "p". The last two
