@@ -33,7 +33,7 @@ from pose_topo.data.crops import read_photograph
 from pose_topo.data.people import CropSettings, CropStore, People
 from pose_topo.data.splits import TOMPSON_SIZES
 from pose_topo.models.pose import SimpleBaseline, TopoModel, build_model, predict
-from pose_topo.models.regularizers import LOSSES, spatial_loss
+from pose_topo.models.regularizers import LOSSES, spatial_loss, tensor_read
 from pose_topo.scoring.pckh import score
 from pose_topo.stages.audit import audit
 from pose_topo.stages.evaluate import BATCH
@@ -414,7 +414,7 @@ def spatial_loss_cost(device: torch.device) -> dict[str, float]:
     maps = torch.randn(16, 256, 32, 32, device=device).relu_().to(memory_format=torch.channels_last).requires_grad_()
 
     def run(name: str) -> None:
-        read = weight if LOSSES[name].reads == "weights" else maps
+        read = weight if tensor_read(name) == "weights" else maps
         torch.autograd.grad(spatial_loss(name, lattice, weight, maps), read)
 
     return side_by_side({f"loss_{name}_ms": lambda n=name: run(n) for name in LOSSES}, device)

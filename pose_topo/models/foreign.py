@@ -34,20 +34,13 @@ PLACES = {part: place for place, part in enumerate(RESNET) if part not in ("relu
 
 @dataclass(frozen=True)
 class Layout:
-    """How other code names the parts of the network, and how it trained it.
-
-    Attributes:
-        author: whose code it is, for messages.
-        colours: the order of the channels of an input.
-        protocol: the protocol whose recipe is the closest.
-        prefixes: pairs of their prefix of a key and ours.
-    """
+    """How other code names the parts of the network, and how it trained it."""
 
     name: str
-    author: str
-    colours: Literal["rgb", "bgr"]
-    protocol: str
-    prefixes: tuple[tuple[str, str], ...]
+    author: str  # whose code it is, for messages
+    colours: Literal["rgb", "bgr"]  # the order of the channels of an input
+    protocol: str  # whose recipe is the closest
+    prefixes: tuple[tuple[str, str], ...]  # pairs of their prefix of a key and ours
 
     def ours(self, key: str) -> str | None:
         """Our name of one of their keys; None if the layout has no such key."""
@@ -78,18 +71,12 @@ LAYOUTS = (
 
 @dataclass(frozen=True)
 class ConvertedCheckpoint:
-    """A network that other code trained.
-
-    Attributes:
-        config: the settings that score it as its authors would; without data, which a state dict does not name.
-        state: its weights under our names.
-        notes: what was found, changed or assumed, one line each.
-    """
+    """A network that other code trained."""
 
     layout: Layout
-    config: RunConfig
-    state: State
-    notes: tuple[str, ...]
+    config: RunConfig  # scores it as its authors would; without data, which a state dict does not name
+    state: State  # its weights under our names
+    notes: tuple[str, ...]  # what was found, changed or assumed, one line each
 
     def record(self) -> dict[str, Any]:
         """The entry "checkpoint" of result files."""
@@ -115,7 +102,12 @@ def convert(content: Any, name: str) -> ConvertedCheckpoint:
     state, changes = _to_ours(found, layout)
     if (heatmaps := _rows(state, "head.weight")) not in (0, joints.K):
         raise PoseTopoError(f"it predicts {heatmaps} joints, not MPII's {joints.K}")
-    topography = _topography(state)
+    notes, topography = [f"trained elsewhere ({layout.author}), how is not known here", size_note, *changes], None
+    if channels := _rows(state, "topo.conv.weight"):
+        # a state dict does not name the grid; for the study's 256 channels the squarest one is its 16 x 16
+        grid = Lattice.squarest(channels)
+        topography = Topography(grid.height, grid.width, batch_norm="topo.norm.running_mean" in state)
+        notes.append(f"its {channels} topographic channels taken as a grid of {grid.height} x {grid.width}")
     base = PROTOCOLS[layout.protocol]
     sigma = base.sigma * size / base.input_size  # the targets' width grows with the input
     config = RunConfig(
@@ -124,10 +116,6 @@ def convert(content: Any, name: str) -> ConvertedCheckpoint:
         data=Data("", "", name=""),
         topography=topography,
     )
-    notes = [f"trained elsewhere ({layout.author}), how is not known here", size_note, *changes]
-    if topography is not None:
-        grid = f"{topography.height} x {topography.width}"
-        notes.append(f"its {topography.height * topography.width} topographic channels taken as a grid of {grid}")
     return ConvertedCheckpoint(layout, config, _with_defaults(state), tuple(notes))
 
 
@@ -152,9 +140,9 @@ def unwrap(content: Any) -> State:
 
 def is_ordinary(value: Any) -> bool:
     """Whether a value is a dense tensor of real numbers: not sparse, quantised, complex, nested or on "meta"."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
         return False
-    return not (value.is_complex() or value.is_nested)
+    return not (value.is_quantized or value.is_meta or value.is_complex() or value.is_nested)
 
 
 def recognise(state: Mapping[str, Any]) -> Layout:
@@ -225,15 +213,13 @@ def fold_biases(state: State) -> tuple[State, list[int]]:
     """
     state, folded = dict(state), []
     for place in DECONVOLUTIONS:
-        mean = state.get(f"deconv.{place + 1}.running_mean")
-        bias = state.get(f"deconv.{place}.bias")
-        if bias is None or mean is None:
-            continue
-        if bias.shape != mean.shape or not (bias.is_floating_point() and mean.is_floating_point()):
-            raise PoseTopoError(f"the bias of deconvolution {place} does not fit the BatchNorm that follows")
-        del state[f"deconv.{place}.bias"]
-        state[f"deconv.{place + 1}.running_mean"] = (mean.double() - bias.double()).float()
-        folded.append(place)
+        of_mean, of_bias = f"deconv.{place + 1}.running_mean", f"deconv.{place}.bias"
+        if of_mean in state and of_bias in state:
+            mean, bias = state[of_mean], state.pop(of_bias)
+            if bias.shape != mean.shape or not (bias.is_floating_point() and mean.is_floating_point()):
+                raise PoseTopoError(f"the bias of deconvolution {place} does not fit the BatchNorm that follows")
+            state[of_mean] = (mean.double() - bias.double()).float()
+            folded.append(place)
     return state, folded
 
 
@@ -260,24 +246,13 @@ def _names(arch: str) -> frozenset[str]:
         return frozenset(build_backbone(arch).state_dict())
 
 
-def _topography(state: State) -> Topography | None:
-    """The topographic layer, if there is one. A state dict does not name the grid: the most nearly square one is taken,
-    which for the study's 256 channels is its 16 x 16."""
-    channels = _rows(state, "topo.conv.weight")
-    if not channels:
-        return None
-    grid = Lattice.squarest(channels)
-    return Topography(grid.height, grid.width, batch_norm="topo.norm.running_mean" in state)
-
-
 def _with_defaults(state: State) -> State:
     """Add what older versions of PyTorch, or a BatchNorm without scale and offset, do not save."""
     filled = dict(state)
-    for key, mean in state.items():
+    for key in state:
         if key.endswith(".running_mean"):
-            norm = key.removesuffix("running_mean")
-            filled.setdefault(f"{norm}num_batches_tracked", torch.tensor(0))
-            if norm == "topo.norm.":
-                filled.setdefault(f"{norm}weight", torch.ones_like(mean))
-                filled.setdefault(f"{norm}bias", torch.zeros_like(mean))
+            filled.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.tensor(0))
+    if (mean := state.get("topo.norm.running_mean")) is not None:
+        filled.setdefault("topo.norm.weight", torch.ones_like(mean))
+        filled.setdefault("topo.norm.bias", torch.zeros_like(mean))
     return filled

@@ -24,32 +24,19 @@ TOPOLOSS_FACTOR = 3.0  # TopoLoss reads the grid at every third place, as in its
 
 def on(make: Callable[[Lattice], Array], lattice: Lattice, like: Tensor) -> Tensor:
     """A matrix of the lattice, made by one of the functions below, with the device and dtype of `like`."""
-    return _matrix(make, lattice, like.device, like.dtype)
+    return cached(make, lattice, like.device, like.dtype)
 
 
 @lru_cache(maxsize=32)
-def _matrix(make: Callable[[Lattice], Array], lattice: Lattice, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Cached, because a copy to the device in every step would wait for the step before."""
+def cached(make: Callable[[Lattice], NDArray], lattice: Lattice, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`make(lattice)` as a tensor. A copy to the device in every step would wait for the step before."""
     with torch.inference_mode(False):  # a tensor made in inference mode could never be trained with
         return torch.from_numpy(make(lattice)).to(device, dtype)
-
-
-@lru_cache(maxsize=8)
-def edges_on(lattice: Lattice, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Both ends of every edge of the lattice, (E,) each, on a device."""
-    with torch.inference_mode(False):
-        first, second = torch.from_numpy(lattice.edges()).to(device).T
-    return first, second
 
 
 def pairs(lattice: Lattice) -> Array:
     """1 for two different channels, 0 on the diagonal, (C, C)."""
     return 1.0 - np.eye(lattice.channels)
-
-
-def closeness(lattice: Lattice) -> Array:
-    """1 / (d_ij + 1), (C, C), where d is the distance in cells."""
-    return 1 / (lattice.distances() + 1)
 
 
 def closeness_in_the_unit_square(lattice: Lattice) -> Array:
@@ -58,14 +45,14 @@ def closeness_in_the_unit_square(lattice: Lattice) -> Array:
 
 
 def standard_closeness(lattice: Lattice) -> Array:
-    """`closeness` with mean 0 and length 1 over the pairs, and 0 on the diagonal, (C, C). Its product with the
-    correlations of the channels is a correlation.
+    """1 / (d_ij + 1), where d is the distance in cells, with mean 0 and length 1 over the pairs, and 0 on the diagonal,
+    (C, C). Its product with the correlations of the channels is a correlation.
 
     Raises:
         UsageError: all channels are equally far apart.
     """
     different = pairs(lattice)
-    near = closeness(lattice) * different
+    near = different / (lattice.distances() + 1)
     centred = (near - near.sum() / different.sum()) * different
     length = np.linalg.norm(centred)
     if length < 1e-9:
@@ -80,12 +67,7 @@ def laplacian(lattice: Lattice) -> Array:
     return np.diag(near.sum(0)) - near
 
 
-def topoloss_smoothing(lattice: Lattice) -> Array:
-    """`smoothing_matrix` with TopoLoss's factor, (C, C)."""
-    return smoothing_matrix(lattice, TOPOLOSS_FACTOR)
-
-
-def smoothing_matrix(lattice: Lattice, factor: float) -> Array:
+def smoothing_matrix(lattice: Lattice, factor: float = TOPOLOSS_FACTOR) -> Array:
     """Up(Down(.)) of maps on the grid, (C, C). It turns one vector per channel, (C, D), into the smoothed vectors."""
     rows = down_and_up(lattice.height, factor, lattice.torus)
     columns = down_and_up(lattice.width, factor, lattice.torus)

@@ -21,7 +21,7 @@ from pose_topo.core.files import sha256_file
 from pose_topo.core.machine import autocast
 from pose_topo.data import geometry
 from pose_topo.data.batches import Batch
-from pose_topo.models.regularizers import LOSSES, check, spatial_loss, weight_similarity
+from pose_topo.models.regularizers import check, incoming_weights, spatial_loss, tensor_read
 from pose_topo.scoring.decoding import decode, flip_back, shift_right
 from pose_topo.study import joints, runs
 from pose_topo.study.backbones import BACKBONES, backbone
@@ -88,10 +88,6 @@ class TopographicConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.norm(self.conv(x)))
 
-    def weight_similarity_loss(self) -> Tensor:
-        """The study's spatial loss of this layer, a scalar."""
-        return weight_similarity(self.conv.weight, self.lattice)
-
 
 # ---- the networks
 
@@ -99,23 +95,22 @@ class TopographicConv2d(nn.Module):
 class SimpleBaseline(nn.Module):
     """A backbone, deconvolutions and one heatmap per joint (Xiao et al. 2018).
 
-    (B, 3, H, W), normalised as for ImageNet, -> heatmaps (B, num_keypoints, H/4, W/4). H and W are multiples of the
-    stride of the backbone, which is 32 for a ResNet.
+    (B, 3, H, W), normalised as for ImageNet, -> heatmaps (B, 16, H/4, W/4) of MPII's joints. H and W are multiples of
+    the stride of the backbone, which is 32 for a ResNet.
 
     Args:
         arch: the backbone, e.g. "resnet18". It begins with random weights.
         init: how deconvolutions and head are initialised: "standard" (Xiao et al. 2018) or "paper" (the study).
-        num_keypoints: joints, MPII's 16 by default.
 
     Raises:
         UsageError: the backbone is unknown.
     """
 
-    def __init__(self, arch: str, *, init: str = "standard", num_keypoints: int = joints.K) -> None:
+    def __init__(self, arch: str, *, init: str = "standard") -> None:
         super().__init__()
         self.backbone = build_backbone(arch)
         self.deconv = deconvolutions(BACKBONES[arch].channels, BACKBONES[arch].deconvolutions)
-        self.head = nn.Conv2d(DECONV_CHANNELS, num_keypoints, 1)
+        self.head = nn.Conv2d(DECONV_CHANNELS, joints.K, 1)
         init_deconvolutions(self.deconv, init)
         init_head(self.head)
 
@@ -133,14 +128,10 @@ class TopoModel(SimpleBaseline):
     """`SimpleBaseline` with a `TopographicConv2d` before the head.
 
     Args:
-        arch: the backbone, e.g. "resnet18".
-        lattice: the grid of the topographic layer's channels.
-        init: how deconvolutions and head are initialised, see `SimpleBaseline`.
-        topo_init: how the topographic layer is initialised, see `TopographicConv2d`.
-        batch_norm: BatchNorm in the topographic layer.
+        arch, init: as for `SimpleBaseline`.
+        lattice, topo_init, batch_norm: of the topographic layer, as for `TopographicConv2d`.
         loss: the spatial loss that `topo_reg_loss` computes, e.g. "weight-similarity" or "topoloss".
         loss_order: (C,), the channel that the loss reads at each place of the grid. None: each at its own place.
-        num_keypoints: joints, MPII's 16 by default.
 
     Raises:
         UsageError: an unknown backbone, loss or init, or a loss that this grid has no neighbours for.
@@ -156,13 +147,12 @@ class TopoModel(SimpleBaseline):
         batch_norm: bool = False,
         loss: str = "weight-similarity",
         loss_order: NDArray[np.int64] | None = None,
-        num_keypoints: int = joints.K,
     ) -> None:
-        super().__init__(arch, init=init, num_keypoints=num_keypoints)
+        super().__init__(arch, init=init)
         check(loss, lattice)  # now, not in the first training step
         self.loss = loss
         self.topo = TopographicConv2d(DECONV_CHANNELS, lattice, batch_norm=batch_norm, init=topo_init)
-        self.head = nn.Conv2d(lattice.channels, num_keypoints, 1)
+        self.head = nn.Conv2d(lattice.channels, joints.K, 1)
         init_head(self.head)
         order = None if loss_order is None else torch.from_numpy(loss_order)
         self.register_buffer("loss_order", order, persistent=False)  # not in checkpoints: it follows from the config
@@ -173,7 +163,7 @@ class TopoModel(SimpleBaseline):
     @property
     def reads_activations(self) -> bool:
         """Whether the spatial loss reads the features of a batch; otherwise it reads the weights."""
-        return LOSSES[self.loss].reads == "activations"
+        return tensor_read(self.loss) == "activations"
 
     def topo_reg_loss(self, features: Tensor | None = None) -> Tensor:
         """The spatial loss of the topographic layer, a scalar in fp32. It is not yet multiplied by lambda.
@@ -211,10 +201,9 @@ def build_model(config: RunConfig) -> SimpleBaseline:
 
 
 def trained_order(config: RunConfig) -> NDArray[np.int64] | None:
-    """The channel that the spatial loss reads at each place of the grid, (C,).
+    """The channel that the spatial loss reads at each place of the grid, (C,): a permutation by the seed of the run.
 
-    It is a permutation that depends on the seed of the run if the grid is `permuted`; otherwise None, which stands for
-    each channel at its own place.
+    None, each channel at its own place, unless the grid is `permuted`.
     """
     topography = config.topography
     if topography is None or not topography.permuted:
@@ -231,11 +220,9 @@ def head_weight(model: SimpleBaseline) -> NDArray[np.float64]:
 def layer_weight(model: SimpleBaseline) -> NDArray[np.float64]:
     """Incoming weights (C, D) of the channels on the grid: those of the topographic layer, or of a baseline's last
     deconvolution."""
-    if isinstance(model, TopoModel):
-        weight = model.topo.conv.weight
-    else:
-        weight = [layer for layer in model.deconv if isinstance(layer, nn.ConvTranspose2d)][-1].weight.transpose(0, 1)
-    return weight.detach().double().cpu().flatten(1).numpy()
+    last = [layer for layer in model.deconv if isinstance(layer, nn.ConvTranspose2d)][-1]
+    layer = model.topo.conv if isinstance(model, TopoModel) else last
+    return incoming_weights(layer, "").detach().double().cpu().numpy()
 
 
 # ---- initial weights
@@ -269,9 +256,8 @@ def init_head(head: nn.Conv2d) -> None:
 def init_deconvolutions(deconv: nn.Sequential, how: str) -> None:
     """Initialise the deconvolutions.
 
-    Args:
-        how: "standard" draws from N(0, 0.001) (Xiao et al. 2018). "paper" (the original study) draws the first one by
-            Kaiming normal (fan_out); each of the others enlarges every channel bilinearly.
+    "standard" draws from N(0, 0.001) (Xiao et al. 2018). "paper" (the original study) draws the first one by Kaiming
+    normal (fan_out); each of the others enlarges every channel bilinearly.
     """
     layers = [layer for layer in deconv if isinstance(layer, nn.ConvTranspose2d)]
     for number, layer in enumerate(layers):
@@ -365,8 +351,7 @@ def heatmaps(model: nn.Module, images: Tensor, *, flip_test: bool, precision: st
 
     Args:
         flip_test: Average with the heatmaps of the mirrored input (Xiao et al. 2018).
-        shift: Move the heatmaps of the mirrored input right by one column. This is correct if cell c stands for pixel
-            4c.
+        shift: Move those right by one column. This is correct if cell c stands for pixel 4c.
     """
     with autocast(images.device, precision):
         maps = model(images).float()

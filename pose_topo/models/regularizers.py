@@ -19,7 +19,6 @@ precision are converted to fp32 first.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
@@ -67,7 +66,7 @@ def topoloss(weight: Tensor, lattice: Lattice) -> Tensor:
     depend on the neighbourhood (4 or 8). On a torus the interpolation wraps round.
     """
     rows = _rows(weight, lattice)
-    smooth = grid.on(grid.topoloss_smoothing, lattice, rows) @ rows
+    smooth = grid.on(grid.smoothing_matrix, lattice, rows) @ rows
     lengths = _inverse_lengths(rows.square().sum(1)) * _inverse_lengths(smooth.square().sum(1))
     return 1 - ((rows * smooth).sum(1) * lengths).mean()
 
@@ -128,28 +127,20 @@ def topographic(activations: Tensor, lattice: Lattice) -> Tensor:
     return missed.square().sum() / (len(maps) * lattice.channels * (lattice.channels - 1))
 
 
-@dataclass(frozen=True)
-class SpatialLoss:
-    """A spatial loss: its function, and which tensor of the topographic layer the function reads."""
-
-    function: Callable[[Tensor, Lattice], Tensor]
-    reads: Literal["weights", "activations"]
-
-
-LOSSES: dict[str, SpatialLoss] = {  # a missing function is a KeyError here
-    name: SpatialLoss(globals()[name.replace("-", "_")], reads) for name, reads in TOPO_LOSSES.items()
+LOSSES: dict[str, Callable[[Tensor, Lattice], Tensor]] = {  # a missing function is a KeyError here
+    name: globals()[name.replace("-", "_")] for name in TOPO_LOSSES
 }
 
 
-def find_loss(name: str) -> SpatialLoss:
-    """The entry of `LOSSES` for a name.
+def tensor_read(name: str) -> Literal["weights", "activations"]:
+    """Which tensor of the topographic layer a loss reads.
 
     Raises:
         UsageError: there is no loss of this name; the message lists the names.
     """
     if name not in LOSSES:
         raise UsageError(f"--topo-loss {name}: give one of {', '.join(LOSSES)}")
-    return LOSSES[name]
+    return TOPO_LOSSES[name]
 
 
 def check(name: str, lattice: Lattice) -> None:
@@ -158,7 +149,7 @@ def check(name: str, lattice: Lattice) -> None:
     Raises:
         UsageError: an unknown name, or a grid without the pairs that the loss compares.
     """
-    shape = (lattice.channels, 1) if find_loss(name).reads == "weights" else (1, lattice.channels)
+    shape = (lattice.channels, 1) if tensor_read(name) == "weights" else (1, lattice.channels)
     spatial_loss(name, lattice, *[torch.zeros(shape, device="cpu")] * 2)  # raises if the grid is too small
 
 
@@ -175,24 +166,19 @@ def spatial_loss(name: str, lattice: Lattice, weight: Tensor, activations: Tenso
         UsageError: an unknown name, or a grid that is too small for the loss.
         ValueError: the loss reads activations and they are None, or a tensor does not match the grid.
     """
-    loss = find_loss(name)
-    read = weight if loss.reads == "weights" else activations
+    read = weight if tensor_read(name) == "weights" else activations
     if read is None:
         raise ValueError(f"{name} reads the layer's activations: give them")
     with torch.autocast(read.device.type, enabled=False):
-        return loss.function(read, lattice)
+        return LOSSES[name](read, lattice)
 
 
 def neighbour_differences(sheet: Tensor, lattice: Lattice) -> list[Tensor]:
-    """Differences of neighbouring vectors, (n, D) for each direction. Every pair of neighbours occurs once.
-
-    Args:
-        sheet: (h, w, D), one vector per channel.
-    """
+    """Differences of neighbouring vectors of a sheet (h, w, D): (n, D) for each direction. Every pair occurs once."""
     h, w = lattice.height, lattice.width
     if lattice.torus:
         flat = sheet.reshape(h * w, -1)
-        first, second = grid.edges_on(lattice, sheet.device)
+        first, second = grid.cached(Lattice.edges, lattice, sheet.device, torch.int64).T
         return [flat[first] - flat[second]]
     pairs = [(sheet[:, 1:], sheet[:, :-1]), (sheet[1:], sheet[:-1])]
     if lattice.neighbours == 8:
@@ -278,7 +264,7 @@ class TopographicLoss:
         check(loss, self.lattice)
         self._output: Tensor | None = None
         self._hook = None
-        if find_loss(loss).reads == "activations":
+        if tensor_read(loss) == "activations":
             self._hook = self.layer.register_forward_hook(self._keep)
         else:
             incoming_weights(self.layer, self.name)
@@ -292,13 +278,12 @@ class TopographicLoss:
         Raises:
             UsageError: The loss reads activations, and there was no forward pass since it was made, or it is closed.
         """
-        if find_loss(self.loss).reads == "weights":
+        if tensor_read(self.loss) == "weights":
             return self.scale * spatial_loss(self.loss, self.lattice, incoming_weights(self.layer, self.name))
         if self._output is None:
             state = "is closed" if self._hook is None else "reads the output of a forward pass: call the model first"
             raise UsageError(f"{self.loss} on {self.name} {state}")
-        output = self._output
-        linear = isinstance(self.layer, nn.Linear)
+        linear, output = isinstance(self.layer, nn.Linear), self._output
         responses = output.flatten(0, -2) if linear else output.flatten(2).unsqueeze(-1)  # (B, C) or (B, C, N, 1)
         return self.scale * spatial_loss(self.loss, self.lattice, output, responses)  # reads no weights
 
@@ -328,9 +313,7 @@ def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module
     name = layer if isinstance(layer, str) else next((name for name, module in every.items() if module is layer), None)
     if name in known:
         return name, every[name]
-    similar = ", ".join(get_close_matches(name, known, 4, 0.5) if isinstance(name, str) else []) or ", ".join(
-        known[-4:]
-    )
+    similar = ", ".join(get_close_matches(name or "", known, 4, 0.5) or known[-4:])
     if name is None:
         raise UsageError(f"the given {type(layer).__name__} is no layer of this model: give a name, such as {similar}")
     why = f"is a {type(every[name]).__name__}" if name in every else "does not exist"

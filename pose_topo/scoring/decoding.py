@@ -71,15 +71,11 @@ def _inner(heatmaps: Tensor, cells: Tensor, first: int, last: int) -> Tensor:
 
 
 def _quarter_offset(heatmaps: Tensor, cells: Tensor) -> Tensor:
-    slope = torch.stack(
-        [
-            _at(heatmaps, cells, 1, 0) - _at(heatmaps, cells, -1, 0),
-            _at(heatmaps, cells, 0, 1) - _at(heatmaps, cells, 0, -1),
-        ],
-        dim=-1,
-    )
+    right = _at(heatmaps, cells, 1, 0) - _at(heatmaps, cells, -1, 0)
+    down = _at(heatmaps, cells, 0, 1) - _at(heatmaps, cells, 0, -1)
+    quarter = 0.25 * torch.stack([right, down], dim=-1).sign()
     # the condition of the standard code, 1 < p < size - 1, which is not symmetric
-    return torch.where(_inner(heatmaps, cells, 2, 1), 0.25 * slope.sign(), torch.zeros_like(slope))
+    return torch.where(_inner(heatmaps, cells, 2, 1), quarter, torch.zeros_like(quarter))
 
 
 def _dark_offset(heatmaps: Tensor, cells: Tensor, sigma: float) -> Tensor:

@@ -58,8 +58,6 @@ def bootstrap(
         hits: Arrays (P, K), True where a joint is labelled and correct. All arrays are scored on the same resamples, so
             that their differences are paired. For several draws, the number of draws in which the joint is correct.
         labelled: (P, K), bool. For several draws, the number of draws where the joint is labelled, 0 elsewhere.
-        resamples: The number of resamples.
-        seed: Seed of the resamples.
     """
     if not len(labelled):
         return np.full((len(hits), resamples, 1 + len(joints.GROUPS)), np.nan)

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pose_topo.study import joints
 from pose_topo.study import joints as J
 
 # ---- OKS AP
@@ -60,31 +59,18 @@ def oks_report(
     if reason is not None:
         return {**dict.fromkeys(SCORES), **about}
     shared = list(SHARED)
-    found = oks_average_precision(
-        predicted[:, shared], truth[:, shared], labelled[:, shared], confidence[:, shared].mean(1), area, image
-    )
-    return {**found, **about}
+    flags = np.where(labelled[:, shared], 2.0, 0.0)
+    person = confidence[:, shared].mean(1), area, image
+    true = _people(np.where(labelled[..., None], truth, 0.0)[:, shared], flags, *person)
+    found = _people(predicted[:, shared], np.ones_like(flags), *person)
+    return {**_average_precision(true, found, image), **about}
 
 
-def oks_average_precision(
-    predicted: NDArray, truth: NDArray, labelled: NDArray, score: NDArray, area: NDArray, image: NDArray
-) -> dict[str, float | None]:
-    """AP, AP50, AP75 and AR of one prediction per person, from 0 to 1. None if nobody has a labelled joint.
-
-    Args:
-        predicted, truth: (P, 12, 2), the joints `SHARED`.
-        labelled: (P, 12), bool.
-        score: (P,), by which predictions are sorted.
-        area, image: As for `report`.
-    """
+def _average_precision(true: list[dict[str, Any]], found: list[dict[str, Any]], image: NDArray) -> dict[str, Any]:
+    """`SCORES` of one prediction per person, both from `_people`. None if nobody has a labelled joint."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    flags = np.where(labelled, 2.0, 0.0)
-    true = _people(np.where(labelled[..., None], truth, 0.0), flags, area, image)
-    found = _people(predicted, np.ones_like(flags), area, image)
-    for person, value in zip(found, score.tolist(), strict=True):
-        person["score"] = value
     sides = []
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         for people in (true, found):
@@ -107,8 +93,8 @@ def oks_average_precision(
     return {name: float(at[name][at[name] > -1].mean()) if (at[name] > -1).any() else None for name in SCORES}
 
 
-def _people(points: NDArray, flags: NDArray, area: NDArray, image: NDArray) -> list[dict[str, Any]]:
-    """Return people in COCO's form, from joints (P, 12, 2) and their flags v (P, 12). COCO's face has v 0."""
+def _people(points: NDArray, flags: NDArray, score: NDArray, area: NDArray, image: NDArray) -> list[dict[str, Any]]:
+    """People in COCO's form, from the joints `SHARED` (P, 12, 2) and their flags v (P, 12). COCO's face has v 0."""
     triples = np.zeros((len(points), FACE + len(SHARED), 3))
     triples[:, FACE:] = np.concatenate([points, flags[..., None]], axis=-1)
     return [
@@ -118,6 +104,7 @@ def _people(points: NDArray, flags: NDArray, area: NDArray, image: NDArray) -> l
             "category_id": 1,
             "keypoints": triples[row].ravel().tolist(),
             "num_keypoints": int((flags[row] > 0).sum()),
+            "score": float(score[row]),  # by which predictions are sorted
             "area": float(area[row]),
             "bbox": [0.0, 0.0, 0.0, 0.0],  # read only for people without a labelled joint, who do not count
             "iscrowd": 0,
@@ -132,9 +119,7 @@ GRID = 64
 THRESHOLD = 0.5
 
 
-def legacy_hits(
-    predicted: NDArray, truth: NDArray, labelled: NDArray, sizes: NDArray, threshold: float = THRESHOLD
-) -> NDArray[np.bool_]:
+def legacy_hits(predicted: NDArray, truth: NDArray, labelled: NDArray, sizes: NDArray) -> NDArray[np.bool_]:
     """Whether the study would count each joint as correct, (P, 16).
 
     The study compares the highest cells of heatmaps. For predictions that are cells of a squeezed photograph, the
@@ -145,7 +130,6 @@ def legacy_hits(
         predicted, truth: (P, 16, 2), 0-based pixels of the photograph.
         labelled: (P, 16), bool.
         sizes: (P, 2), width and height of each photograph.
-        threshold: A fraction of the study's head size.
     """
     found, true = (
         np.trunc(GRID * (np.where(keep, points, 0.0) + 0.5) / sizes[:, None])  # as int(): towards zero
@@ -153,12 +137,12 @@ def legacy_hits(
     )
     # unlabelled joints and joints outside the photograph have an empty target map, whose highest cell is (0, 0)
     drawn = labelled & ((true >= 0) & (true < GRID)).all(-1)
-    return _within(np.clip(found, 0, GRID - 1), np.where(drawn[..., None], true, 0.0), threshold)
+    return _within(np.clip(found, 0, GRID - 1), np.where(drawn[..., None], true, 0.0))
 
 
 def head_ratio(truth: NDArray, labelled: NDArray, head_size: NDArray) -> dict[str, Any]:
     """The ratio of the study's "head size" to PCKh's, for the people who have both. It is about 2.4 on MPII."""
-    both = labelled[:, joints.R_WRIST] & labelled[:, joints.L_SHOULDER] & (head_size > 0)
+    both = labelled[:, J.R_WRIST] & labelled[:, J.L_SHOULDER] & (head_size > 0)
     ratio = _head(truth[both]) / head_size[both]
     known = {"mean": float(ratio.mean()), "median": float(np.median(ratio))} if ratio.size else {}
     return {"mean": None, "median": None, **known, "people": int(both.sum())}
@@ -172,30 +156,24 @@ def legacy_report(
     `pckh` counts as the study does. `pckh_labelled` has the study's unit and grid, but only labelled joints. Both are
     None if `sizes` (P, 2) is None.
     """
-    report = {
-        "pckh": None,
-        "pckh_labelled": None,
-        "reason": "the sizes of the photographs are not known",
-        "threshold": THRESHOLD,
-        "unlabelled": int((~labelled).sum()),
-        "head_ratio": head_ratio(truth, labelled, head_size),
-    }
+    ratio = head_ratio(truth, labelled, head_size)
+    about = {"threshold": THRESHOLD, "unlabelled": int((~labelled).sum()), "head_ratio": ratio}
     if sizes is None or not len(sizes):
-        return report
+        return {"pckh": None, "pckh_labelled": None, "reason": "the sizes of the photographs are not known", **about}
     right = legacy_hits(predicted, truth, labelled, sizes)
-    return report | {
+    return {
         "pckh": 100.0 * float(right.mean()),
         "pckh_labelled": 100.0 * float(right[labelled].mean()) if labelled.any() else None,
         "reason": None,
+        **about,
     }
 
 
-def _within(predicted: NDArray, truth: NDArray, threshold: float) -> NDArray[np.bool_]:
-    """Whether joints are within `threshold` head sizes, (P, 16). Predictions and truth (P, 16, 2) share any unit."""
-    error = np.linalg.norm(predicted - truth, axis=-1)
-    return error <= threshold * _head(truth)[:, None]
+def _within(predicted: NDArray, truth: NDArray) -> NDArray[np.bool_]:
+    """Whether joints are within half a head size, (P, 16). Predictions and truth (P, 16, 2) share any unit."""
+    return np.linalg.norm(predicted - truth, axis=-1) <= THRESHOLD * _head(truth)[:, None]
 
 
 def _head(truth: NDArray) -> NDArray[np.float64]:
     """The distance (P,) from the right wrist to the left shoulder: the study's channels 9 and 12."""
-    return np.linalg.norm(truth[:, joints.R_WRIST] - truth[:, joints.L_SHOULDER], axis=-1)
+    return np.linalg.norm(truth[:, J.R_WRIST] - truth[:, J.L_SHOULDER], axis=-1)

@@ -12,7 +12,6 @@ from pose_topo.scoring import intervals
 from pose_topo.study import joints
 
 THRESHOLDS = (0.5, 0.1, 0.11)
-NOTES = {0.11: 'what part of the literature calls "@0.1" (index 11 of 0, .01, ...)'}
 WITH_INTERVALS = (0.5, 0.1)
 PCK_AT = 0.2  # torso lengths
 CURVE = np.arange(51) / 100
@@ -22,10 +21,8 @@ def normalised_errors(predicted: NDArray, truth: NDArray, labelled: NDArray, hea
     """Distance / head size, (P, K). NaN where the joint is not labelled, or the person has no head size.
 
     Args:
-        predicted, truth: (P, K, 2), in pixels of the photograph.
-        labelled: (P, K), bool.
-        head_size: (P,), the unit in pixels: 0.6 times the diagonal of the head box for official PCKh. NaN for a person
-            whose annotation has none.
+        predicted, truth, labelled: As for `pckh`, of K joints.
+        head_size: (P,), or another unit in pixels. NaN for a person whose annotation has none.
 
     Raises:
         PoseTopoError: The shapes differ, a prediction is not finite, or a head size is not positive.
@@ -110,51 +107,33 @@ def curve(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     return 100.0 * np.searchsorted(scored, CURVE, side="right") / scored.size
 
 
-def auc(errors: NDArray[np.float64]) -> float | None:
-    """The area under `curve` by the trapezoidal rule, normalised to 0..100. None without labelled joints."""
-    values = curve(errors)
-    if np.isnan(values).any():
-        return None
+def auc(values: NDArray[np.float64]) -> float:
+    """The area under a `curve` (51,) by the trapezoidal rule, normalised to 0..100. NaN without labelled joints."""
     return float(((values[1:] + values[:-1]) / 2).mean())
 
 
 def score(
-    predicted: NDArray,
-    truth: NDArray,
-    labelled: NDArray,
-    head_size: NDArray,
-    *,
-    resamples: int = intervals.RESAMPLES,
-    seed: int = intervals.SEED,
+    predicted: NDArray, truth: NDArray, labelled: NDArray, head_size: NDArray, resamples: int = intervals.RESAMPLES
 ) -> dict[str, Any]:
     """All scores with their bootstrap intervals, with the keys of `evaluation.json`."""
     errors = normalised_errors(predicted, truth, labelled, head_size)
-    scores: dict[str, Any] = {}
-    for threshold in THRESHOLDS:
-        scores[str(threshold)] = scores_at(errors, threshold)
-        if threshold in NOTES:
-            scores[str(threshold)]["note"] = NOTES[threshold]
+    scores = {str(threshold): scores_at(errors, threshold) for threshold in THRESHOLDS}
+    scores["0.11"]["note"] = 'what part of the literature calls "@0.1" (index 11 of 0, .01, ...)'
     values = curve(errors)
-    drawn = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples, seed)
+    drawn = intervals.bootstrap([hits(errors, t) for t in WITH_INTERVALS], ~np.isnan(errors), resamples)
     bands = {str(t): intervals.named(each) for t, each in zip(WITH_INTERVALS, drawn, strict=True)}
     return {
         "pckh": scores,
-        "auc": auc(errors),
+        "auc": _defined(auc(values)),
         "curve": None if np.isnan(values).any() else {"thresholds": CURVE.tolist(), "mean": values.tolist()},
-        "intervals": {**intervals.settings(resamples, seed), **bands},
+        "intervals": {**intervals.settings(resamples), **bands},
         "people": len(errors),
         "joints": int((~np.isnan(errors)).sum()),
     }
 
 
 def pck(
-    predicted: NDArray,
-    truth: NDArray,
-    labelled: NDArray,
-    torso: NDArray,
-    *,
-    resamples: int = intervals.RESAMPLES,
-    seed: int = intervals.SEED,
+    predicted: NDArray, truth: NDArray, labelled: NDArray, torso: NDArray, resamples: int = intervals.RESAMPLES
 ) -> dict[str, Any]:
     """PCK@0.2: the percentage of labelled joints that are predicted within 0.2 torso lengths.
 
@@ -168,5 +147,5 @@ def pck(
         The entry "pck" of `evaluation.json`: the return value of `pckh`, with the bootstrap interval.
     """
     errors = normalised_errors(predicted, truth, labelled, torso)
-    (drawn,) = intervals.bootstrap([hits(errors, PCK_AT)], ~np.isnan(errors), resamples, seed)
+    (drawn,) = intervals.bootstrap([hits(errors, PCK_AT)], ~np.isnan(errors), resamples)
     return {"threshold": PCK_AT, **scores_at(errors, PCK_AT), "interval": intervals.named(drawn)}

@@ -30,25 +30,22 @@ SHAPES = {"joints": (J.K, 2), "labelled": (J.K,), "head_box": (4,), "image_size"
 class GroundTruth:
     """The annotation that predictions are scored against."""
 
-    joints: NDArray[np.float64]  # (P, 16, 2), 0-based
+    joints: NDArray[np.float64]  # (P, 16, 2), 0-based; arbitrary where not labelled
     labelled: NDArray[np.bool_]  # (P, 16)
     head_size: NDArray[np.float64]  # (P,), in pixels
 
 
 @dataclass(frozen=True)
-class Record:
+class Record(GroundTruth):
     """The people of a `predictions.h5` as they were scored."""
 
     found: NDArray[np.float64]  # (P, 16, 2), 0-based
-    joints: NDArray[np.float64]  # (P, 16, 2), 0-based; arbitrary where not labelled
-    labelled: NDArray[np.bool_]  # (P, 16)
-    head_size: NDArray[np.float64]  # (P,), in pixels
     who: NDArray[np.int64] | None  # (P, 2), annolist index and person. None if the file does not contain them
 
     def take(self, index: NDArray) -> Record:
         """The people at `index`."""
         who = None if self.who is None else self.who[index]
-        return Record(self.found[index], self.joints[index], self.labelled[index], self.head_size[index], who)
+        return Record(self.joints[index], self.labelled[index], self.head_size[index], self.found[index], who)
 
 
 def write_predictions(path: Path, predicted: NDArray[np.float64], **arrays: Any) -> None:
@@ -149,7 +146,7 @@ def read_record(path: str | Path) -> Record:
         raise PoseTopoError(f"{path}: some labelled joints are not finite")
     size = head_size(fields["head_box"].astype(np.float64)) if boxed else fields["head_size"].astype(np.float64)
     who = np.stack([fields[name] for name in WHO], axis=1) if all(name in fields for name in WHO) else None
-    return Record(found, joints, labelled, size, who)
+    return Record(joints, labelled, size, found, who)
 
 
 def read_fields(path: str | Path, names: tuple[str, ...], people: int | None = None) -> dict[str, NDArray]:
@@ -176,9 +173,7 @@ def read_fields(path: str | Path, names: tuple[str, ...], people: int | None = N
 
 
 def check_same_people(predictions: str | Path, ground_truth: str | Path) -> None:
-    """Check that two files hold the same people in the same order, if both files identify their people.
-
-    The files that this project writes do.
+    """Check that two files hold the same people in the same order, if both say who they are. Those of this project do.
 
     Raises:
         PoseTopoError: The people or their order differ.

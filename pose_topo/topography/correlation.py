@@ -2,20 +2,21 @@
 
 A correlation matrix is (C, C): Pearson's correlation of the channels over people, in row-major grid order. A channel
 without variance (a dead channel) is NaN in its row and column, including the diagonal. All functions leave out pairs
-with a dead channel.
+with a dead channel, and raise ValueError if the matrix does not match the lattice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography.inference import p_values, permutation_blocks
+from pose_topo.topography.inference import p_value, permutation_blocks
 from pose_topo.topography.moran import unit_columns
 
 Array = NDArray[np.float64]
@@ -44,11 +45,7 @@ def pearson(activations: Array) -> Array:
 
 
 def pair_values(matrix: Array, lattice: Lattice) -> tuple[Array, Array]:
-    """The correlations of all neighbour pairs and of all pairs, each pair once, without dead channels.
-
-    Raises:
-        ValueError: The matrix does not match the lattice.
-    """
+    """The correlations of all neighbour pairs and of all pairs, each pair once, without dead channels."""
     check_matrix(matrix, lattice)
     first, second = lattice.edges().T
     near, every = matrix[first, second], matrix[np.triu_indices(len(matrix), 1)]
@@ -93,28 +90,20 @@ def check_matrix(matrix: Array, lattice: Lattice) -> None:
 class Decay:
     """Correlation over grid distance.
 
-    Attributes:
-        bins: (d,), the whole distances r. Each bin holds the pairs with a distance in [r - 1/2, r + 1/2).
-        correlation: (d,), the mean correlation per bin. NaN for a bin without live pairs.
-        low, high: (d,), the pointwise middle 95% of `correlation` when the channels are permuted on the grid.
-        spearman: The rank correlation of (correlation, distance) over pairs. None if either does not vary.
-        mantel_p: The one-sided p (Mantel 1967) that correlation falls with distance. None with `spearman`.
-        smoothness: 1 - x / chance, where x is the mean of 1 - correlation at distance 1 and chance is the same mean
-            over all pairs. It is 0 on a random grid and 1 if neighbours are alike. This is the first point of the
-            profile of pairwise difference over distance of Margalit et al. 2024 (Neuron 112, 2435-2451), divided by
-            chance, with 1 - correlation as the difference. An offset that all channels share shrinks numerator and
-            denominator alike. None without live pairs at distance 1, or if no correlation is below 1.
-        smoothness_p: The one-sided p of `smoothness` under permuted channels. None with `smoothness`.
+    `smoothness` is 1 - x / chance, where x is the mean of 1 - correlation at distance 1 and chance is the same mean
+    over all pairs. It is 0 on a random grid and 1 if neighbours are alike. This is the first point of the profile of
+    pairwise difference over distance of Margalit et al. 2024 (Neuron 112, 2435-2451), divided by chance, with 1 -
+    correlation as the difference. An offset that all channels share shrinks numerator and denominator alike.
     """
 
-    bins: Array
-    correlation: Array
-    low: Array
-    high: Array
-    spearman: float | None
-    mantel_p: float | None
-    smoothness: float | None = None
-    smoothness_p: float | None = None
+    bins: Array  # (d,), the whole distances r; a bin holds the pairs with a distance in [r - 1/2, r + 1/2)
+    correlation: Array  # (d,), the mean correlation per bin; NaN for a bin without live pairs
+    low: Array  # (d,), from here to `high` lie the middle 95% of `correlation` under permuted channels, pointwise
+    high: Array  # (d,)
+    spearman: float | None = None  # the rank correlation of (correlation, distance); None if either does not vary
+    mantel_p: float | None = None  # one-sided (Mantel 1967): correlation falls with distance; None with `spearman`
+    smoothness: float | None = None  # None without live pairs at distance 1, or if no correlation is below 1
+    smoothness_p: float | None = None  # one-sided, under permuted channels; None with `smoothness`
 
 
 def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Decay:
@@ -123,15 +112,15 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     Live channels are permuted among the places of live channels. Dead channels stay where they are.
 
     Raises:
-        ValueError: The matrix does not match the lattice, or `permutations` is below 1.
+        ValueError: `permutations` is below 1, or the matrix does not match the lattice.
     """
     check_matrix(matrix, lattice)
     whole = lattice.distances()
-    bins = np.unique(_nearest(whole[np.triu_indices(len(whole), 1)]))
+    bins = np.unique(np.floor(whole[np.triu_indices(len(whole), 1)] + 0.5))
     alive = np.flatnonzero(~np.isnan(np.diagonal(matrix)))
     mean, low, high = np.full((3, len(bins)), np.nan)
     if alive.size < 2:
-        return Decay(bins, mean, low, high, None, None)
+        return Decay(bins, mean, low, high)
     live = matrix[np.ix_(alive, alive)]
     present, profile, ranked = _profile_function(live, whole[np.ix_(alive, alive)])
     observed, rho = profile(np.arange(len(alive)))
@@ -141,26 +130,22 @@ def over_distance(matrix: Array, lattice: Lattice, permutations: int = 999, seed
     mean[filled] = observed
     low[filled], high[filled] = np.quantile(null_curves, [0.025, 0.975], axis=0)
     chance = 1.0 - live[np.triu_indices(len(alive), 1)].mean()
-    smooth = smooth_p = None
+    numbers = {}
     if present[0] == 1 and chance > 1e-10:
-        smooth = float(1.0 - (1.0 - observed[0]) / chance)
-        smooth_p = float(p_values(observed[:1], np.array(null_curves)[:, :1])[0])
-    if not ranked:
-        return Decay(bins, mean, low, high, None, None, smooth, smooth_p)
-    p = (1.0 + np.count_nonzero(np.array(null_rho) <= rho + 1e-10)) / (1.0 + permutations)
-    return Decay(bins, mean, low, high, float(rho), p, smooth, smooth_p)
+        numbers["smoothness"] = float(1.0 - (1.0 - observed[0]) / chance)
+        numbers["smoothness_p"] = p_value(observed[0], np.array(null_curves)[:, 0])
+    if ranked:
+        numbers |= {"spearman": rho, "mantel_p": p_value(-rho, -np.array(null_rho))}
+    return Decay(bins, mean, low, high, **numbers)
 
 
 def _profile_function(
     live: Array, apart: Array
 ) -> tuple[Array, Callable[[NDArray[np.int64]], tuple[Array, float]], bool]:
-    """The statistics of `over_distance` as a function of the order of the channels.
+    """The statistics of `over_distance`, from correlations and distances (L, L), as a function of the channels' order.
 
     Permuting channels only reorders the ranks of the correlations, so the ranks are computed once. Correlations and
     ranks are packed into one complex number, so that each permutation gathers and sums its pairs only once.
-
-    Args:
-        live, apart: (L, L), the correlations and distances of the live channels.
 
     Returns:
         The bins that hold pairs (b,); a function from an order (L,) to the bin means (b,) and Spearman's rho; and
@@ -176,7 +161,7 @@ def _profile_function(
     packed.imag[first, second] = packed.imag[second, first] = unit[:, 0]
     packed = packed.ravel()
     apart_each, starts = np.unique(distance, return_index=True)
-    present, bin_starts = np.unique(_nearest(apart_each), return_index=True)
+    present, bin_starts = np.unique(np.floor(apart_each + 0.5), return_index=True)
     counts = np.diff(np.append(starts[bin_starts], len(distance)))
     rank_of_distance = unit[starts, 1]  # pairs of one distance share one rank
 
@@ -187,47 +172,30 @@ def _profile_function(
     return present, profile, bool(known.all())
 
 
-def _nearest(distance: Array) -> Array:
-    return np.floor(distance + 0.5)
-
-
 # ---- The distance of co-active channels
 
 
-@dataclass(frozen=True)
-class CoActivation:
-    """The grid distance of co-active pairs: the pairs whose correlation is at least alpha.
-
-    Attributes:
-        chance: The mean distance of all pairs, in cells. None for a single channel.
-        alphas: The thresholds.
-        distance: The mean distance per threshold, in cells. None where there is no pair.
-        pairs: The number of pairs per threshold.
-    """
-
-    chance: float | None
-    alphas: list[float]
-    distance: list[float | None]
-    pairs: list[int]
-
-
-def coactivation(matrix: Array, lattice: Lattice, alphas: Sequence[float] = ALPHAS) -> CoActivation:
-    """The mean grid distance of co-active pairs, for each threshold alpha.
+def coactivation(matrix: Array, lattice: Lattice, alphas: Sequence[float] = ALPHAS) -> dict[str, Any]:
+    """The mean grid distance of co-active pairs: the pairs whose correlation is at least a threshold alpha.
 
     On a topographic grid the distance falls with alpha; on any other grid it stays at chance. An offset that all
     channels share lifts every correlation above every alpha, and the distance is then at chance throughout. Read it
     together with `over_distance`.
 
-    Raises:
-        ValueError: The matrix does not match the lattice.
+    Returns:
+        The entry "coactivation" of analysis.json. "chance": the mean distance of all pairs, in cells; None for a single
+        channel. Per threshold: "alphas"; "distance", in cells, None where there is no pair; "pairs", their number.
     """
     check_matrix(matrix, lattice)
     upper = np.triu_indices(lattice.channels, 1)
     values, apart = matrix[upper], lattice.distances()[upper]
     selected = [apart[values >= alpha] for alpha in alphas]
-    return CoActivation(
-        chance=float(apart.mean()) if apart.size else None,
-        alphas=list(alphas),
-        distance=[float(pairs.mean()) if pairs.size else None for pairs in selected],
-        pairs=[int(pairs.size) for pairs in selected],
-    )
+    distance = [float(pairs.mean()) if pairs.size else None for pairs in selected]
+    reason = "no distance where no pair is correlated so highly" if None in distance else None
+    return {
+        "chance": float(apart.mean()) if apart.size else None,
+        "alphas": list(alphas),
+        "distance": distance,
+        "pairs": [pairs.size for pairs in selected],
+        "reason": reason if apart.size else "the grid is a single channel",
+    }

@@ -4,7 +4,7 @@ All functions use the same conventions. `observed` is (K,), one statistic per ma
 under P permutations of the channels; one row uses the same permutation for all maps. The maps share their channels and
 are therefore dependent, and only a shared permutation keeps this dependence. All tests are one-sided: a large statistic
 is evidence. A map without a statistic is NaN in `observed` and in `null`, stays NaN in the result, and is not counted
-among the tests.
+among the tests. ValueError is raised if the shapes do not match, or the null is empty.
 """
 
 from __future__ import annotations
@@ -52,21 +52,18 @@ def _upper_tail(observed: Array, null: Array) -> Array:
 
 
 def p_values(observed: Array, null: Array) -> Array:
-    """One-sided p = (1 + #{I* >= I}) / (P + 1) of each map, (K,). NaN where a map has no statistic.
-
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
-    """
+    """One-sided p = (1 + #{I* >= I}) / (P + 1) of each map, (K,). NaN where a map has no statistic."""
     observed, null = _checked(observed, null)
     return np.where(np.isnan(observed), np.nan, _upper_tail(observed, null))
 
 
-def z_scores(observed: Array, null: Array) -> Array:
-    """z = (I - mean I*) / sd I* of each map, (K,). NaN where a map has no statistic or its null has no spread.
+def p_value(observed: float, null: Array) -> float:
+    """`p_values` of a single map, from its statistic and its null (P,)."""
+    return float(p_values(np.array([observed]), null[:, None])[0])
 
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
-    """
+
+def z_scores(observed: Array, null: Array) -> Array:
+    """z = (I - mean I*) / sd I* of each map, (K,). NaN where a map has no statistic or its null has no spread."""
     observed, null = _checked(observed, null)
     spread = null.std(axis=0)
     safe = np.where(spread > _TIE, spread, np.nan)
@@ -80,12 +77,9 @@ def benjamini_hochberg(p: Sequence[float | None] | Array) -> Array:
     another order and differs from the published q values in the last bit.
     """
     values = np.asarray(p, dtype=np.float64)
-    q = np.full(values.shape, np.nan)
-    tested = np.flatnonzero(~np.isnan(values))
-    if tested.size == 0:
-        return q
-    falling = tested[np.argsort(-values[tested], kind="stable")]
+    falling = np.argsort(-values, kind="stable")[: np.count_nonzero(~np.isnan(values))]  # NaN is sorted to the end
     ranks = np.arange(len(falling), 0, -1)
+    q = np.full(values.shape, np.nan)
     q[falling] = np.minimum(np.minimum.accumulate(values[falling] * len(falling) / ranks), 1.0)
     return q
 
@@ -97,9 +91,6 @@ def max_t(observed: Array, null: Array) -> Array:
     heavy-tailed maps have a narrower null and would count for less. Mean and sd are taken over the P permutations *and*
     the observation. This treats all P + 1 arrangements alike and keeps the test exact. A null without spread gives
     z = 0.
-
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
     """
     observed, null = _checked(observed, null)
     result, known = np.full(observed.shape, np.nan), ~np.isnan(observed)
@@ -121,17 +112,10 @@ def mean_of_defined(values: Array) -> float | None:
 
 
 def p_of_mean(observed: Array, null: Array) -> float | None:
-    """One-sided p of the mean over the maps that have a statistic. None if no map has one.
-
-    Raises:
-        ValueError: The shapes do not match, or the null is empty.
-    """
+    """One-sided p of the mean over the maps that have a statistic. None if no map has one."""
     observed, null = _checked(observed, null)
     known = ~np.isnan(observed)
-    if not known.any():
-        return None
-    mean, null_means = observed[known].mean(keepdims=True), null[:, known].mean(axis=1, keepdims=True)
-    return float(_upper_tail(mean, null_means)[0])
+    return p_value(observed[known].mean(), null[:, known].mean(axis=1)) if known.any() else None
 
 
 def null_band(null: Array, level: float = 0.95) -> tuple[float, float] | tuple[None, None]:

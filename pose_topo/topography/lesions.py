@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography.inference import p_values, permutation_blocks
+from pose_topo.topography.inference import p_value, permutation_blocks
 
 Array = NDArray[np.float64]
 Masks = NDArray[np.bool_]
@@ -73,9 +74,8 @@ def owners(labels: NDArray[np.int64], masks: Masks) -> NDArray[np.int64]:
 
     -1 where no channel of the lesion serves a joint.
     """
-    count = max(1, int(labels.max(initial=-1)) + 1)
-    of_joint = labels[None] == np.arange(count)[:, None]  # (joints, C)
-    found = masks.astype(np.int64) @ of_joint.T.astype(np.int64)
+    of_joint = labels[:, None] == np.arange(joints.K)  # (C, joints)
+    found = masks.astype(np.int64) @ of_joint.astype(np.int64)
     return np.where(found.max(axis=-1) > 0, found.argmax(axis=-1), -1)
 
 
@@ -105,8 +105,7 @@ def specificity(damage: Array, owner: NDArray[np.int64]) -> Specificity | None:
     gap = np.subtract(*_own_and_other(excess, own_joint))
     own, other = (_mean_where(values, used) for values in _own_and_other(damage, own_joint))
     values = _mean_where(gap, used)
-    p = float(p_values(values[:1], values[1:, None])[0])
-    return Specificity(float(values[0]), values[1:], p, own, other)
+    return Specificity(float(values[0]), values[1:], p_value(values[0], values[1:]), own, other)
 
 
 def _own_and_other(damage: Array, owner: NDArray[np.int64]) -> tuple[Array, Array]:

@@ -34,26 +34,26 @@ def all_measures(
         lattice: The grid of the C channels.
         permutations: The number of permutations of each test; at most 999 are used for expensive measures.
     """
-    shape = (lattice.height, lattice.width)
+    shape, few = (lattice.height, lattice.width), min(permutations, _MAX_EXPENSIVE)
     size = np.abs(head)
     label = parcellation.labels(size)
     matrix = correlation.pearson(activations)
     edges, near_density, all_density = correlation.histograms(matrix, lattice)
-    active = correlation.over_distance(matrix, lattice, min(permutations, _MAX_EXPENSIVE))
-    tuned = correlation.over_distance(correlation.pearson(size), lattice, min(permutations, _MAX_EXPENSIVE))
+    active = correlation.over_distance(matrix, lattice, few)
+    tuned = correlation.over_distance(correlation.pearson(size), lattice, few)
     numbers = {
         **moran_tables(channel_maps(head, activations), lattice, permutations),
         "parcellation": _parcellation(label, lattice, permutations),
         "neighbour_correlation": _neighbour_correlation(matrix, lattice),
         "correlation_distance": _decay(active),
         "tuning_distance": _decay(tuned),
-        "coactivation": _coactivation(matrix, lattice),
+        "coactivation": correlation.coactivation(matrix, lattice),
         "activations": _activations(activations, matrix),
-        "wiring": _wiring(size, lattice, min(permutations, _MAX_EXPENSIVE)),
-        "body": parcellation.body_map(size, lattice, min(permutations, _MAX_EXPENSIVE)),
-        "single_images": responses.single_images(activations, lattice, min(permutations, _MAX_EXPENSIVE)),
+        "wiring": _wiring(size, lattice, few),
+        "body": parcellation.body_map(size, lattice, few),
+        "single_images": responses.single_images(activations, lattice, few),
     }
-    maps = {
+    return numbers, {
         "labels": label.reshape(shape),
         "strength": size.reshape(len(head), *shape),
         "neighbour_map": correlation.neighbour_map(matrix, lattice),
@@ -68,7 +68,6 @@ def all_measures(
         "tuning_band_low": tuned.low,
         "tuning_band_high": tuned.high,
     }
-    return numbers, maps
 
 
 # ---- Moran's I of each joint with its inference
@@ -81,16 +80,12 @@ def moran_tables(measures: dict[str, ChannelMaps], lattice: Lattice, permutation
         A dictionary with keys of `analysis.json`. `moran`: |w| under the primary neighbour weights. `moran_measures`:
         the other measures under the primary ones. `moran_sensitivity`: all measures under the other neighbour weights.
     """
-    (_, primary), *others = moran.weight_sets(lattice).items()
-    main, *further = [(key, moran_table(each, *primary, permutations)) for key, each in measures.items()]
-    return {
-        "moran": main[1],
-        "moran_measures": dict(further),
-        "moran_sensitivity": {
-            weights_key: {key: moran_table(each, *weights, permutations) for key, each in measures.items()}
-            for weights_key, weights in others
-        },
+    tables = {
+        where: {key: moran_table(each, *weights, permutations) for key, each in measures.items()}
+        for where, weights in moran.weight_sets(lattice).items()
     }
+    primary = tables.pop("queen")
+    return {"moran": primary.pop("strength"), "moran_measures": primary, "moran_sensitivity": tables}
 
 
 def moran_table(measure: ChannelMaps, weights_name: str, weights: Array, permutations: int) -> dict[str, Any]:
@@ -98,37 +93,23 @@ def moran_table(measure: ChannelMaps, weights_name: str, weights: Array, permuta
 
     Channels for which the measure is not defined (`measure.live` lists the others) are left out of the weights.
     """
-    live = measure.live
-    weights = weights[np.ix_(live, live)]
-    test = moran.moran_test(measure.maps, weights, permutations)
-    columns = {"I": test.I, "z": test.z, "p": test.p, "q": test.q, "p_max": test.p_max}
-    low, high = test.null_band
+    test, reason = measure.test(weights, permutations), None
+    if weights[np.ix_(measure.live, measure.live)].sum() == 0:
+        reason = "the grid has no neighbouring channels"
+    elif missing := [name for name, value in zip(joints.NAMES, test.I, strict=True) if np.isnan(value)]:
+        reason = f"no I where a map does not vary or is not finite: {', '.join(missing)}"
+    elif np.isnan(test.z).any():
+        reason = "no z where I is the same for every permutation"
     return {
         "measure": measure.name,
         "weights": weights_name,
-        "channels": len(live),
+        "channels": len(measure.live),
         "expected": test.expected,
         "permutations": permutations,
-        "per_joint": {
-            name: {key: float(values[k]) for key, values in columns.items()} for k, name in enumerate(joints.NAMES)
-        },
-        "mean_I": test.mean_i,
-        "p_mean": test.p_mean,
-        "null_low": low,
-        "null_high": high,
-        "reason": _moran_reason(test.I, test.z, weights),
+        "per_joint": test.rows(joints.NAMES),
+        **test.overall(),
+        "reason": reason,
     }
-
-
-def _moran_reason(observed: Array, z: Array, weights: Array) -> str | None:
-    if weights.sum() == 0:
-        return "the grid has no neighbouring channels"
-    missing = [name for name, value in zip(joints.NAMES, observed, strict=True) if np.isnan(value)]
-    if missing:
-        return f"no I where a map does not vary or is not finite: {', '.join(missing)}"
-    if np.isnan(z).any():
-        return "no z where I is the same for every permutation"
-    return None
 
 
 # ---- The other measures
@@ -137,10 +118,11 @@ def _moran_reason(observed: Array, z: Array, weights: Array) -> str | None:
 def _parcellation(label: NDArray[np.int64], lattice: Lattice, permutations: int) -> dict[str, Any]:
     contiguity = parcellation.contiguity(label, lattice)
     null = parcellation.contiguity_null(label, lattice, permutations)
+    z = None if contiguity is None or null.mean is None or not null.sd else (contiguity - null.mean) / null.sd
     regions = parcellation.component_null(label, lattice, min(permutations, _MAX_EXPENSIVE))
     join_count_z = parcellation.join_count_z(label, lattice)
     units, sizes = parcellation.units(label), parcellation.components(label, lattice)
-    if null is None:
+    if null.sd is None:
         reason = "no two neighbouring channels with a label"
     elif null.sd == 0:
         reason = "no z: contiguity is the same for every permutation of the labels"
@@ -148,14 +130,14 @@ def _parcellation(label: NDArray[np.int64], lattice: Lattice, permutations: int)
         reason = "no join-count z for joints with fewer than two channels" if None in join_count_z else None
     return {
         "contiguity": contiguity,
-        "null_mean": null.mean if null else None,
-        "null_sd": null.sd if null else None,
-        "z": (contiguity - null.mean) / null.sd if null and null.sd > 0 and contiguity is not None else None,
-        "p": null.p if null else None,
+        "null_mean": null.mean,
+        "null_sd": null.sd,
+        "z": z,
+        "p": null.p,
         "components": parcellation.component_count(label, lattice),
-        "components_null_mean": regions.mean if regions else None,
-        "components_null_sd": regions.sd if regions else None,
-        "components_p": regions.p if regions else None,
+        "components_null_mean": regions.mean,
+        "components_null_sd": regions.sd,
+        "components_p": regions.p,
         "joints_with_units": int((units > 0).sum()),
         "units": dict(zip(joints.NAMES, units.tolist(), strict=True)),
         "region_sizes": {name: sizes.get(k, []) for k, name in enumerate(joints.NAMES)},
@@ -171,31 +153,10 @@ def _neighbour_correlation(matrix: Array, lattice: Lattice) -> dict[str, Any]:
 
 
 def _decay(decay: correlation.Decay) -> dict[str, Any]:
-    values = {
-        "spearman": decay.spearman,
-        "mantel_p": decay.mantel_p,
-        "smoothness": decay.smoothness,
-        "smoothness_p": decay.smoothness_p,
-    }
+    values = {key: getattr(decay, key) for key in ("spearman", "mantel_p", "smoothness", "smoothness_p")}
     missing = None in values.values()
     reason = "too few channels vary, or all correlations or all distances are equal" if missing else None
     return {**values, "reason": reason}
-
-
-def _coactivation(matrix: Array, lattice: Lattice) -> dict[str, Any]:
-    measured = correlation.coactivation(matrix, lattice)
-    reason = None
-    if measured.chance is None:
-        reason = "the grid is a single channel"
-    elif 0 in measured.pairs:
-        reason = "no distance where no pair is correlated so highly"
-    return {
-        "chance": measured.chance,
-        "alphas": measured.alphas,
-        "distance": measured.distance,
-        "pairs": measured.pairs,
-        "reason": reason,
-    }
 
 
 def _activations(activations: Array, matrix: Array) -> dict[str, Any]:
@@ -203,7 +164,7 @@ def _activations(activations: Array, matrix: Array) -> dict[str, Any]:
     return {
         "dead_channels": int(np.isnan(np.diagonal(matrix)).sum()),
         "effective_dimensionality": dimensions,
-        "reason": "no channel varies over the people, or a channel is not finite" if dimensions is None else None,
+        "reason": "no channel varies over the images, or a channel is not finite" if dimensions is None else None,
     }
 
 
@@ -239,17 +200,13 @@ def brief(head: Array, activations: Array, lattice: Lattice, permutations: int) 
     `mean_I` and `p_mean` have one entry per measure, under the primary neighbour weights.
     """
     weights = moran.weights(moran.primary(lattice))
-    means, p = {}, {}
-    for key, measure in channel_maps(head, activations).items():
-        among_live = weights[np.ix_(measure.live, measure.live)]
-        observed = moran.morans_i(measure.maps, among_live)
-        means[key] = inference.mean_of_defined(observed)
-        p[key] = inference.p_of_mean(observed, moran.permutation_null(measure.maps, among_live, permutations))
+    tests = {key: measure.test(weights, permutations) for key, measure in channel_maps(head, activations).items()}
+    means = {key: test.mean_i for key, test in tests.items()}
     contiguity = parcellation.contiguity(parcellation.labels(head), lattice)
     near, every = correlation.pair_means(correlation.pearson(activations), lattice)
     return {
         "mean_I": means,
-        "p_mean": p,
+        "p_mean": {key: test.p_mean for key, test in tests.items()},
         "contiguity": contiguity,
         "neighbours": near,
         "all_pairs": every,
@@ -280,12 +237,7 @@ def rearranged(head: Array, lattice: Lattice) -> tuple[dict[str, Any], NDArray[n
 
 
 def control_reference(mean: float | None, control: dict[str, Any]) -> dict[str, Any]:
-    """The mean I of this network divided by the best I of the control.
-
-    Args:
-        mean: The mean I of |w| of this network.
-        control: `arm`, `seed` and `best_I` of the control.
-    """
+    """The mean I of |w| of this network divided by the best I of a control with `arm`, `seed` and `best_I`."""
     return {**control, **_share(mean, control["best_I"], "I_over_best")}
 
 
@@ -315,7 +267,7 @@ def weight_measures(weights: Array, lattice: Lattice, permutations: int) -> tupl
     led = moran.moran_test(directions, near, permutations)
     gains = moran.moran_test(norms[None, live], near, permutations)
     best = rearrange(directions, near, min(_MAX_STEPS, 120 * len(live)))
-    others = list(moran.weight_sets(lattice).values())[1:]
+    _, *others = moran.weight_sets(lattice).values()
     numbers = {
         "dead_channels": lattice.channels - len(live),
         "directions": {
@@ -334,11 +286,10 @@ def weight_measures(weights: Array, lattice: Lattice, permutations: int) -> tupl
         "mean_row_norm": weight_statistics.mean_row_norm(weights),
         "reason": None if len(live) else "all weights are zero",
     }
-    maps = {
+    return numbers, {
         "directions": [_on_grid(each, live, lattice) for each in directions],
         "norms": _on_grid(norms, None, lattice),
     }
-    return numbers, maps
 
 
 def readout_measures(
@@ -352,17 +303,13 @@ def readout_measures(
     """
     grid = moran.primary(lattice)
     used = permutations if len(names) <= _MANY_MAPS else min(permutations, _MAX_EXPENSIVE)
-    measures = weight_statistics.channel_maps(strength, np.zeros((0, lattice.channels)) if seen is None else seen)
-    tables = {}
-    for key, measure in measures.items():
-        if key == "activity" and seen is None:
-            continue
-        near = moran.weights(grid)[np.ix_(measure.live, measure.live)]
-        test = moran.moran_test(measure.maps, near, used)
-        tables[key] = {
+    tables = {
+        key: {
             "measure": measure.name.replace("joints", "outputs"),
-            **_columns(test, "no I where an output reads all channels alike"),
+            **_columns(measure.test(moran.weights(grid), used), "no I where an output reads all channels alike"),
         }
+        for key, measure in channel_maps(strength, seen).items()
+    }
     label = parcellation.labels(strength)
     null = parcellation.contiguity_null(label, grid, used)
     main = tables["strength"]
@@ -375,9 +322,9 @@ def readout_measures(
         "significant": sum(q < 0.05 for q in main["q"]),
         "territories": len(np.unique(label[label >= 0])),
         "contiguity": parcellation.contiguity(label, grid),
-        "contiguity_null": null.mean if null else None,
-        "contiguity_p": null.p if null else None,
-        "reason": None if null else "no two neighbouring channels are read",
+        "contiguity_null": null.mean,
+        "contiguity_p": null.p,
+        "reason": "no two neighbouring channels are read" if null.p is None else None,
     }
 
 
@@ -387,52 +334,34 @@ def response_measures(seen: Array, lattice: Lattice, permutations: int) -> tuple
     `single_images` is Moran's I of the C responses to each image. `standardised` is the same after each channel's mean
     over images is subtracted and its deviation divided out, which leaves what an image changes.
     """
-    few, grid = min(permutations, _MAX_EXPENSIVE), moran.primary(lattice)
+    few = min(permutations, _MAX_EXPENSIVE)
     matrix = correlation.pearson(seen)
     decay = correlation.over_distance(matrix, lattice, few)
-    near, every = correlation.pair_means(matrix, lattice)
-    varies = np.flatnonzero(~np.isnan(np.diagonal(matrix)))
-    single = responses.image_tests(seen, lattice, few)
-    pictures = {
-        "single_images": single["raw"],
-        "standardised": single["standardised"],
-        "mean_response": moran.moran_test(seen.mean(0)[None], moran.weights(grid), permutations),
-    }
+    pictures = responses.image_tests(seen, lattice, few)
+    pictures["single_images"] = pictures.pop("raw")
+    pictures["mean_response"] = moran.moran_test(seen.mean(0)[None], moran.primary(lattice), permutations)
     numbers = {
         "images": len(seen),
         "permutations": few,
-        "dead_channels": lattice.channels - len(varies),
-        "effective_dimensionality": weight_statistics.effective_dimensionality(seen),
-        "reason": None if len(varies) else "no channel varies over the images",
+        **_activations(seen, matrix),
         **{key: _columns(test, "no I where all channels respond alike") for key, test in pictures.items()},
-        "correlation": {"neighbours": near, "all_pairs": every,
-                        "reason": None if near is not None else "no two neighbouring channels vary"},
-        "correlation_distance": {
-            "spearman": decay.spearman, "mantel_p": decay.mantel_p,
-            "smoothness": decay.smoothness, "smoothness_p": decay.smoothness_p,
-            "reason": None if decay.smoothness is not None and decay.spearman is not None else "too few channels vary",
-        },
-    }  # fmt: skip
-    curves = {
+        "correlation": _neighbour_correlation(matrix, lattice),
+        "correlation_distance": _decay(decay),
+    }
+    return numbers, {
         "distance": decay.bins.tolist(),
         "correlation": decay.correlation.tolist(),
         "correlation_low": decay.low.tolist(),
         "correlation_high": decay.high.tolist(),
         "mean_response": _on_grid(seen.mean(0), None, lattice),
     }
-    return numbers, curves
 
 
 def _columns(test: moran.MoranTest, reason: str) -> dict[str, Any]:
     """The columns of a test; `reason` is kept if a number is missing."""
-    columns = {"I": test.I, "z": test.z, "p": test.p, "q": test.q, "p_max": test.p_max}
-    low, high = test.null_band
     return {
-        **{key: values.tolist() for key, values in columns.items()},
-        "mean_I": test.mean_i,
-        "p_mean": test.p_mean,
-        "null_low": low,
-        "null_high": high,
+        **{key: values.tolist() for key, values in test.columns().items()},
+        **test.overall(),
         "reason": reason if test.mean_i is None or np.isnan(test.z).any() else None,
     }
 

@@ -12,7 +12,7 @@ to zero.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -125,13 +125,26 @@ class MoranTest:
     p_mean: float | None  # of the mean I
     null_band: tuple[float, float] | tuple[None, None]  # the middle 95% of the permuted I of single maps
 
+    def columns(self) -> dict[str, Array]:
+        """The numbers (K,) of the maps, with the keys of the result files."""
+        return {"I": self.I, "z": self.z, "p": self.p, "q": self.q, "p_max": self.p_max}
+
+    def rows(self, names: Sequence[str]) -> dict[str, dict[str, float]]:
+        """`columns` by map: the name of each map -> its numbers."""
+        columns = self.columns()
+        return {name: {key: float(values[k]) for key, values in columns.items()} for k, name in enumerate(names)}
+
+    def overall(self) -> dict[str, float | None]:
+        """The numbers of all maps together, with the keys of the result files."""
+        low, high = self.null_band
+        return {"mean_I": self.mean_i, "p_mean": self.p_mean, "null_low": low, "null_high": high}
+
 
 def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, seed: int = 0) -> MoranTest:
     """Test whether neighbouring channels have similar values, with the same permutations for all maps.
 
     Args:
-        maps: (K, C), one value per channel, in row-major grid order.
-        weights: (C, C) neighbour weights, or a lattice, which stands for its binary adjacency.
+        maps, weights: As for `morans_i`.
         permutations: The number of random arrangements of the channels in the null distribution.
         seed: Seed of the permutations.
 
@@ -155,13 +168,9 @@ def moran_test(maps: Array, weights: Array | Lattice, permutations: int = 9999, 
 
 
 def permutation_null(maps: Array, weights: Array | Lattice, permutations: int = 9999, seed: int = 0) -> Array:
-    """Moran's I of each map under random permutations of the channels. Each permutation is used for all maps.
+    """Moran's I of each map under P random permutations of the channels. Each permutation is used for all maps.
 
-    Args:
-        maps: (K, C), one value per channel.
-        weights: (C, C), any finite neighbour weights.
-        permutations: The number of permutations P.
-        seed: Seed of the permutations. The result does not depend on the number of cores.
+    The arguments are those of `moran_test`. The result does not depend on the number of cores.
 
     Returns:
         (P, K). The column of a map without I is NaN.

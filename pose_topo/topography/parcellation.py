@@ -3,6 +3,9 @@
 A label is the index of a joint, or -1 for a channel that serves no joint. The parcellation always uses rook neighbours,
 whatever lattice the loss used: with queen neighbours, a checkerboard of two joints would count as two connected
 regions.
+
+All functions raise ValueError if labels (C,) or weights (K, C) do not have the C channels of the lattice, if a label is
+not below the number of joints, or if `permutations` is below 1.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from scipy.sparse import csgraph
 
 from pose_topo.study import joints
 from pose_topo.study.lattice import Lattice
-from pose_topo.topography.inference import p_values, permutation_blocks
+from pose_topo.topography.inference import p_value, p_values, permutation_blocks
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -26,11 +29,11 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class LabelNull:
-    """A measure under permuted labels: its mean and sd, and the one-sided p of the observed value."""
+    """A measure under permuted labels: mean, sd, and the one-sided p of the observed value. All None without pairs."""
 
-    mean: float
-    sd: float
-    p: float
+    mean: float | None = None
+    sd: float | None = None
+    p: float | None = None
 
 
 def labels(strength: Array) -> Labels:
@@ -71,35 +74,24 @@ def _labelled_pairs(labels: Labels, lattice: Lattice) -> NDArray[np.int64]:
 
 
 def contiguity(labels: Labels, lattice: Lattice) -> float | None:
-    """The share of rook pairs with equal labels. Pairs with an unlabelled channel are left out; None if none is left.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels.
-    """
+    """The share of rook pairs with equal labels, without pairs with an unlabelled channel. None if none is left."""
     pairs = _labelled_pairs(labels, lattice)
     return float(np.mean(labels[pairs[:, 0]] == labels[pairs[:, 1]])) if len(pairs) else None
 
 
-def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> LabelNull | None:
-    """Contiguity when the labels are permuted over the labelled channels. None without pairs.
+def contiguity_null(labels: Labels, lattice: Lattice, permutations: int = 9999, seed: int = 0) -> LabelNull:
+    """Contiguity when the labels are permuted over the labelled channels.
 
     This null is the chance level, not 1/16: joints that own many channels meet themselves more often.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels, or `permutations` is below 1.
     """
     pairs, observed = _labelled_pairs(labels, lattice), contiguity(labels, lattice)
     if observed is None:
-        return None
+        return LabelNull()
     owned = np.flatnonzero(labels >= 0)
     first, second = np.searchsorted(owned, pairs).T  # indices among the labelled channels
-    shares = []
-    for orders in permutation_blocks(len(owned), permutations, seed, 256):
-        shuffled = labels[owned][orders].T
-        shares.append((shuffled[first] == shuffled[second]).mean(axis=0))
-    null = np.concatenate(shares)
-    p = p_values(np.array([observed]), null[:, None])[0]
-    return LabelNull(float(null.mean()), float(null.std()), float(p))
+    grids = (labels[owned][orders].T for orders in permutation_blocks(len(owned), permutations, seed, 256))
+    null = np.concatenate([(grid[first] == grid[second]).mean(axis=0) for grid in grids])
+    return LabelNull(float(null.mean()), float(null.std()), p_value(observed, null))
 
 
 def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> list[float | None]:
@@ -112,9 +104,6 @@ def join_count_z(labels: Labels, lattice: Lattice, count: int = joints.K) -> lis
 
     Returns:
         `count` values. None where the count cannot vary (a label with fewer than two channels, or with all of them).
-
-    Raises:
-        ValueError: The number of labels is not the number of channels, or a label is not below `count`.
     """
     pairs, owned = _labelled_pairs(labels, lattice), units(labels, count)
     same = labels[pairs[:, 0]] == labels[pairs[:, 1]]
@@ -144,9 +133,6 @@ def components(labels: Labels, lattice: Lattice) -> dict[int, list[int]]:
     """The sizes of the rook-connected regions of each label that occurs, largest first.
 
     Unlabelled channels form no region.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels.
     """
     pairs = _labelled_pairs(labels, lattice)
     first, second = pairs[labels[pairs[:, 0]] == labels[pairs[:, 1]]].T
@@ -164,17 +150,14 @@ def component_count(labels: Labels, lattice: Lattice) -> int:
     return sum(len(sizes) for sizes in components(labels, lattice).values())
 
 
-def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, seed: int = 0) -> LabelNull | None:
-    """The number of connected regions when the labels are permuted over the labelled channels. None without pairs.
+def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, seed: int = 0) -> LabelNull:
+    """The number of connected regions when the labels are permuted over the labelled channels.
 
     p is one-sided: few regions are evidence.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels, or `permutations` is below 1.
     """
     pairs, owned = _labelled_pairs(labels, lattice), np.flatnonzero(labels >= 0)
     if len(pairs) == 0:
-        return None
+        return LabelNull()
     first, second = np.searchsorted(owned, pairs).T
     counts = []
     for orders in permutation_blocks(len(owned), permutations, seed, 256):
@@ -184,11 +167,9 @@ def component_null(labels: Labels, lattice: Lattice, permutations: int = 999, se
         # all permuted grids form one graph of separate parts, so that SciPy is called once per block
         graph = sparse.coo_array((np.ones(len(grid)), ends), shape=(shuffled.size, shuffled.size))
         _, region = csgraph.connected_components(graph, directed=False)
-        by_grid = region.reshape(shuffled.shape)
-        counts.append([len(np.unique(regions)) for regions in by_grid])
-    null = np.concatenate(counts).astype(float)
-    observed = np.array([-float(component_count(labels, lattice))])
-    return LabelNull(float(null.mean()), float(null.std()), float(p_values(observed, -null[:, None])[0]))
+        counts += [len(np.unique(regions)) for regions in region.reshape(shuffled.shape)]
+    null = np.array(counts, float)
+    return LabelNull(float(null.mean()), float(null.std()), p_value(-component_count(labels, lattice), -null))
 
 
 # ---- The body on the grid
@@ -209,9 +190,6 @@ def territory_distances(labels: Labels, lattice: Lattice) -> Array:
     """The mean grid distance between the channels of two joints, in cells: labels (..., C) -> (..., 16, 16).
 
     NaN for a joint without channels.
-
-    Raises:
-        ValueError: The number of labels is not the number of channels.
     """
     if labels.shape[-1] != lattice.channels:
         raise ValueError(f"labels {labels.shape}: the grid has {lattice.channels} channels")
@@ -239,7 +217,7 @@ def body_map(size: Array, lattice: Lattice, permutations: int = 999, seed: int =
 
     Returns:
         {"permutations", "twins": {"ratio", "p_joints", "p_shifted", "reason"}, "hops": {"spearman", ...}}. The numbers
-        are None where no pair of twins owns channels, or too few other pairs do.
+        are NaN where no pair of twins owns channels, or too few other pairs do.
     """
     rng = np.random.default_rng(seed)
     apart = territory_distances(labels(size), lattice)
@@ -258,17 +236,12 @@ def body_map(size: Array, lattice: Lattice, permutations: int = 999, seed: int =
         null = sign * np.array([_twins_and_hops(row) for row in distances])
         # a grid without the statistic counts as one that reaches the observation
         tests[name] = p_values(sign * observed, np.where(np.isnan(null), np.inf, null))
-    return {
-        "permutations": permutations,
-        **{
-            name: {
-                number: None if np.isnan(observed[k]) else float(observed[k]),
-                **{key: None if np.isnan(observed[k]) else float(p[k]) for key, p in tests.items()},
-                "reason": "too few joints own channels" if np.isnan(observed[k]) else None,
-            }
-            for k, (name, number) in enumerate((("twins", "ratio"), ("hops", "spearman")))
-        },
-    }
+    numbers: dict[str, Any] = {"permutations": permutations}
+    for k, (name, number) in enumerate((("twins", "ratio"), ("hops", "spearman"))):
+        reason = "too few joints own channels" if np.isnan(observed[k]) else None
+        p = {key: float(values[k]) for key, values in tests.items()}
+        numbers[name] = {number: float(observed[k]), **p, "reason": reason}
+    return numbers
 
 
 def twin_ratio(apart: Array) -> float:
@@ -307,33 +280,26 @@ def _shifted(size: Array, lattice: Lattice, rng: np.random.Generator) -> Array:
 def wiring_lengths(strength: Array, lattice: Lattice) -> Array:
     """The wiring length of each joint in cells, (K, C) -> (K,).
 
-    Suppose that each channel is connected to its joint by a wire whose cost grows with length and weight. A map that
-    keeps the channels of a joint together is then cheap (wiring economy: Jacobs & Jordan 1992, J. Cogn. Neurosci. 4,
-    323-336; for whole maps Koulakov & Chklovskii 2001, Neuron 29, 519-527). The length of joint k is
+    If each channel is wired to its joint and a wire costs length times weight, a map that keeps the channels of a joint
+    together is cheap (wiring economy: Jacobs & Jordan 1992, J. Cogn. Neurosci. 4, 323-336; for whole maps Koulakov &
+    Chklovskii 2001, Neuron 29, 519-527). The length of joint k is
 
         min over places j of sum_c |w_kc| d(c, j) / sum_c |w_kc|
 
-    with d the grid distance in cells: the mean distance, weighted by |w|, to the place where the joint is cheapest to
-    read. It is a length per unit of weight, so it does not depend on the size of the weights.
+    with the grid distance d: the mean distance, weighted by |w|, to the place where the joint is cheapest to read. It
+    does not depend on the size of the weights.
 
     Returns:
         (K,). NaN where all weights of a joint are zero or one is not finite.
-
-    Raises:
-        ValueError: `strength` is not (K, C) for the C channels of the lattice.
     """
-    return _shortest(_shares(strength, lattice), lattice.distances())
+    return (_shares(strength, lattice) @ lattice.distances()).min(axis=-1)
 
 
 def wiring_null(strength: Array, lattice: Lattice, permutations: int = 999, seed: int = 0) -> Array:
-    """`wiring_lengths` when the channels are permuted on the grid, (P, K). All joints share each permutation.
-
-    Raises:
-        ValueError: As for `wiring_lengths`, or `permutations` is below 1.
-    """
+    """`wiring_lengths` when the channels are permuted on the grid, (P, K). All joints share each permutation."""
     shares, apart = _shares(strength, lattice), lattice.distances()
     blocks = permutation_blocks(lattice.channels, permutations, seed, 64)
-    return np.concatenate([_shortest(shares[:, orders].transpose(1, 0, 2), apart) for orders in blocks])
+    return np.concatenate([(shares[:, orders].transpose(1, 0, 2) @ apart).min(axis=-1) for orders in blocks])
 
 
 def _shares(strength: Array, lattice: Lattice) -> Array:
@@ -345,7 +311,3 @@ def _shares(strength: Array, lattice: Lattice) -> Array:
     safe = np.where(known, size, 1.0)
     safe = safe / safe.max(axis=1, keepdims=True)
     return np.where(known, safe / safe.sum(axis=1, keepdims=True), np.nan)
-
-
-def _shortest(shares: Array, apart: Array) -> Array:
-    return (shares @ apart).min(axis=-1)

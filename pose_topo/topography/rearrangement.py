@@ -71,7 +71,7 @@ def rearrange(maps: Array, weights: Array, steps: int | None = None, seed: int =
     start = np.arange(len(unit))
     order = _anneal(gram, weights, steps, np.random.default_rng(seed))
     before, best = (float((weights * gram[np.ix_(o, o)]).sum()) for o in (start, order))
-    return Rearrangement(*((order, before, best) if best > before else (start, before, before)), steps)
+    return Rearrangement(order, before, best, steps) if best > before else Rearrangement(start, before, before, steps)
 
 
 def _anneal(gram: Array, weights: Array, steps: int, rng: np.random.Generator) -> Order:
@@ -120,8 +120,5 @@ def swap_gains(padded: Array, order: Order, around: Order, beside: NDArray[np.bo
 def _neighbours(weights: Array) -> Order:
     """The neighbours (C, D) of each place, padded with C."""
     widest = int(weights.sum(axis=1).max())
-    around = np.full((len(weights), widest), len(weights))
-    for place, row in enumerate(weights):
-        found = np.flatnonzero(row)
-        around[place, : len(found)] = found
-    return around
+    first = np.argsort(-weights, axis=1, kind="stable")[:, :widest]  # neighbours come first, in ascending order
+    return np.where(np.take_along_axis(weights, first, axis=1) > 0, first, len(weights))

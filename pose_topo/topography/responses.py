@@ -35,17 +35,11 @@ HINGES = {
 
 @dataclass(frozen=True)
 class Responses:
-    """Responses of C channels to N people.
+    """Responses of C channels to N people. `near` and `far` are NaN for a joint not labelled or not in the picture."""
 
-    Attributes:
-        mean: (N, C), over the whole feature map.
-        near: (N, 16, C), at each joint. NaN where the joint is not labelled or not in the picture.
-        far: (N, 16, C), over the rest of the map.
-    """
-
-    mean: Array
-    near: Array
-    far: Array
+    mean: Array  # (N, C), over the whole feature map
+    near: Array  # (N, 16, C), at each joint
+    far: Array  # (N, 16, C), over the rest of the map
 
 
 def d_prime(with_it: Array, without: Array) -> Array:
@@ -119,37 +113,29 @@ def selectivity_measures(
     Args:
         responses: of the held-out people.
         points, visible: as for `conditions`.
-        permutations: The number of permutations.
     """
     found = conditions(responses, points, visible)
-    enough = [name for name, both in found.items() if min(map(len, both)) >= FEWEST]
-    maps = np.array([d_prime(*found[name]) for name in enough]).reshape(len(enough), lattice.channels)
-    live = np.flatnonzero((responses.mean.std(axis=0) > 0) & ~np.isnan(maps).any(axis=0))
+    counts = {name: [len(one) for one in both] for name, both in found.items()}
+    enough = np.array([min(both) >= FEWEST for both in counts.values()])
+    nowhere = np.full(lattice.channels, np.nan)
+    maps = np.stack([d_prime(*both) if known else nowhere for both, known in zip(found.values(), enough, strict=True)])
+    live = (responses.mean.std(axis=0) > 0) & ~np.isnan(maps[enough]).any(axis=0)
+    maps[:, ~live] = np.nan
     near = moran.weights(moran.primary(lattice))[np.ix_(live, live)]
     test = moran.moran_test(maps[:, live], near, permutations)
-    columns = {"I": test.I, "z": test.z, "p": test.p, "q": test.q, "p_max": test.p_max}
-    rows = {name: {key: float(values[k]) for key, values in columns.items()} for k, name in enumerate(enough)}
-    few = f"fewer than {FEWEST} responses with or without it"
-    about_joints = [k for k, name in enumerate(enough) if name.startswith("near ")]
-    whole = np.full((len(found), lattice.channels), np.nan)
-    for name, values in zip(enough, maps, strict=True):
-        whole[[*found].index(name), live] = values[live]
+    rows, few = test.rows([*found]), f"fewer than {FEWEST} responses with or without it"
     numbers = {
         "permutations": permutations,
-        "channels": len(live),
+        "channels": int(live.sum()),
         "expected": test.expected,
         "conditions": {
-            name: {
-                **rows.get(name, dict.fromkeys(columns)),
-                "responses": [len(one) for one in both],
-                "reason": None if name in enough else few,
-            }
-            for name, both in found.items()
+            name: {**rows[name], "responses": counts[name], "reason": None if min(counts[name]) >= FEWEST else few}
+            for name in found
         },
-        "mean_I_joints": inference.mean_of_defined(test.I[about_joints]) if about_joints else None,
-        "reason": None if about_joints else few,
+        "mean_I_joints": inference.mean_of_defined(test.I[: joints.K]),  # the conditions "near <joint>"
+        "reason": None if enough[: joints.K].any() else few,
     }
-    return numbers, whole.reshape(len(found), lattice.height, lattice.width)
+    return numbers, maps.reshape(len(found), lattice.height, lattice.width)
 
 
 # ---- the responses to each image
@@ -157,20 +143,11 @@ def selectivity_measures(
 
 def single_images(activations: Array, lattice: Lattice, permutations: int) -> dict[str, Any]:
     """Moran's I of the responses to single people, as a mean over people: as they are, and standardised per channel."""
-    tests = image_tests(activations, lattice, permutations)
-    return {
-        "permutations": permutations,
-        **{
-            name: {
-                "mean_I": test.mean_i,
-                "p_mean": test.p_mean,
-                "null_low": test.null_band[0],
-                "null_high": test.null_band[1],
-                "reason": "no I where all channels respond alike" if test.mean_i is None else None,
-            }
-            for name, test in tests.items()
-        },
-    }
+    numbers: dict[str, Any] = {"permutations": permutations}
+    for name, test in image_tests(activations, lattice, permutations).items():
+        reason = "no I where all channels respond alike" if test.mean_i is None else None
+        numbers[name] = {**test.overall(), "reason": reason}
+    return numbers
 
 
 def image_tests(seen: Array, lattice: Lattice, permutations: int) -> dict[str, moran.MoranTest]:

@@ -5,7 +5,8 @@ neighbour cosine beside the cosine of all pairs, and participation ratio tell th
 of them.
 
 Weights are (C, ...): one row per channel, and everything after the first axis is its incoming weight vector. A number
-that does not exist (no pairs, only zero rows, a weight that is not finite) is None.
+that does not exist (no pairs, only zero rows, a weight that is not finite) is None. ValueError is raised if the number
+of rows is not the number of channels of the lattice.
 """
 
 from __future__ import annotations
@@ -35,12 +36,6 @@ def _pairs(weights: Array, lattice: Lattice) -> NDArray[np.int64]:
     return lattice.edges()
 
 
-def _directions(rows: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """The rows scaled to length 1, and which rows have a direction. A zero row has none."""
-    norms = np.linalg.norm(rows, axis=1)
-    return rows / np.where(norms > 0, norms, 1.0)[:, None], norms > 0
-
-
 def mean_row_norm(weights: Array) -> float | None:
     """The mean Euclidean length of the rows, including zero rows."""
     rows = _rows(weights)
@@ -51,9 +46,6 @@ def weight_similarity(weights: Array, lattice: Lattice) -> float | None:
     """The mean squared distance of the rows of neighbouring channels: the weight-similarity loss.
 
     It is exactly 4 for orthogonal rows of length sqrt(2). It is 0 for equal rows, and also for zero weights.
-
-    Raises:
-        ValueError: The number of rows is not the number of channels.
     """
     pairs, rows = _pairs(weights, lattice), _rows(weights)
     if rows is None or len(pairs) == 0:
@@ -61,54 +53,32 @@ def weight_similarity(weights: Array, lattice: Lattice) -> float | None:
     return float(((rows[pairs[:, 0]] - rows[pairs[:, 1]]) ** 2).sum(axis=1).mean())
 
 
-def neighbour_cosine(weights: Array, lattice: Lattice) -> float | None:
-    """The mean cosine of the rows of neighbouring channels. Pairs with a zero row are left out.
+def cosines(weights: Array, lattice: Lattice) -> tuple[float | None, float | None]:
+    """The mean cosine of the rows of neighbouring channels, and of all pairs of rows: its chance level.
 
-    Raises:
-        ValueError: The number of rows is not the number of channels.
+    Pairs with a zero row are left out.
     """
     pairs, rows = _pairs(weights, lattice), _rows(weights)
     if rows is None:
-        return None
-    unit, directed = _directions(rows)
+        return None, None
+    norms = np.linalg.norm(rows, axis=1)
+    unit, directed = rows / np.where(norms > 0, norms, 1.0)[:, None], norms > 0
     first, second = pairs[directed[pairs].all(axis=1)].T
-    return float((unit[first] * unit[second]).sum(axis=1).mean()) if len(first) else None
-
-
-def all_pairs_cosine(weights: Array) -> float | None:
-    """The mean cosine of all pairs of rows without zero rows: the chance level of `neighbour_cosine`."""
-    rows = _rows(weights)
-    if rows is None:
-        return None
-    unit, directed = _directions(rows)
+    near = float((unit[first] * unit[second]).sum(axis=1).mean()) if len(first) else None
     count = int(directed.sum())
     # |sum of unit rows|^2 holds every ordered pair, and each row with itself once
-    return float(((unit.sum(axis=0) ** 2).sum() - count) / (count * (count - 1))) if count > 1 else None
-
-
-def cosine_excess(weights: Array, lattice: Lattice) -> float | None:
-    """`neighbour_cosine` minus `all_pairs_cosine`: how much more alike neighbours are than any two channels.
-
-    0 for rows in random order, however alike they all are.
-
-    Raises:
-        ValueError: The number of rows is not the number of channels.
-    """
-    return excess(neighbour_cosine(weights, lattice), all_pairs_cosine(weights))
+    every = float(((unit.sum(axis=0) ** 2).sum() - count) / (count * (count - 1))) if count > 1 else None
+    return near, every
 
 
 def excess(neighbours: float | None, all_pairs: float | None) -> float | None:
-    """The difference of the two cosines. None if one of them is None."""
+    """How much more alike neighbours are than any two channels; 0 for rows in random order. None if one is None."""
     return None if neighbours is None or all_pairs is None else neighbours - all_pairs
 
 
 def participation_ratio(weights: Array) -> float | None:
-    """The number of directions that the rows use, from 1 to the smaller side, from squared singular values.
-
-    The rows are not centred.
-    """
-    rows = _rows(weights)
-    return None if rows is None else _effective_number(rows)
+    """The number of directions that the rows use, from 1 to the smaller side. The rows are not centred."""
+    return _effective_number(_rows(weights))
 
 
 def effective_dimensionality(activations: Array) -> float | None:
@@ -119,36 +89,28 @@ def effective_dimensionality(activations: Array) -> float | None:
     """
     if np.ndim(activations) != 2:
         raise ValueError(f"activations {np.shape(activations)}: give (images, channels)")
-    values = _rows(activations)
-    if values is None:
-        return None
-    # a constant channel must become exactly zero; subtracting a rounded mean does not guarantee this
-    centred = np.where(np.ptp(values, axis=0) > 0, values - values.mean(axis=0), 0.0)
-    return _effective_number(centred)
+    if (values := _rows(activations)) is not None:
+        # a constant channel must become exactly zero; subtracting a rounded mean does not guarantee this
+        values = np.where(np.ptp(values, axis=0) > 0, values - values.mean(axis=0), 0.0)
+    return _effective_number(values)
 
 
-def _effective_number(rows: Array) -> float | None:
-    """(sum l)^2 / sum l^2 over the squared singular values l of the rows. None if all are zero."""
-    largest = np.abs(rows).max()
-    if largest == 0:
+def _effective_number(rows: Array | None) -> float | None:
+    """(sum l)^2 / sum l^2 over the squared singular values l of the rows. None without rows, or if all are zero."""
+    if rows is None:
         return None
-    rows = rows / largest
-    gram = rows @ rows.T if len(rows) <= rows.shape[1] else rows.T @ rows
-    # the sums are the trace and the squared Frobenius norm of the Gram matrix, so no eigenvalues are needed
-    return float(np.trace(gram) ** 2 / (gram**2).sum())
+    scaled = rows / (np.abs(rows).max() or 1.0)  # the squares of huge weights would overflow
+    return gram_ratio(scaled @ scaled.T if len(rows) <= rows.shape[1] else scaled.T @ scaled)
 
 
 def summary(weights: Array, lattice: Lattice) -> dict[str, float | None]:
-    """All statistics of the weights, with the keys of `health` in `analysis.json`.
-
-    Raises:
-        ValueError: The number of rows is not the number of channels.
-    """
+    """All statistics of the weights, with the keys of `health` in `analysis.json`."""
+    near, every = cosines(weights, lattice)
     return {
         "mean_row_norm": mean_row_norm(weights),
-        "neighbour_cosine": neighbour_cosine(weights, lattice),
-        "all_pairs_cosine": all_pairs_cosine(weights),
-        "cosine_excess": cosine_excess(weights, lattice),
+        "neighbour_cosine": near,
+        "all_pairs_cosine": every,
+        "cosine_excess": excess(near, every),
         "participation_ratio": participation_ratio(weights),
         "weight_similarity": weight_similarity(weights, lattice),
     }
@@ -176,10 +138,11 @@ def leading_directions(unit: Array, most: int) -> tuple[Array, Array]:
 def cosine_test(unit: Array, near: Array, permutations: int, seed: int = 0) -> dict[str, Any]:
     """The mean cosine of neighbouring rows of length 1, that of all pairs, and its one-sided p on permuted grids.
 
+    The permutations are those of `moran_test` with the same seed.
+
     Args:
         unit: (C, D).
         near: (C, C), 1 between neighbours and 0 elsewhere.
-        permutations: The number of permutations. They are those of `moran_test` with the same seed.
     """
     first, second = np.nonzero(np.triu(near))
     if not len(first):
@@ -190,7 +153,6 @@ def cosine_test(unit: Array, near: Array, permutations: int, seed: int = 0) -> d
         table[orders[:, first], orders[:, second]].mean(axis=1)
         for orders in inference.permutation_blocks(len(unit), permutations, seed, 128)
     ]
-    p = inference.p_values(observed.mean(keepdims=True), np.concatenate(null)[:, None])
     bins = np.linspace(-1, 1, 81)
     # the cosine of equal rows may exceed 1 by rounding
     shares = [np.histogram(values.clip(-1, 1), bins)[0] / len(values) for values in (observed, every)]
@@ -198,7 +160,7 @@ def cosine_test(unit: Array, near: Array, permutations: int, seed: int = 0) -> d
         "neighbours": float(observed.mean()),
         "all_pairs": float(every.mean()),
         "excess": float(observed.mean() - every.mean()),
-        "p": float(p[0]),
+        "p": inference.p_value(observed.mean(), np.concatenate(null)),
         "histogram": {"neighbours": shares[0].tolist(), "all_pairs": shares[1].tolist()},
         "reason": None,
     }
@@ -225,12 +187,11 @@ def residual_order(inner: Array, near: Array, permutations: int, seed: int = 0) 
 
     which is the mean of Moran's I over the directions of the rows (their left singular vectors), weighted by the
     variance of each direction (the diagonal case of Wartenberg 1985, Geogr. Anal. 17, 263-283). If a network has only
-    one smooth direction, I falls to E[I] once that direction is removed.
+    one smooth direction, I falls to E[I] once that direction is removed. The permutations are those of `moran_test`.
 
     Args:
         inner: (C, C), from `gram`.
         near: (C, C), neighbour weights.
-        permutations: The number of permutations. They are those of `moran_test` with the same seed.
 
     Returns:
         For each number of `REMOVED` directions: "removed"; "share", the variance that is left; "I"; "p". The last two
@@ -249,20 +210,19 @@ def residual_order(inner: Array, near: Array, permutations: int, seed: int = 0) 
         if share > 1e-9 and total:
             rest = (vectors[:, removed:] * kept) @ vectors[:, removed:].T
             scale = count / total / kept.sum()
-            observed = scale * (rest * near).sum(keepdims=True)
+            observed = float(scale * (rest * near).sum())
             null = [
                 scale * (rest[orders[:, first], orders[:, second]] * near[first, second]).sum(axis=1)
                 for orders in inference.permutation_blocks(count, permutations, seed, 128)
             ]
-            p = inference.p_values(observed.ravel(), np.concatenate(null)[:, None])
-            row |= {"I": float(observed.item()), "p": float(p[0])}
+            row |= {"I": observed, "p": inference.p_value(observed, np.concatenate(null))}
         table.append(row)
     return table
 
 
 def gram_ratio(inner: Array) -> float | None:
     """`participation_ratio` of the rows with these inner products. None if all are zero."""
-    squares = float((inner**2).sum())
+    squares = float((inner**2).sum())  # of the eigenvalues, whose sum is the trace
     return float(np.trace(inner) ** 2 / squares) if squares > 0 else None
 
 
@@ -295,8 +255,7 @@ def smoothed(inner: Array, lattice: Lattice, ratio: float) -> tuple[Array, float
 def collapsed(inner: Array, like: Array) -> Array:
     """Give rows the singular values of others, and keep their directions: collapse without any smoothing.
 
-    Args:
-        inner, like: (C, C), the inner products of the rows, and of those whose singular values they get.
+    All are given by their inner products (C, C).
     """
     _, vectors = np.linalg.eigh(inner)
     return (vectors * np.linalg.eigvalsh(like).clip(0)) @ vectors.T
@@ -305,9 +264,8 @@ def collapsed(inner: Array, like: Array) -> Array:
 def direction_measures(inner: Array, control: Array | None, lattice: Lattice, permutations: int) -> dict[str, Any]:
     """Moran's I of the layer's weights without their leading directions, beside two nulls made from a control.
 
-    The control's weights are brought to the participation ratio of these weights in two ways. They are smoothed over
-    the grid, which is order without any learning. And they get the singular values of these weights, which is collapse
-    without any order.
+    The control's weights are brought to the participation ratio of these weights in two ways: `smoothed`, which is
+    order without any learning, and `collapsed`, which is collapse without any order.
 
     Args:
         inner, control: (C, C), the inner products of the weight rows of the channels.
@@ -318,22 +276,18 @@ def direction_measures(inner: Array, control: Array | None, lattice: Lattice, pe
     def table(of: Array) -> list[dict[str, Any]]:
         return residual_order(of, near, few)
 
-    numbers: dict[str, Any] = {
-        "permutations": few,
-        "participation_ratio": ratio,
-        "trained": table(inner),
-        "smoothed": None,
-        "collapsed": None,
-        "reason": "no weights of a control: --control with a run, or with results of this version",
+    numbers: dict[str, Any] = {"permutations": few, "participation_ratio": ratio, "trained": table(inner)}
+    numbers |= {"smoothed": None, "collapsed": None, "reason": None}
+    if control is None:
+        return numbers | {"reason": "no weights of a control: --control with a run, or with results of this version"}
+    found = None if ratio is None else smoothed(control, lattice, ratio)
+    if found is None:
+        return numbers | {"reason": "the control has no larger participation ratio than this network"}
+    smooth, width = found
+    return numbers | {
+        "smoothed": {"width": width, "table": table(smooth)},
+        "collapsed": {"table": table(collapsed(control, inner))},
     }
-    if control is not None:
-        found = None if ratio is None else smoothed(control, lattice, ratio)
-        if found is None:
-            return numbers | {"reason": "the control has no larger participation ratio than this network"}
-        numbers["smoothed"] = {"width": found[1], "table": table(found[0])}
-        numbers["collapsed"] = {"table": table(collapsed(control, inner))}
-        numbers["reason"] = None
-    return numbers
 
 
 # ---- Channel maps: how strongly each joint reads each channel
@@ -341,20 +295,18 @@ def direction_measures(inner: Array, control: Array | None, lattice: Lattice, pe
 
 @dataclass(frozen=True)
 class ChannelMaps:
-    """One measure of how strongly each joint reads each channel.
+    """One measure of how strongly each joint reads each channel."""
 
-    Attributes:
-        name: The name of the measure in result files.
-        maps: (K, L), the values of the L channels for which the measure exists.
-        live: (L,), the indices of these channels, ascending.
-    """
+    name: str  # in result files
+    maps: Array  # (K, L), the values of the L channels for which the measure exists
+    live: NDArray[np.int64]  # (L,), the indices of these channels, ascending
 
-    name: str
-    maps: Array
-    live: NDArray[np.int64]
+    def test(self, weights: Array, permutations: int) -> moran.MoranTest:
+        """`moran_test` of the maps under neighbour weights (C, C), without the channels that are not live."""
+        return moran.moran_test(self.maps, weights[np.ix_(self.live, self.live)], permutations)
 
 
-def channel_maps(head: Array, activations: Array) -> dict[str, ChannelMaps]:
+def channel_maps(head: Array, activations: Array | None) -> dict[str, ChannelMaps]:
     """Three measures of how strongly each joint reads each channel.
 
     |w| mixes the tuning of a channel (which joints read it) with its gain (how large its weights are): a smooth gain
@@ -364,7 +316,7 @@ def channel_maps(head: Array, activations: Array) -> dict[str, ChannelMaps]:
 
     Args:
         head: (K, C), the weights of the 1x1 head.
-        activations: (N, C), spatial means over people.
+        activations: (N, C), spatial means over people. None: without "activity".
 
     Returns:
         "strength": |w|, all channels. "normalised": |w| divided by its length over joints, for the channels that any
@@ -373,23 +325,19 @@ def channel_maps(head: Array, activations: Array) -> dict[str, ChannelMaps]:
     Raises:
         ValueError: `head` and `activations` have different numbers of channels.
     """
-    if activations.ndim != 2 or head.shape[1] != activations.shape[1]:
-        raise ValueError(f"head {head.shape}, activations {activations.shape}: give (K, C) and (images, C)")
     size = np.abs(head)
     every = np.arange(size.shape[1])
     largest = size.max(axis=0)
     read = np.flatnonzero(largest > 0) if np.isfinite(size).all() else every
     scaled = size[:, read] / largest[read]  # the squares of tiny weights would vanish
-    return {
+    found = {
         "strength": ChannelMaps("|w|", size, every),
         "normalised": ChannelMaps("|w| / its length over joints", scaled / np.linalg.norm(scaled, axis=0), read),
-        "activity": ChannelMaps("|w| x sd(activation)", size * _deviation(activations), every),
     }
-
-
-def _deviation(activations: Array) -> Array:
-    """The standard deviation over people, (C,). NaN without people, or where a value is not finite."""
-    if len(activations) == 0:
-        return np.full(activations.shape[1], np.nan)
-    finite = np.isfinite(activations).all(axis=0)
-    return np.where(finite, np.where(finite, activations, 0.0).std(axis=0), np.nan)
+    if activations is not None:
+        if activations.ndim != 2 or head.shape[1] != activations.shape[1]:
+            raise ValueError(f"head {head.shape}, activations {activations.shape}: give (K, C) and (images, C)")
+        finite = np.isfinite(activations).all(axis=0)
+        deviation = np.where(finite, np.where(finite, activations, 0.0).std(axis=0), np.nan)
+        found["activity"] = ChannelMaps("|w| x sd(activation)", size * deviation, every)
+    return found

@@ -217,7 +217,7 @@ def grid_state(model: SimpleBaseline) -> dict[str, float]:
         "moran_i": float(np.mean(per_joint[np.isfinite(per_joint)])) if np.isfinite(per_joint).any() else None,
         "contiguity": parcellation.contiguity(parcellation.labels(np.abs(head)), lattice),
         "mean_row_norm": weight_statistics.mean_row_norm(weight),
-        "cosine_excess": weight_statistics.cosine_excess(weight, lattice),
+        "cosine_excess": weight_statistics.excess(*weight_statistics.cosines(weight, lattice)),
         "participation_ratio": weight_statistics.participation_ratio(weight),
     }
     return {key: float(value) for key, value in state.items() if value is not None}

@@ -73,7 +73,7 @@ def test_equal_seeds_give_equal_networks_and_control_equals_topo_at_the_start():
 
 def test_the_studys_names_are_there():
     model = TopoModel("resnet18", Lattice(4, 4))
-    assert torch.equal(model.topo_reg_loss(), model.topo.weight_similarity_loss())
+    assert torch.equal(model.topo_reg_loss(), weight_similarity(model.topo.conv.weight, model.topo.lattice))
 
 
 def test_features_are_what_the_head_reads():
@@ -197,7 +197,7 @@ def test_orthogonal_init_gives_exactly_four(neighbours):
     torch.manual_seed(0)
     layer = TopographicConv2d(256, Lattice(16, 16, neighbours))
     # rows are orthogonal of norm sqrt(2), hence every squared distance is 2 + 2
-    assert layer.weight_similarity_loss().item() == pytest.approx(4.0, abs=1e-5)
+    assert weight_similarity(layer.conv.weight, layer.lattice).item() == pytest.approx(4.0, abs=1e-5)
 
 
 def test_the_loss_is_not_invariant_to_scale():
@@ -205,12 +205,12 @@ def test_the_loss_is_not_invariant_to_scale():
     layer = TopographicConv2d(256, Lattice(16, 16))
     with torch.no_grad():
         layer.conv.weight.mul_(0.1)
-    assert layer.weight_similarity_loss().item() == pytest.approx(0.04, abs=1e-6)
+    assert weight_similarity(layer.conv.weight, layer.lattice).item() == pytest.approx(0.04, abs=1e-6)
 
 
 def test_a_single_channel_has_no_neighbours():
     with pytest.raises(UsageError, match="no neighbours"):
-        TopographicConv2d(4, Lattice(1, 1)).weight_similarity_loss()
+        weight_similarity(TopographicConv2d(4, Lattice(1, 1)).conv.weight, Lattice(1, 1))
 
 
 @pytest.mark.parametrize("init", ["orthogonal", "kaiming", "equal-norm"])

@@ -14,16 +14,17 @@ from torch.nn.functional import interpolate
 from pose_topo.core.errors import UsageError
 from pose_topo.models import grid_matrices, regularizers
 from pose_topo.models.regularizers import LOSSES, check, spatial_loss
+from pose_topo.study.config import TOPO_LOSSES
 from pose_topo.study.lattice import Lattice
 
-ON_WEIGHTS = [name for name, loss in LOSSES.items() if loss.reads == "weights"]
-ON_ACTIVATIONS = [name for name, loss in LOSSES.items() if loss.reads == "activations"]
+ON_WEIGHTS = [name for name, reads in TOPO_LOSSES.items() if reads == "weights"]
+ON_ACTIVATIONS = [name for name, reads in TOPO_LOSSES.items() if reads == "activations"]
 GRIDS = [(3, 7), (1, 16), (16, 16), (2, 5)]
 DOUBLE = torch.float64
 
 
 def function(name: str):
-    return LOSSES[name].function
+    return LOSSES[name]
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

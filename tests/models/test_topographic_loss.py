@@ -10,9 +10,10 @@ from torch import nn
 from pose_topo import Lattice, TopographicLoss, spatial_loss
 from pose_topo.core.errors import UsageError
 from pose_topo.models.regularizers import LOSSES, incoming_weights
+from pose_topo.study.config import TOPO_LOSSES
 
-READS_WEIGHTS = [name for name, loss in LOSSES.items() if loss.reads == "weights"]
-READS_ACTIVATIONS = [name for name, loss in LOSSES.items() if loss.reads == "activations"]
+READS_WEIGHTS = [name for name, reads in TOPO_LOSSES.items() if reads == "weights"]
+READS_ACTIVATIONS = [name for name, reads in TOPO_LOSSES.items() if reads == "activations"]
 
 
 class Small(nn.Module):

@@ -21,7 +21,7 @@ def compute_pckh_from_heatmaps(predicted: torch.Tensor, target: torch.Tensor) ->
     """The study's function: PCKh in 0..1 from the highest cells of two sets of heatmaps (B, 16, H, W)."""
     size = torch.tensor([predicted.shape[-1], predicted.shape[-2]], dtype=torch.float64)
     cells = [(argmax_cells(maps)[0].double() / size).numpy() for maps in (predicted, target)]
-    return float(_within(*cells, 0.5).mean())
+    return float(_within(*cells).mean())
 
 
 def legacy_pckh(*arrays: np.ndarray) -> float:

@@ -65,7 +65,7 @@ def test_the_curve_and_its_area_by_hand():
     values = curve(errors)
     assert values[0] == values[24] == 50.0 and values[25] == values[50] == 100.0
     # trapezoids: 24 of height 50, one of 75, 25 of 100
-    assert auc(errors) == pytest.approx((24 * 50 + 75 + 25 * 100) / 50)
+    assert auc(values) == pytest.approx((24 * 50 + 75 + 25 * 100) / 50)
 
 
 @pytest.mark.parametrize(

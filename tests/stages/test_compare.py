@@ -83,7 +83,7 @@ def test_pairing_narrows_the_interval():
     joints, labelled = rng.uniform(0, 500, (200, J.K, 2)), np.ones((200, J.K), bool)
 
     def record(off: np.ndarray) -> Record:
-        return Record(joints + off, joints, labelled, np.full(200, 30.0), None)
+        return Record(joints, labelled, np.full(200, 30.0), joints + off, None)
 
     worse = np.tile(hard, (1, J.K, 2))
     worse[:, J.HEAD_TOP] = 100.0  # and on every head

@@ -190,7 +190,7 @@ def test_smoothness_is_none_without_variation_or_live_neighbours() -> None:
 
 
 def chance(lattice: Lattice) -> float | None:
-    return correlation.coactivation(np.eye(lattice.channels), lattice).chance
+    return correlation.coactivation(np.eye(lattice.channels), lattice)["chance"]
 
 
 def test_chance_distance_of_a_16_by_16_grid() -> None:
@@ -209,23 +209,23 @@ def test_coactivation_of_a_line_of_three_by_hand() -> None:
     # pairs (0,1) .95 at distance 1, (1,2) .35 at 1, (0,2) .5 at 2
     matrix = np.array([[1.0, 0.95, 0.5], [0.95, 1.0, 0.35], [0.5, 0.35, 1.0]])
     result = correlation.coactivation(matrix, Lattice(1, 3))
-    assert result.alphas == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
-    assert result.pairs == [3, 3, 3, 2, 2, 1, 1, 1, 1]
-    assert result.distance == pytest.approx([4 / 3] * 3 + [1.5] * 2 + [1.0] * 4)
-    assert result.chance == pytest.approx(4 / 3)
+    assert result["alphas"] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert result["pairs"] == [3, 3, 3, 2, 2, 1, 1, 1, 1]
+    assert result["distance"] == pytest.approx([4 / 3] * 3 + [1.5] * 2 + [1.0] * 4)
+    assert result["chance"] == pytest.approx(4 / 3)
 
 
 def test_coactivation_without_pairs_is_none_with_count_zero() -> None:
     result = correlation.coactivation(np.eye(9), Lattice(3, 3))
-    assert result.distance == [None] * 9 and result.pairs == [0] * 9
-    assert correlation.coactivation(np.full((9, 9), np.nan), Lattice(3, 3)).pairs == [0] * 9
-    assert correlation.coactivation(np.ones((1, 1)), Lattice(1, 1)).chance is None
+    assert result["distance"] == [None] * 9 and result["pairs"] == [0] * 9
+    assert correlation.coactivation(np.full((9, 9), np.nan), Lattice(3, 3))["pairs"] == [0] * 9
+    assert correlation.coactivation(np.ones((1, 1)), Lattice(1, 1))["chance"] is None
 
 
 def test_coactivation_is_at_chance_if_everything_is_correlated() -> None:
     lattice = Lattice(4, 5)
     result = correlation.coactivation(np.ones((20, 20)), lattice, (0.5, 1.0))
-    assert result.distance == pytest.approx([chance(lattice)] * 2) and result.pairs == [190, 190]
+    assert result["distance"] == pytest.approx([chance(lattice)] * 2) and result["pairs"] == [190, 190]
 
 
 @pytest.mark.parametrize("torus", [False, True])
@@ -234,7 +234,7 @@ def test_coactivation_against_loops_with_a_dead_channel(torus: bool) -> None:
     matrix = np.array(np.corrcoef(np.random.default_rng(0).normal(size=(15, 6))))
     matrix[4] = matrix[:, 4] = np.nan
     result, apart = correlation.coactivation(matrix, lattice), lattice.distances()
-    for alpha, distance, count in zip(result.alphas, result.distance, result.pairs, strict=True):
+    for alpha, distance, count in zip(result["alphas"], result["distance"], result["pairs"], strict=True):
         found = [apart[i, j] for i in range(15) for j in range(i) if matrix[i, j] >= alpha]
         assert count == len(found)
         assert distance == (pytest.approx(np.mean(found)) if found else None)

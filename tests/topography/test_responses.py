@@ -85,7 +85,7 @@ def test_a_planted_map_is_found() -> None:
     assert found["near head top"]["I"] > 0.5 and found["near head top"]["p_max"] == 0.005
     assert max(found[f"near {name}"]["I"] for name in J.NAMES if name != "head top") < 0.25
     assert maps.shape == (20, 8, 8) and maps[J.HEAD_TOP][:, :4].min() > 0.5 > abs(maps[J.HEAD_TOP][:, 4:].mean())
-    assert found["upright"]["responses"] == [60, 0] and found["upright"]["I"] is None
+    assert found["upright"]["responses"] == [60, 0] and np.isnan(found["upright"]["I"])
     assert np.isnan(maps[-1]).all()  # nobody is occluded
     assert without_reason(plain(numbers)) == []
     means = [found[f"near {name}"]["I"] for name in J.NAMES]

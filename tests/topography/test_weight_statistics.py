@@ -21,8 +21,7 @@ def test_orthogonal_rows_of_norm_sqrt_two() -> None:
     weights = orthogonal(256, 256, np.sqrt(2))
     assert ws.weight_similarity(weights, GRID) == pytest.approx(4.0, abs=1e-12)
     assert ws.mean_row_norm(weights) == pytest.approx(np.sqrt(2), abs=1e-12)
-    assert ws.neighbour_cosine(weights, GRID) == pytest.approx(0.0, abs=1e-12)
-    assert ws.all_pairs_cosine(weights) == pytest.approx(0.0, abs=1e-12)
+    assert ws.cosines(weights, GRID) == pytest.approx((0.0, 0.0), abs=1e-12)
     assert ws.participation_ratio(weights) == pytest.approx(256.0, abs=1e-9)
 
 
@@ -33,7 +32,7 @@ def test_similarity_depends_on_scale_and_cosine_does_not() -> None:
         ws.weight_similarity(weights / 10, GRID),
     )
     assert first is not None and second == pytest.approx(first / 100)
-    assert ws.neighbour_cosine(weights / 10, GRID) == pytest.approx(ws.neighbour_cosine(weights, GRID))
+    assert ws.cosines(weights / 10, GRID) == pytest.approx(ws.cosines(weights, GRID))
 
 
 def test_against_loops() -> None:
@@ -43,9 +42,8 @@ def test_against_loops() -> None:
     squared = [sum((weights[i] - weights[j]) ** 2) for i, j in pairs]
     assert ws.weight_similarity(weights, lattice) == pytest.approx(np.mean(squared), abs=1e-13)
     near = [float(unit[i] @ unit[j]) for i, j in pairs]
-    assert ws.neighbour_cosine(weights, lattice) == pytest.approx(np.mean(near), abs=1e-13)
     every = [float(unit[i] @ unit[j]) for i in range(12) for j in range(i)]
-    assert ws.all_pairs_cosine(weights) == pytest.approx(np.mean(every), abs=1e-13)
+    assert ws.cosines(weights, lattice) == pytest.approx((np.mean(near), np.mean(every)), abs=1e-13)
 
 
 def test_convolution_kernels_count_as_rows() -> None:
@@ -82,27 +80,25 @@ def test_zero_rows_have_no_direction() -> None:
     weights = np.array([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
     root = np.sqrt(0.5)
     # without row 1: cosines (0,2) root, (0,3) -1, (2,3) -root
-    assert ws.neighbour_cosine(weights, lattice) == pytest.approx((root - 1 - root) / 3)
-    assert ws.all_pairs_cosine(weights) == pytest.approx(-1 / 3)
+    assert ws.cosines(weights, lattice) == pytest.approx(((root - 1 - root) / 3, -1 / 3))
     assert ws.mean_row_norm(weights) == pytest.approx((1 + 0 + np.sqrt(2) + 1) / 4)
 
 
 def test_cosine_excess_by_hand() -> None:
     # a row of three: cosines 01: 1, 12: 0, 02: 0 -> neighbours 1/2, all pairs 1/3
-    assert ws.cosine_excess(np.array([[1.0, 0], [2, 0], [0, 1]]), Lattice(1, 3)) == pytest.approx(1 / 6)
+    assert ws.excess(*ws.cosines(np.array([[1.0, 0], [2, 0], [0, 1]]), Lattice(1, 3))) == pytest.approx(1 / 6)
     # all alike is not a map
-    assert ws.cosine_excess(np.full((12, 5), 3.0), Lattice(3, 4)) == pytest.approx(0, abs=1e-12)
-    assert ws.cosine_excess(np.zeros((12, 5)), Lattice(3, 4)) is None
+    assert ws.excess(*ws.cosines(np.full((12, 5), 3.0), Lattice(3, 4))) == pytest.approx(0, abs=1e-12)
+    assert ws.excess(*ws.cosines(np.zeros((12, 5)), Lattice(3, 4))) is None
 
 
 def test_numbers_that_do_not_exist_are_none() -> None:
     zero = np.zeros((9, 4))
-    assert ws.neighbour_cosine(zero, Lattice(3, 3)) is None
-    assert ws.all_pairs_cosine(zero) is None
+    assert ws.cosines(zero, Lattice(3, 3)) == (None, None)
     assert ws.participation_ratio(zero) is None
     assert ws.mean_row_norm(zero) == 0.0 and ws.weight_similarity(zero, Lattice(3, 3)) == 0.0
     one = np.ones((1, 4))
-    assert ws.neighbour_cosine(one, Lattice(1, 1)) is None and ws.all_pairs_cosine(one) is None
+    assert ws.cosines(one, Lattice(1, 1)) == (None, None)
     assert ws.weight_similarity(one, Lattice(1, 1)) is None
     assert ws.effective_dimensionality(np.full((8, 3), 0.1)) is None
     assert ws.effective_dimensionality(np.ones((1, 3))) is None
@@ -118,9 +114,9 @@ def test_summary_has_the_keys_of_the_result_file() -> None:
     weights = orthogonal(256, 256, np.sqrt(2))
     assert ws.summary(weights, GRID) == {
         "mean_row_norm": ws.mean_row_norm(weights),
-        "neighbour_cosine": ws.neighbour_cosine(weights, GRID),
-        "all_pairs_cosine": ws.all_pairs_cosine(weights),
-        "cosine_excess": ws.cosine_excess(weights, GRID),
+        "neighbour_cosine": ws.cosines(weights, GRID)[0],
+        "all_pairs_cosine": ws.cosines(weights, GRID)[1],
+        "cosine_excess": ws.excess(*ws.cosines(weights, GRID)),
         "participation_ratio": ws.participation_ratio(weights),
         "weight_similarity": ws.weight_similarity(weights, GRID),
     }
