@@ -7,7 +7,6 @@ coordinates mean nothing. Coordinates are 0-based. LSPET has no pelvis, thorax, 
 
 from __future__ import annotations
 
-import collections
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,13 +41,11 @@ def load_people(path: str | Path) -> tuple[People, AnnotationCounts]:
     values = _read(path)
     number = values.shape[2]
     xy, flags = values[:, :2].transpose(2, 0, 1), values[:, 2].T > 0  # (N, 14, 2), (N, 14)
-    reasons: collections.Counter[str] = collections.Counter()
-    finite = np.isfinite(xy).all(-1) & (np.abs(np.nan_to_num(xy)).max(-1) <= FARTHEST)
-    broken = (flags & ~finite).any(1)
+    broken = (flags & ~(np.abs(xy) <= FARTHEST).all(-1)).any(1)
     few = ~broken & (flags.sum(1) < 2)  # a single point has no extent
-    reasons.update({"coordinates not finite or too large": int(broken.sum()), "fewer than 2 joints": int(few.sum())})
     keep = np.flatnonzero(~broken & ~few)
-    counts = AnnotationCounts(number, number, len(keep), {k: v for k, v in reasons.items() if v})
+    reasons = {"coordinates not finite or too large": int(broken.sum()), "fewer than 2 joints": int(few.sum())}
+    counts = AnnotationCounts(number, number, len(keep), {reason: n for reason, n in reasons.items() if n})
     if not len(keep):
         raise PoseTopoError(f"{path}: no usable person of {number:,} ({counts.left_out})")
     points, labelled = np.full((number, joints.K, 2), np.nan), np.zeros((number, joints.K), bool)
