@@ -101,7 +101,7 @@ def store_key(people: People, img_dir: Path, settings: CropSettings) -> str:
     """
     versioned = {**asdict(settings), "version": CROPS_VERSION}
     digest = hashlib.sha256((people.sha256() + json.dumps(versioned, sort_keys=True)).encode())
-    for name in sorted({people.images[i] for i in people.image}):
+    for name in sorted(set(people.names)):
         stat = (img_dir / name).stat()
         digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:20]
