@@ -245,10 +245,8 @@ def generate_heatmaps(joints: Tensor, labelled: Tensor, size: int, sigma: float,
     elif centre == "truncated":
         joints = torch.trunc(joints)
     radius = int(PATCH_RADIUS * sigma)
-    # whether a part of the patch [mu - radius, mu + radius] lies in [0, size - 1]
-    inside = ((joints > -radius - 1) & (joints < size + radius)).all(-1)
-    if centre != "nearest":
-        inside = ((joints > -0.5) & (joints < size - 0.5)).all(-1)
+    reach = radius + 0.5 if centre == "nearest" else 0.0  # of a target beyond the cell of its centre
+    inside = ((joints > -0.5 - reach) & (joints < size - 0.5 + reach)).all(-1)
     mask = (labelled & inside).float()
     cells = torch.arange(size, device=joints.device, dtype=torch.float32)
     distance = cells - joints[..., None]  # (B, K, 2, size)

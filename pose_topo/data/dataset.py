@@ -250,8 +250,16 @@ def cached_people(path: str | Path, cache: str | Path) -> tuple[People, Annotati
     if (known := _load(cached)) is not None:
         return known
     people, counts = read(path)
-    with contextlib.suppress(OSError):  # without a cache the next run only takes longer
-        _save(cached, people, counts)
+    about = {
+        "version": READERS_VERSION,
+        "sha256": people.sha256(),
+        "images": people.images,
+        "census": dataclasses.asdict(counts),
+    }
+    arrays: dict[str, Any] = {name: getattr(people, name) for name in _ARRAYS}
+    # without a cache the next run only takes longer
+    with contextlib.suppress(OSError), atomic_path(cached) as temporary:
+        np.savez(temporary, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     return people, counts
 
 
@@ -262,20 +270,8 @@ def _reader(path: Path) -> Callable[[Path], tuple[People, AnnotationCounts]]:
     raise UsageError(f"annotation file {path}: no reader supports this name; it must end in {' or '.join(READERS)}")
 
 
-def _save(path: Path, people: People, counts: AnnotationCounts) -> None:
-    about = {
-        "version": READERS_VERSION,
-        "sha256": people.sha256(),
-        "images": people.images,
-        "census": dataclasses.asdict(counts),
-    }
-    arrays: dict[str, Any] = {name: getattr(people, name) for name in _ARRAYS}
-    with atomic_path(path) as temporary:
-        np.savez(temporary, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-
-
 def _load(path: Path) -> tuple[People, AnnotationCounts] | None:
-    """Return what `_save` wrote, or None if it is missing, damaged or of another version."""
+    """Return the people and counts of a cached file, or None if it is missing, damaged or of another version."""
     try:
         with np.load(path, allow_pickle=False) as saved:
             about = json.loads(saved["about"].tobytes())

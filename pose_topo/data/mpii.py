@@ -30,23 +30,15 @@ Row = dict[str, Any]  # the fields of `People` for one person
 
 @dataclass(frozen=True)
 class TestSet:
-    """The test images of MPII, for which the benchmark wants predictions: N entries of the annotation file.
-
-    Attributes:
-        names: (N,) file names of the images, "" where the file has none.
-        entries: (N,) their 0-based places in the file.
-        rects: (N,) how many annorects each has.
-        people: the P people with scale and position. Their joints are labelled only if the file has them.
-        single: (P,) whether a person stands apart from others: the benchmark scores only these.
-    """
+    """The test images of MPII, for which the benchmark wants predictions: N entries of the annotation file."""
 
     __test__ = False  # for pytest, which takes every class of this name for tests
 
-    names: tuple[str, ...]
-    entries: np.ndarray
-    rects: np.ndarray
-    people: People
-    single: np.ndarray
+    names: tuple[str, ...]  # (N,) file names of the images, "" where the file has none
+    entries: np.ndarray  # (N,) their 0-based places in the file
+    rects: np.ndarray  # (N,) how many annorects each has
+    people: People  # the P people with scale and position; their joints are labelled only if the file has them
+    single: np.ndarray  # (P,) whether a person stands apart from others: the benchmark scores only these
 
 
 class _LeftOut(Exception):

@@ -31,21 +31,13 @@ Action = Literal["kept", "fetched", "extracted", "copied", "linked", "planned", 
 
 @dataclass(frozen=True)
 class Job:
-    """Where files go and where they come from.
+    """Where files go and where they come from."""
 
-    Args:
-        root: the folder to fill.
-        mirror: an address that is tried first: a file's URL, or that of a folder of such files.
-        source: a file, a folder or a git repository on disk, used for whatever it holds.
-        only_source: take nothing from the network, and look into the subfolders of `source`.
-        policy: the patience with the network.
-    """
-
-    root: Path
-    mirror: str | None = None
-    source: Path | None = None
-    only_source: bool = False
-    policy: Policy = field(default_factory=Policy)
+    root: Path  # the folder to fill
+    mirror: str | None = None  # an address that is tried first: a file's URL, or that of a folder of such files
+    source: Path | None = None  # a file, a folder or a git repository on disk, used for whatever it holds
+    only_source: bool = False  # take nothing from the network, and look into the subfolders of `source`
+    policy: Policy = field(default_factory=Policy)  # the patience with the network
 
 
 @dataclass(frozen=True)
@@ -62,25 +54,15 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class Step:
-    """What one file needs.
-
-    Args:
-        remote: the file.
-        final: the place of its target.
-        store: the place of the downloaded file: `final`, or `downloads/` for an archive.
-        urls: the addresses to try.
-        why: why it is needed. None if the target is there and verified.
-        found: what the job's source holds of it.
-        shared: whether an earlier step fetches the same archive.
-    """
+    """What one file needs."""
 
     remote: Remote
-    final: Path
-    store: Path
-    urls: tuple[str, ...]
-    why: str | None
-    found: Path | None = None
-    shared: bool = False
+    final: Path  # the place of its target
+    store: Path  # the place of the downloaded file: `final`, or `downloads/` for an archive
+    urls: tuple[str, ...]  # the addresses to try
+    why: str | None  # why it is needed. None if the target is there and verified
+    found: Path | None = None  # what the job's source holds of it
+    shared: bool = False  # whether an earlier step fetches the same archive
 
     @property
     def fetches(self) -> bool:
@@ -174,9 +156,7 @@ def check_disk(steps: Sequence[Step], root: Path) -> None:
 def free_bytes(root: Path) -> int:
     """The free bytes of the disk of `root`, which need not exist yet."""
     place = root.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
 
 
 def human(size: float) -> str:

@@ -176,24 +176,23 @@ HIDDEN_UNLABELLED = 0.25  # share of the joints behind something else that are n
 DIAGONAL_PER_SCALE = 25 / 0.6
 
 
-def _own_parts() -> dict[int, tuple[frozenset[int], float]]:
+def _own_parts() -> dict[int, tuple[tuple[int, ...], float]]:
     """Return, for each joint, the parts that may show it and its largest depth below the surface (standing heights)."""
-    table: dict[int, tuple[frozenset[int], float]] = {
-        J.PELVIS: (frozenset({P.HIPS, P.TRUNK, P.SKIRT, P.THIGH, P.THIGH + P.RIGHT}), 0.13),
-        J.THORAX: (frozenset({P.TRUNK, P.NECK}), 0.12),
-        J.UPPER_NECK: (frozenset({P.NECK, P.HEAD, P.HAIR, P.TRUNK}), 0.14),
-        J.HEAD_TOP: (frozenset({P.HEAD, P.HAIR}), 0.2),
+    table: dict[int, tuple[tuple[int, ...], float]] = {
+        J.PELVIS: ((P.HIPS, P.TRUNK, P.SKIRT, P.THIGH, P.THIGH + P.RIGHT), 0.13),
+        J.THORAX: ((P.TRUNK, P.NECK), 0.12),
+        J.UPPER_NECK: ((P.NECK, P.HEAD, P.HAIR, P.TRUNK), 0.14),
+        J.HEAD_TOP: ((P.HEAD, P.HAIR), 0.2),
     }
-    for k, (_, hip, knee, ankle) in enumerate(LEGS):
-        thigh, shank, foot = (part + P.RIGHT * k for part in (P.THIGH, P.SHANK, P.FOOT))
-        table[hip] = (frozenset({P.HIPS, P.TRUNK, P.SKIRT, thigh}), 0.11)
-        table[knee] = (frozenset({thigh, shank}), 0.2)
-        table[ankle] = (frozenset({shank, foot}), 0.2)
-    for k, (_, shoulder, elbow, wrist) in enumerate(ARMS):
-        upper, fore, hand = (part + P.RIGHT * k for part in (P.UPPER_ARM, P.FOREARM, P.HAND))
-        table[shoulder] = (frozenset({P.TRUNK, upper}), 0.09)
-        table[elbow] = (frozenset({upper, fore}), 0.2)
-        table[wrist] = (frozenset({fore, hand}), 0.2)
+    limbs = (P.THIGH, P.SHANK, P.FOOT, P.UPPER_ARM, P.FOREARM, P.HAND)
+    for k, ((_, hip, knee, ankle), (_, shoulder, elbow, wrist)) in enumerate(zip(LEGS, ARMS, strict=True)):
+        thigh, shank, foot, upper, fore, hand = (part + P.RIGHT * k for part in limbs)
+        table[hip] = ((P.HIPS, P.TRUNK, P.SKIRT, thigh), 0.11)
+        table[knee] = ((thigh, shank), 0.2)
+        table[ankle] = ((shank, foot), 0.2)
+        table[shoulder] = ((P.TRUNK, upper), 0.09)
+        table[elbow] = ((upper, fore), 0.2)
+        table[wrist] = ((fore, hand), 0.2)
     return table
 
 
