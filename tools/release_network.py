@@ -43,8 +43,7 @@ def joint_data(work: Path, lspet: Path, cache: Path) -> None:
     call("download", "synthetic", "--data", rendered, "--people", RENDERED[0], "--seed", RENDERED[1])
     photographs, drawn = Data.at(lspet), Data.at(rendered)
     people, _ = cached_people(photographs.mat_path, cache)
-    split = make_split(people, "hashed", val_split=PHOTOGRAPHS.val_split, seed=0, mat_path=photographs.mat_path,
-                       split_file=None)  # fmt: skip
+    split = make_split(people, PHOTOGRAPHS, photographs, seed=0)
     others, _ = cached_people(drawn.mat_path, cache)
     folder = work / "joint"
     (folder / "images").mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,6 @@ AUGMENTATION_RANGES = {
     "standard": AugmentationRange(0.25, 0.25, 30.0, 60.0),
     "mild": AugmentationRange(0.08, 0.16, 8.0, 16.0),  # the demo: enough to avoid overfitting to few people
 }
-AUGMENTATIONS = ("none", *AUGMENTATION_RANGES)
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class EpochAugmentation:
 
 
 def draw_epoch(people: int, seed: int, epoch: int, augment: str) -> EpochAugmentation:
-    """Draw one epoch for `people` people. `augment` is one of `AUGMENTATIONS`; "none" draws only the order."""
+    """Draw one epoch for `people` people. `augment`: of `AUGMENTATION_RANGES`; "none" draws only the order."""
     rng = np.random.default_rng([seed, epoch, 0xA06])
     order = rng.permutation(people)
     if augment == "none":

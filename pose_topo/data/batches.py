@@ -6,11 +6,11 @@ formula (`generate_heatmaps`).
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +32,6 @@ AUGMENT_BATCH = 128  # people that a GPU augments at once, even if its batches a
 RESIDENT_SHARE = 0.5  # share of the free GPU memory that crops may fill; the network needs the rest
 PATCH_RADIUS = 3  # in sigmas: the standard recipe draws a 13 x 13 patch for sigma 2
 CPU_CHUNK = 4  # people that a CPU warps at once, so that the crops as floats stay in its cache
-POLL = 0.1  # seconds between two checks whether the consumer of a prefetch thread has gone
 
 T = TypeVar("T")
 # Takes inputs (B, 3, H, W), RGB, 0..255, and the rows of their people (B,). Returns changed inputs.
@@ -69,26 +68,13 @@ class Batches:
         rows: (N,) the rows of the store that are served.
         recipe: input size, augmentation and targets.
         device: where the batches are made.
-        resident: whether to keep the crops on the device (default: as described above).
-        prefetch: whether to read ahead in a thread (default: for a GPU whose memory the crops do not fit).
-        augment_batch: how many people are augmented at once, for several steps if necessary (default: `AUGMENT_BATCH`
-            on a GPU, one step on a CPU). It does not change the batches.
     """
 
     def __init__(
-        self,
-        store: CropStore,
-        people: People,
-        rows: NDArray[np.int64],
-        recipe: Recipe,
-        device: torch.device,
-        *,
-        resident: bool | None = None,
-        prefetch: bool | None = None,
-        augment_batch: int | None = None,
+        self, store: CropStore, people: People, rows: NDArray[np.int64], recipe: Recipe, device: torch.device
     ) -> None:
         self.rows, self.recipe, self.device = np.asarray(rows), recipe, device
-        self._augment_batch = augment_batch or (AUGMENT_BATCH if device.type == "cuda" else 1)
+        self._augment_batch = AUGMENT_BATCH if device.type == "cuda" else 1
         self.side = store.settings.side
         self.margin = (self.side - recipe.input_size) // 2
         self.to_photo = store.to_photo
@@ -96,10 +82,10 @@ class Batches:
         self.joints[store.ok] = geometry.apply(geometry.invert(store.to_photo[store.ok]), people.joints[store.ok])
         self.labelled = people.labelled
         self._crops = store.crops
-        self._resident = self._to_device() if (self._fits() if resident is None else resident) else None
+        self._resident = self._to_device() if self._fits() else None
         self._slot = np.full(len(store.crops), -1)  # the place of a row in `_resident`
         self._slot[self.rows] = np.arange(len(self.rows))
-        self._prefetch = device.type == "cuda" and self._resident is None if prefetch is None else prefetch
+        self._prefetch = device.type == "cuda" and self._resident is None
         mean, sd = (torch.tensor(v, device=device).view(1, 3, 1, 1) * 255 for v in (IMAGENET_MEAN, IMAGENET_SD))
         self._mean, self._per_sd = mean, 1 / sd
 
@@ -172,8 +158,8 @@ class Batches:
     def _to_device(self) -> Tensor:
         resident = torch.empty((len(self.rows), self.side, self.side, 3), dtype=torch.uint8, device=self.device)
         for start in range(0, len(self.rows), 256):
-            part = self.rows[start : start + 256]
-            resident[start : start + len(part)] = torch.from_numpy(self._crops[part]).to(self.device)
+            part = slice(start, start + 256)
+            resident[part] = torch.from_numpy(self._crops[self.rows[part]]).to(self.device)
         return resident
 
     def _read(self, chunks: list[NDArray[np.int64]], margin: bool) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
@@ -259,10 +245,8 @@ def generate_heatmaps(joints: Tensor, labelled: Tensor, size: int, sigma: float,
     elif centre == "truncated":
         joints = torch.trunc(joints)
     radius = int(PATCH_RADIUS * sigma)
-    # whether a part of the patch [mu - radius, mu + radius] lies in [0, size - 1]
-    inside = ((joints > -radius - 1) & (joints < size + radius)).all(-1)
-    if centre != "nearest":
-        inside = ((joints > -0.5) & (joints < size - 0.5)).all(-1)
+    reach = radius + 0.5 if centre == "nearest" else 0.0  # of a target beyond the cell of its centre
+    inside = ((joints > -0.5 - reach) & (joints < size - 0.5 + reach)).all(-1)
     mask = (labelled & inside).float()
     cells = torch.arange(size, device=joints.device, dtype=torch.float32)
     distance = cells - joints[..., None]  # (B, K, 2, size)
@@ -331,38 +315,12 @@ def prefetched(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     The thread ends with this iterator: after the last item, when the consumer stops early, and when making an item
     fails. Such an error is raised here.
     """
-    ready: queue.Queue[tuple[bool, Any]] = queue.Queue(maxsize=depth)  # (whether it is an item, the item or the error)
-    gone = threading.Event()
-
-    def offer(entry: tuple[bool, Any]) -> bool:
-        while not gone.is_set():
-            try:
-                ready.put(entry, timeout=POLL)
-                return True
-            except queue.Full:
-                pass
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not offer((True, item)):
-                    return
-            offer((False, None))
-        except BaseException as error:  # raised in the consumer's thread
-            offer((False, error))
-
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
-    thread.start()
+    made, end = iter(items), object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
     try:
-        while True:
-            is_item, value = ready.get()
-            if is_item:
-                yield value
-            elif value is None:
-                return
-            else:
-                raise value
+        ready = deque(pool.submit(next, made, end) for _ in range(depth + 1))  # the last is being made
+        while (item := ready.popleft().result()) is not end:
+            ready.append(pool.submit(next, made, end))
+            yield item  # type: ignore[misc]  # the end is not yielded
     finally:
-        gone.set()
-        thread.join()
+        pool.shutdown(cancel_futures=True)

@@ -49,12 +49,12 @@ class _Index:
 
     def save(self, folder: Path) -> None:
         with atomic_path(folder / "index.npz") as temporary:
-            np.savez(temporary, state=self.state, crc=self.crc, to_photo=self.to_photo)
+            np.savez(temporary, **vars(self))
 
     @staticmethod
     def load(folder: Path) -> _Index:
         with np.load(folder / "index.npz") as saved:
-            return _Index(saved["state"], saved["crc"], saved["to_photo"])
+            return _Index(**saved)
 
     def wrong_checksums(self, crops: NDArray[np.uint8], rows: NDArray[np.int64]) -> list[int]:
         """Return those of `rows` whose pixels are not the ones that were written."""
@@ -101,7 +101,7 @@ def store_key(people: People, img_dir: Path, settings: CropSettings) -> str:
     """
     versioned = {**asdict(settings), "version": CROPS_VERSION}
     digest = hashlib.sha256((people.sha256() + json.dumps(versioned, sort_keys=True)).encode())
-    for name in sorted({people.images[i] for i in people.image}):
+    for name in sorted(set(people.names)):
         stat = (img_dir / name).stat()
         digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:20]

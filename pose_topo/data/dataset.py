@@ -67,7 +67,19 @@ def prepare(
     if not store.ok.all():
         log.info(f"{int((~store.ok).sum()):,} people left out: photograph unreadable")
         split = _without_unreadable(split, store.ok, data)
-    return Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
+    return _identified(people, split, store)
+
+
+def _identified(people: People, split: Split, store: CropStore) -> Dataset:
+    """Return the data set, with a hash of all of it, and one of the photographs and numbers of the people per side."""
+    data = hashlib.sha256((store.manifest["people_sha256"] + store.manifest["crops_sha256"]).encode())
+    train, val = (np.ascontiguousarray(index, "<i8").tobytes() for index in (split.train, split.val))
+    data.update(train + b"|" + val)
+    names, sides = people.names, hashlib.sha256()
+    for side, index in (("train", split.train), ("val", split.val)):
+        lines = [f"{names[row]} {people.person[row]}\n" for row in index]
+        sides.update("".join([side, *lines]).encode())
+    return Dataset(people, split, store, data.hexdigest(), sides.hexdigest())
 
 
 def prepare_test_set(
@@ -95,7 +107,7 @@ def prepare_test_set(
         )
     split = Split("test", np.empty(0, np.int64), np.flatnonzero(store.ok))
     test = dataclasses.replace(test, people=people, single=test.single[here])
-    return test, Dataset(people, split, store, _sha256(store, split), _split_sha256(people, split))
+    return test, _identified(people, split, store)
 
 
 def select_and_split(data: Data, recipe: Recipe, *, seed: int, cache: Path | None = None) -> tuple[People, Split]:
@@ -109,16 +121,7 @@ def select_and_split(data: Data, recipe: Recipe, *, seed: int, cache: Path | Non
     counts = counts.leave_out(f"not admitted by the {recipe.protocol} protocol", len(annotated) - len(people))
     for line in counts.lines():
         log.info(line)
-    split = make_split(
-        people,
-        recipe.split,
-        val_split=recipe.val_split,
-        seed=seed,
-        mat_path=data.mat_path,
-        split_file=data.split_file,
-        annotated=annotated,
-        accept_mismatch=data.accept_split_mismatch,
-    )
+    split = make_split(people, recipe, data, seed=seed, annotated=annotated)
     if split.mismatch:
         log.warning(f"not the published {split.rule} split: {split.mismatch}")
     return people, split
@@ -210,7 +213,7 @@ def _on_disk(people: People, folder: Path) -> NDArray[np.bool_]:
     """
     with os.scandir(folder) as entries:
         on_disk = {entry.name for entry in entries if entry.is_file()}  # skips broken links
-    here = np.array([people.images[i] in on_disk for i in people.image])
+    here = np.array([name in on_disk for name in people.names])
     if not here.any():
         raise PoseTopoError(
             f"none of the {len(set(people.names)):,} annotated photographs is in {folder}: give --img-dir"
@@ -247,8 +250,16 @@ def cached_people(path: str | Path, cache: str | Path) -> tuple[People, Annotati
     if (known := _load(cached)) is not None:
         return known
     people, counts = read(path)
-    with contextlib.suppress(OSError):  # without a cache the next run only takes longer
-        _save(cached, people, counts)
+    about = {
+        "version": READERS_VERSION,
+        "sha256": people.sha256(),
+        "images": people.images,
+        "census": dataclasses.asdict(counts),
+    }
+    arrays: dict[str, Any] = {name: getattr(people, name) for name in _ARRAYS}
+    # without a cache the next run only takes longer
+    with contextlib.suppress(OSError), atomic_path(cached) as temporary:
+        np.savez(temporary, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
     return people, counts
 
 
@@ -259,20 +270,8 @@ def _reader(path: Path) -> Callable[[Path], tuple[People, AnnotationCounts]]:
     raise UsageError(f"annotation file {path}: no reader supports this name; it must end in {' or '.join(READERS)}")
 
 
-def _save(path: Path, people: People, counts: AnnotationCounts) -> None:
-    about = {
-        "version": READERS_VERSION,
-        "sha256": people.sha256(),
-        "images": people.images,
-        "census": dataclasses.asdict(counts),
-    }
-    arrays: dict[str, Any] = {name: getattr(people, name) for name in _ARRAYS}
-    with atomic_path(path) as temporary:
-        np.savez(temporary, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-
-
 def _load(path: Path) -> tuple[People, AnnotationCounts] | None:
-    """Return what `_save` wrote, or None if it is missing, damaged or of another version."""
+    """Return the people and counts of a cached file, or None if it is missing, damaged or of another version."""
     try:
         with np.load(path, allow_pickle=False) as saved:
             about = json.loads(saved["about"].tobytes())
@@ -281,29 +280,3 @@ def _load(path: Path) -> tuple[People, AnnotationCounts] | None:
         return (people, AnnotationCounts(**about["census"])) if valid else None
     except Exception:  # broken bytes raise many kinds of errors in NumPy and JSON
         return None
-
-
-# ---- Hashes that identify the data set of a run.
-
-
-def _sha256(store: CropStore, split: Split) -> str:
-    """Return a hash of the annotations, the crops and the split."""
-    digest = hashlib.sha256(store.manifest["people_sha256"].encode())
-    digest.update(store.manifest["crops_sha256"].encode())
-    digest.update(_bytes(split.train) + b"|" + _bytes(split.val))
-    return digest.hexdigest()
-
-
-def _bytes(index: NDArray[np.int64]) -> bytes:
-    return np.ascontiguousarray(index, "<i8").tobytes()
-
-
-def _split_sha256(people: People, split: Split) -> str:
-    """Return a hash of the photographs and the numbers of the people on each side."""
-    names = people.names
-    digest = hashlib.sha256()
-    for side, index in (("train", split.train), ("val", split.val)):
-        digest.update(side.encode())
-        for row in index:
-            digest.update(f"{names[row]} {people.person[row]}\n".encode())
-    return digest.hexdigest()

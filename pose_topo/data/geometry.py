@@ -32,18 +32,14 @@ def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray
     half = stored_size(input_size) / 2
     per_pixel = 200 * 1.25 * scale / input_size  # photograph pixels per crop pixel
     middle = np.stack([center[:, 0], center[:, 1] + 15 * scale], axis=1)
-    snap = _snap(np.maximum(np.abs(middle).max(axis=1), half * per_pixel) + half * per_pixel)
+    reach = np.maximum(np.abs(middle).max(axis=1), half * per_pixel) + half * per_pixel
+    bits = FLOAT_BITS - np.ceil(np.log2(np.maximum(reach, 1.0)))
+    snap = 2.0 ** np.minimum(SNAP_BITS, bits)  # steps per pixel
     matrix = np.zeros((len(scale), 2, 3))
     matrix[:, 0, 0] = matrix[:, 1, 1] = np.round(per_pixel * snap) / snap
     shift = middle - matrix[:, :1, 0] * half
     matrix[:, :, 2] = np.round(shift * snap[:, None]) / snap[:, None]
     return matrix
-
-
-def _snap(reach: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return steps per pixel: 2^12, or a smaller power of two if positions up to `reach` pixels do not fit 24 bits."""
-    bits = FLOAT_BITS - np.ceil(np.log2(np.maximum(reach, 1.0)))
-    return 2.0 ** np.minimum(SNAP_BITS, bits)
 
 
 def squeeze_to_photo(sizes: NDArray, input_size: int) -> NDArray[np.float64]:

@@ -7,7 +7,6 @@ coordinates mean nothing. Coordinates are 0-based. LSPET has no pelvis, thorax, 
 
 from __future__ import annotations
 
-import collections
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
 from pose_topo.core.errors import PoseTopoError
@@ -42,13 +41,11 @@ def load_people(path: str | Path) -> tuple[People, AnnotationCounts]:
     values = _read(path)
     number = values.shape[2]
     xy, flags = values[:, :2].transpose(2, 0, 1), values[:, 2].T > 0  # (N, 14, 2), (N, 14)
-    reasons: collections.Counter[str] = collections.Counter()
-    finite = np.isfinite(xy).all(-1) & (np.abs(np.nan_to_num(xy)).max(-1) <= FARTHEST)
-    broken = (flags & ~finite).any(1)
+    broken = (flags & ~(np.abs(xy) <= FARTHEST).all(-1)).any(1)
     few = ~broken & (flags.sum(1) < 2)  # a single point has no extent
-    reasons.update({"coordinates not finite or too large": int(broken.sum()), "fewer than 2 joints": int(few.sum())})
     keep = np.flatnonzero(~broken & ~few)
-    counts = AnnotationCounts(number, number, len(keep), {k: v for k, v in reasons.items() if v})
+    reasons = {"coordinates not finite or too large": int(broken.sum()), "fewer than 2 joints": int(few.sum())}
+    counts = AnnotationCounts(number, number, len(keep), {reason: n for reason, n in reasons.items() if n})
     if not len(keep):
         raise PoseTopoError(f"{path}: no usable person of {number:,} ({counts.left_out})")
     points, labelled = np.full((number, joints.K, 2), np.nan), np.zeros((number, joints.K), bool)
@@ -118,17 +115,6 @@ def features(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return bits, thumbnail / max(1e-6, float(np.linalg.norm(thumbnail)))
 
 
-def pairs(bits: NDArray[np.float32], thumbnails: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The near-duplicate pairs (M, 2) of N photographs, from bits (N, 256) and thumbnails (N, 1024)."""
-    found = []
-    for start in range(0, len(bits), 1000):
-        rows = slice(start, start + 1000)
-        close = ((bits.shape[1] - bits[rows] @ bits.T) / 2 <= BITS) & (thumbnails[rows] @ thumbnails.T >= CORRELATION)
-        a, b = np.nonzero(close)
-        found.append(np.stack([a + start, b], 1)[a + start < b])
-    return np.concatenate(found)
-
-
 def near_duplicates(folder: Path) -> list[list[str]]:
     """The groups of photographs of a folder that nearly repeat each other: copies, other crops, other moments.
 
@@ -138,9 +124,13 @@ def near_duplicates(folder: Path) -> list[list[str]]:
     files = sorted(folder.glob("*.jpg"))
     with ThreadPoolExecutor() as pool:
         bits, thumbnails = (np.stack(part) for part in zip(*pool.map(features, files), strict=True))
-    found = pairs(bits, thumbnails)
-    graph = coo_array((np.ones(len(found)), (found[:, 0], found[:, 1])), shape=(len(files), len(files)))
-    labels = connected_components(graph, directed=False)[1]
+    close = []  # sparse, a thousand rows at a time
+    for start in range(0, len(files), 1000):
+        rows = slice(start, start + 1000)
+        different = (bits.shape[1] - bits[rows] @ bits.T) / 2
+        alike = (different <= BITS) & (thumbnails[rows] @ thumbnails.T >= CORRELATION)
+        close.append(csr_array(np.triu(alike, start)))
+    labels = connected_components(vstack(close), directed=False)[1]
     several = np.flatnonzero(np.bincount(labels) > 1)
     return [[files[i].name for i in np.flatnonzero(labels == label)] for label in several]
 

@@ -11,7 +11,6 @@ import io
 import math
 import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,6 @@ CELL, STRUCT, TEXT = 1, 2, 4
 TEXT_STORED = {1: 1, 2: 1, 4: 2, 16: 1, 17: 2, 18: 4}  # how text is stored -> bytes per character
 SHAPES = range(8, 132, 4)  # bytes of a shape: SciPy reads up to 32 dimensions
 DEEPEST = 30  # levels of structs and cells; MPII's annotation has 7
-NOTHING = (0, memoryview(b""))  # in place of an element that is missing
 MOST_BYTES = 1 << 29  # unpacked; MPII's annotation has about 170 MB
 MOST_ARRAYS = 6_000_000  # with field names; MPII's annotation has about 3 million
 MOST_VALUES = 20_000_000  # of a numeric array; MPII has 1.3 million, and COCO 8
@@ -43,10 +41,18 @@ def read_array(path: Path, name: str) -> NDArray:
         TypeError: it is not an array of real numbers.
         ValueError: not a MATLAB 5 file, broken, or larger than any data set.
     """
-    _, body, order = _variable(path, name)
-    parts = _elements(body, order)
-    flags, dims, _ = (next(parts, NOTHING)[1] for _ in range(3))
-    return _array(flags, dims, next(parts, NOTHING), order)
+    body = _variable(path, name)[2]
+    flag, shape, at = body.header(0, len(body.content))
+    if flag & 0xFF not in CLASSES or flag & COMPLEX:
+        raise TypeError("not an array of real numbers")
+    if math.prod(shape) > MOST_VALUES:
+        raise ValueError("an array larger than any data set")
+    kind, start, size, _ = body.element(at, len(body.content))
+    if kind not in STORED or size != math.prod(shape) * STORED_SIZES[kind]:
+        raise ValueError("its numbers do not fill its shape")
+    with np.errstate(invalid="ignore"):  # a broken file may store NaN in a whole-number array
+        values = np.frombuffer(body.content[start : start + size], body.order + STORED[kind])
+        return values.astype(CLASSES[flag & 0xFF]).reshape(shape, order="F")
 
 
 def checked_file(path: Path, name: str) -> io.BytesIO:
@@ -59,45 +65,54 @@ def checked_file(path: Path, name: str) -> io.BytesIO:
         KeyError: no such variable.
         ValueError: not a MATLAB 5 file, broken, or larger than any data set.
     """
-    (kind, stored), body, order = _variable(path, name)
-    _Check(body, order).matrix(0, len(body), DEEPEST)
-    mark = b"\0\1IM" if order == "<" else b"\1\0MI"
-    return io.BytesIO(b"".join((mark.rjust(HEADER), struct.pack(f"{order}II", kind, len(stored)), stored)))
+    kind, stored, body = _variable(path, name)
+    body.check(0, len(body.content), DEEPEST)
+    mark = b"\0\1IM" if body.order == "<" else b"\1\0MI"
+    return io.BytesIO(b"".join((mark.rjust(HEADER), struct.pack(f"{body.order}II", kind, len(stored)), stored)))
 
 
-def _variable(path: Path, name: str) -> tuple[tuple[int, memoryview], memoryview, str]:
-    """Return a variable as type and content in the file, its content unpacked, and the byte order of the file."""
+def _variable(path: Path, name: str) -> tuple[int, memoryview, _Elements]:
+    """Return type and content of a variable in the file, and the elements of its array."""
     if path.stat().st_size > MOST_BYTES:
         raise ValueError("a file larger than any data set")
     content = memoryview(path.read_bytes())
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[HEADER - 2 : HEADER]))
     if order is None:
         raise ValueError("not a MATLAB 5 file")
-    for kind, stored in _elements(content[HEADER:], order):
-        variable = (kind, stored)
+    file, at = _Elements(content, order), HEADER
+    while at + 8 <= len(content):
+        kind, start, size, at = file.element(at, len(content))
+        stored = content[start : start + size]
+        array_kind, array = kind, stored
         if kind == COMPRESSED:
-            variable = next(_elements(memoryview(_unpack(stored)), order), None)
-            if variable is None:
-                raise ValueError("an empty variable")
-        if variable[0] == MATRIX:
-            parts = _elements(variable[1], order)
-            element_name = [next(parts, NOTHING)[1] for _ in range(3)][2]
-            if bytes(element_name).decode("latin-1") == name:
-                return (kind, stored), variable[1], order
+            unpacked = memoryview(_unpack(stored))
+            array_kind, start, size, _ = _Elements(unpacked, order).element(0, len(unpacked))
+            array = unpacked[start : start + size]
+        if array_kind == MATRIX and (body := _Elements(array, order)).name() == name:
+            return kind, stored, body
     raise KeyError(name)
 
 
-class _Check:
-    """A walk over the elements of a variable, by offsets: MPII's annotation has two million arrays."""
+def _unpack(packed: memoryview) -> bytes:
+    try:
+        unpacked = zlib.decompressobj().decompress(packed, MOST_BYTES)
+    except zlib.error as error:
+        raise ValueError(f"a broken variable: {error}") from None
+    if len(unpacked) == MOST_BYTES:
+        raise ValueError("a variable larger than any data set")
+    return unpacked
+
+
+class _Elements:
+    """The elements of a file or an array, found by offsets: MPII's annotation has two million arrays."""
 
     def __init__(self, content: memoryview, order: str) -> None:
-        self.content = content
+        self.content, self.order = content, order
         self.arrays = 0
         self.pair = struct.Struct(f"{order}II").unpack_from
-        self.order = order
 
     def element(self, at: int, end: int) -> tuple[int, int, int, int]:
-        """Return type, start, size and end of the element at `at`, which must lie before `end`."""
+        """Return type, start and size of the element at `at`, which lies before `end`, and where the next begins."""
         if at + 8 > end:
             raise ValueError("an element is missing")
         kind, size = self.pair(self.content, at)
@@ -106,12 +121,37 @@ class _Check:
             if size > 4:
                 raise ValueError("a broken element")
         else:
-            start, after = at + 8, at + 8 + (size + 7 & ~7)
+            start, after = at + 8, at + 8 + (size if kind == COMPRESSED else size + 7 & ~7)
         if start + size > end:
             raise ValueError("an element ends after the array that holds it")
         return kind, start, size, after
 
-    def matrix(self, at: int, end: int, depth: int) -> None:
+    def name(self) -> str | None:
+        """Return an array's name, its third element. None if there is no such element."""
+        at = start = size = 0
+        for _ in range(3):
+            if at + 8 > len(self.content):
+                return None
+            _, start, size, at = self.element(at, len(self.content))
+        return bytes(self.content[start : start + size]).decode("latin-1")
+
+    def header(self, at: int, end: int) -> tuple[int, tuple[int, ...], int]:
+        """Return flags and shape of the array at `at`, and where its content begins.
+
+        Raises:
+            ValueError: they and the name are not the array's first elements, or no array of this shape fits the file.
+        """
+        flags_kind, flags, flags_size, at = self.element(at, end)
+        dims_kind, dims, dims_size, at = self.element(at, end)
+        name_kind, _, _, at = self.element(at, end)
+        if (flags_kind, flags_size, dims_kind, name_kind) != (6, 8, 5, 1) or dims_size not in SHAPES:
+            raise ValueError("an array without flags, shape and name")
+        shape = struct.unpack_from(f"{self.order}{dims_size // 4}i", self.content, dims)
+        if min(shape) < 0 or math.prod(shape) > end - flags:  # an item takes at least a byte
+            raise ValueError("an array of impossible shape")
+        return self.pair(self.content, flags)[0], shape, at
+
+    def check(self, at: int, end: int, depth: int) -> None:
         """Raise ValueError unless the elements have the types and sizes that the array's class and shape need."""
         self.arrays += 1
         if self.arrays > MOST_ARRAYS:
@@ -120,17 +160,8 @@ class _Check:
             return  # an empty array may be stored without content
         if depth == 0:
             raise ValueError("structs within structs without end")
-        flags_kind, flags, flags_size, at = self.element(at, end)
-        dims_kind, dims, dims_size, at = self.element(at, end)
-        name_kind, _, _, at = self.element(at, end)
-        if (flags_kind, flags_size, dims_kind, name_kind) != (6, 8, 5, 1) or dims_size not in SHAPES:
-            raise ValueError("an array without flags, shape and name")
-        flag = self.pair(self.content, flags)[0]
-        shape = struct.unpack_from(f"{self.order}{dims_size // 4}i", self.content, dims)
-        count = math.prod(shape)
-        if min(shape) < 0 or count > end - flags:  # an item takes at least a byte
-            raise ValueError("an array of impossible shape")
-        kind = flag & 0xFF
+        flag, shape, at = self.header(at, end)
+        kind, count = flag & 0xFF, math.prod(shape)
         if kind == STRUCT:
             length_kind, start, size, at = self.element(at, end)
             names_kind, _, names_size, at = self.element(at, end)
@@ -144,7 +175,7 @@ class _Check:
                 element, start, size, at = self.element(at, end)
                 if element != MATRIX:
                     raise ValueError("a field that is no array")
-                self.matrix(start, start + size, depth - 1)
+                self.check(start, start + size, depth - 1)
             return
         if kind not in CLASSES and kind != TEXT:
             raise ValueError("an array that is neither numbers, text, cells nor structs")
@@ -153,47 +184,3 @@ class _Check:
             stored, _, size, at = self.element(at, end)
             if stored not in sizes or (kind != TEXT and size != count * sizes[stored]):
                 raise ValueError("its numbers do not fill its shape")
-
-
-def _elements(content: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
-    """Yield type and content of each element. Elements start at multiples of 8 bytes, except after compressed ones."""
-    at, word = 0, "little" if order == "<" else "big"
-    while at + 8 <= len(content):
-        kind = int.from_bytes(content[at : at + 4], word)
-        if kind >> 16:  # a small element: up to 4 bytes, within the tag
-            size, kind, start = kind >> 16, kind & 0xFFFF, at + 4
-            end = at + 8
-            if size > 4:
-                raise ValueError("a broken element")
-        else:
-            size, start = int.from_bytes(content[at + 4 : at + 8], word), at + 8
-            end = start + (size if kind == COMPRESSED else -(-size // 8) * 8)
-        if start + size > len(content):
-            raise ValueError("the file ends too early")
-        yield kind, content[start : start + size]
-        at = end
-
-
-def _unpack(packed: memoryview) -> bytes:
-    try:
-        unpacked = zlib.decompressobj().decompress(packed, MOST_BYTES)
-    except zlib.error as error:
-        raise ValueError(f"a broken variable: {error}") from None
-    if len(unpacked) == MOST_BYTES:
-        raise ValueError("a variable larger than any data set")
-    return unpacked
-
-
-def _array(flags: memoryview, dims: memoryview, numbers: tuple[int, memoryview], order: str) -> NDArray:
-    flag = int(np.frombuffer(flags[:4], f"{order}u4").sum())
-    if flag & 0xFF not in CLASSES or flag & COMPLEX:
-        raise TypeError("not an array of real numbers")
-    kind, stored = numbers
-    shape = tuple(np.frombuffer(dims, f"{order}i4").tolist())
-    if math.prod(shape) > MOST_VALUES:
-        raise ValueError("an array larger than any data set")
-    if kind not in STORED or len(stored) != math.prod(shape) * int(STORED[kind][1]) or min(shape, default=-1) < 0:
-        raise ValueError("its numbers do not fill its shape")
-    with np.errstate(invalid="ignore"):  # a broken file may store NaN in a whole-number array
-        values = np.frombuffer(stored, order + STORED[kind]).astype(CLASSES[flag & 0xFF])
-    return values.reshape(shape, order="F")

@@ -8,9 +8,8 @@ all of that, and turns the file's 1-based coordinates into 0-based ones.
 from __future__ import annotations
 
 import collections
-import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,36 +25,20 @@ FARTHEST = 20_000.0  # pixels; no photograph is as large, so a coordinate beyond
 SMALLEST = 2.0  # height of a person in pixels; no crop can be cut of a smaller one
 
 
-@dataclass
-class _Person:
-    """One annotated person, with the 1-based coordinates of the file."""
-
-    points: np.ndarray  # (16, 2), NaN where absent
-    visible: np.ndarray  # (16,) bool
-    center: np.ndarray  # (2,)
-    scale: float
-    head_box: np.ndarray  # (4,)
+Row = dict[str, Any]  # the fields of `People` for one person
 
 
 @dataclass(frozen=True)
 class TestSet:
-    """The test images of MPII, for which the benchmark wants predictions: N entries of the annotation file.
-
-    Attributes:
-        names: (N,) file names of the images, "" where the file has none.
-        entries: (N,) their 0-based places in the file.
-        rects: (N,) how many annorects each has.
-        people: the P people with scale and position. Their joints are labelled only if the file has them.
-        single: (P,) whether a person stands apart from others: the benchmark scores only these.
-    """
+    """The test images of MPII, for which the benchmark wants predictions: N entries of the annotation file."""
 
     __test__ = False  # for pytest, which takes every class of this name for tests
 
-    names: tuple[str, ...]
-    entries: np.ndarray
-    rects: np.ndarray
-    people: People
-    single: np.ndarray
+    names: tuple[str, ...]  # (N,) file names of the images, "" where the file has none
+    entries: np.ndarray  # (N,) their 0-based places in the file
+    rects: np.ndarray  # (N,) how many annorects each has
+    people: People  # the P people with scale and position; their joints are labelled only if the file has them
+    single: np.ndarray  # (P,) whether a person stands apart from others: the benchmark scores only these
 
 
 class _LeftOut(Exception):
@@ -68,13 +51,13 @@ def load_people(mat_path: str | Path) -> tuple[People, AnnotationCounts]:
     Raises:
         PoseTopoError: the file is missing, unreadable, not MATLAB 5, or holds no annotated person.
     """
-    annolist = list(_structs(_get(_release(Path(mat_path)), "annolist")))
+    annolist = _structs(_get(_release(Path(mat_path)), "annolist"))
     counts = AnnotationCounts(images=len(annolist))
     reasons: collections.Counter[str] = collections.Counter()
     names: list[str] = []
-    rows: list[tuple[int, int, int, int, _Person]] = []
+    rows: list[Row] = []
     for index, entry in enumerate(annolist):
-        rects = list(_structs(_get(entry, "annorect")))
+        rects = _structs(_get(entry, "annorect"))
         counts.rects += len(rects)
         usable = list(_usable_people(rects, reasons))
         name = _name(entry) if usable else None
@@ -82,7 +65,7 @@ def load_people(mat_path: str | Path) -> tuple[People, AnnotationCounts]:
             reasons["no usable image name"] += len(usable)
         elif usable:
             names.append(str(name))
-            rows += [(len(names) - 1, index, number, len(rects), person) for number, person in usable]
+            rows += [{**row, "image": len(names) - 1, "annolist_index": index} for row in usable]
     counts.kept, counts.left_out = len(rows), dict(reasons)
     if not rows:
         raise PoseTopoError(f"{mat_path}: no annotated person in {counts.images:,} entries ({dict(reasons)})")
@@ -97,26 +80,25 @@ def load_test_set(mat_path: str | Path) -> TestSet:
             has none with a person.
     """
     release = _release(Path(mat_path))
-    annolist = list(_structs(_get(release, "annolist")))
+    annolist = _structs(_get(release, "annolist"))
     is_train, apart = (np.ravel(_get(release, name)) for name in ("img_train", "single_person"))
     if not (len(is_train) == len(apart) == len(annolist) and is_train.dtype.kind in "biuf"):
         raise PoseTopoError(f"{mat_path}: img_train and single_person do not fit its {len(annolist):,} images")
     entries = np.flatnonzero(is_train == 0)
     names = tuple(_name(annolist[index]) or "" for index in entries)
-    rects = [list(_structs(_get(annolist[index], "annorect"))) for index in entries]
-    rows: list[tuple[int, int, int, int, _Person]] = []
-    single: list[bool] = []
+    rects = [_structs(_get(annolist[index], "annorect")) for index in entries]
+    rows: list[Row] = []
     for place, index in enumerate(entries):
-        for number, rect in enumerate(rects[place] if names[place] else ()):
-            with contextlib.suppress(_LeftOut):
-                rows.append((place, int(index), number, len(rects[place]), _test_person(rect)))
-                single.append(number + 1 in np.ravel(apart[index]))
+        if names[place]:
+            usable = _usable_people(rects[place], collections.Counter(), labelled=False)
+            rows += [{**row, "image": place, "annolist_index": index} for row in usable]
     if not rows:
         raise PoseTopoError(
             f"{mat_path}: none of its {len(entries):,} test images has a person with scale and position"
         )
     counts = np.array([len(one) for one in rects])
-    return TestSet(names, entries, counts, _stack(list(names), rows), np.array(single))
+    single = [row["person"] + 1 in np.ravel(apart[row["annolist_index"]]) for row in rows]
+    return TestSet(names, entries, counts, _stack(names, rows), np.array(single))
 
 
 def _release(path: Path) -> np.void | None:
@@ -138,15 +120,14 @@ def _release(path: Path) -> np.void | None:
     return _only(release)
 
 
-def _structs(value: Any) -> Iterator[np.void]:
-    """Yield the structs in a field; none if it holds an empty array or anything else."""
-    if isinstance(value, np.ndarray) and value.dtype.names:
-        yield from value.ravel()
+def _structs(value: Any) -> list[np.void]:
+    """Return the structs in a field; none if it holds an empty array or anything else."""
+    return list(value.ravel()) if isinstance(value, np.ndarray) and value.dtype.names else []
 
 
 def _only(value: Any) -> np.void | None:
     """Return the struct in a field that holds exactly one, else None."""
-    structs = list(_structs(value))
+    structs = _structs(value)
     return structs[0] if len(structs) == 1 else None
 
 
@@ -181,56 +162,45 @@ def _name(entry: np.void) -> str | None:
     return name if plain else None
 
 
-def _usable_people(rects: list[np.void], reasons: collections.Counter[str]) -> Iterator[tuple[int, _Person]]:
-    """Yield number and content of each usable annorect, and count the `reasons` for the others."""
+def _usable_people(rects: list[np.void], reasons: collections.Counter[str], labelled: bool = True) -> Iterator[Row]:
+    """Yield the usable people of an image, and count the `reasons` for the others.
+
+    Args:
+        labelled: leave out people without joints or head box; the test set has none.
+    """
     for number, rect in enumerate(rects):
         try:
-            yield number, _person(rect)
+            yield {"person": number, "rects_in_image": len(rects), **_person(rect, labelled)}
         except _LeftOut as reason:
             reasons[str(reason)] += 1
 
 
-def _person(rect: np.void) -> _Person:
-    points = list(_structs(_get(_only(_get(rect, "annopoints")), "point")))
-    if not points:
+def _person(rect: np.void, labelled: bool) -> Row:
+    points = _structs(_get(_only(_get(rect, "annopoints")), "point"))
+    if labelled and not points:
         raise _LeftOut("no annopoints")
-    center, scale = _place(rect)
-    head_box = _head_box(rect)
-    if head_box is None:
-        raise _LeftOut("no head box")
-    return _near(_Person(*_points(points), center, scale, head_box))
-
-
-def _test_person(rect: np.void) -> _Person:
-    """A person of a test image, whose joints and head box may be missing."""
-    points = list(_structs(_get(_only(_get(rect, "annopoints")), "point")))
-    xy, visible = _points(points) if points else (np.full((joints.K, 2), np.nan), np.zeros(joints.K, bool))
-    head_box = _head_box(rect)
-    return _near(_Person(xy, visible, *_place(rect), np.full(4, np.nan) if head_box is None else head_box))
-
-
-def _place(rect: np.void) -> tuple[np.ndarray, float]:
-    """Return the position (2,) and the scale of a person."""
     center = _numbers(_only(_get(rect, "objpos")), "x", "y")
     scale = _number(_get(rect, "scale"))
     if center is None or scale is None:
         raise _LeftOut("no scale or objpos")
     if scale * 200 < SMALLEST:
         raise _LeftOut("scale not positive" if scale <= 0 else f"person less than {SMALLEST:.0f} px high")
-    return np.array(center), scale
-
-
-def _head_box(rect: np.void) -> np.ndarray | None:
-    box = _numbers(rect, "x1", "y1", "x2", "y2")
-    return None if box is None or box[:2] == box[2:] else np.array(box)
-
-
-def _near(person: _Person) -> _Person:
-    """Return the person, if no coordinate lies far outside of any photograph."""
-    numbers = [person.points.ravel(), person.center, person.head_box, [person.scale * 200]]
-    if np.nanmax(np.abs(np.concatenate(numbers))) > FARTHEST:
+    head_box = _numbers(rect, "x1", "y1", "x2", "y2")
+    if head_box is None or head_box[:2] == head_box[2:]:
+        if labelled:
+            raise _LeftOut("no head box")
+        head_box = [np.nan] * 4
+    xy, visible = _points(points)
+    if np.nanmax(np.abs([*xy.ravel(), *center, *head_box, scale * 200])) > FARTHEST:  # outside of any photograph
         raise _LeftOut(f"coordinates beyond {FARTHEST:,.0f} px")
-    return person
+    return {
+        "joints": xy - 1.0,  # 1-based -> 0-based
+        "labelled": ~np.isnan(xy[:, 0]),
+        "visible": visible,
+        "center": np.array(center) - 1.0,
+        "scale": scale,
+        "head_box": np.array(head_box) - 1.0,
+    }
 
 
 def _points(points: list[np.void]) -> tuple[np.ndarray, np.ndarray]:
@@ -253,25 +223,10 @@ def _points(points: list[np.void]) -> tuple[np.ndarray, np.ndarray]:
         # the flag is empty or absent for neck and head top, which come from the head box; they count as visible
         flag = _number(_get(point, "is_visible"))
         visible[k] = flag is None or flag > 0
-    if np.isnan(xy).all():
+    if points and np.isnan(xy).all():
         raise _LeftOut("no joint with coordinates")
     return xy, visible
 
 
-def _stack(names: list[str], rows: list[tuple[int, int, int, int, _Person]]) -> People:
-    people = [row[4] for row in rows]
-    image, annolist_index, person, rects = (np.array([row[i] for row in rows], np.int64) for i in range(4))
-    xy = np.stack([p.points for p in people])
-    return People(
-        images=tuple(names),
-        image=image,
-        annolist_index=annolist_index,
-        person=person,
-        rects_in_image=rects,
-        joints=xy - 1.0,  # 1-based -> 0-based
-        labelled=~np.isnan(xy[..., 0]),
-        visible=np.stack([p.visible for p in people]),
-        center=np.stack([p.center for p in people]) - 1.0,
-        scale=np.array([p.scale for p in people]),
-        head_box=np.stack([p.head_box for p in people]) - 1.0,
-    )
+def _stack(names: Sequence[str], rows: list[Row]) -> People:
+    return People(images=tuple(names), **{name: np.array([row[name] for row in rows]) for name in rows[0]})

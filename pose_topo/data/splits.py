@@ -10,6 +10,7 @@ other annotated people in images without a held-out person.
 from __future__ import annotations
 
 import hashlib
+import heapq
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from pose_topo.core.errors import PoseTopoError, UsageError, in_short
 from pose_topo.core.files import git_blob_sha1_file, read_lines, sha256_file
 from pose_topo.data.people import People, Split
+from pose_topo.study.config import Data, Recipe
 
 RULES = ("auto", "tompson", "random", "paper", "hashed", "tune", "file")
 PAPER_SHARE = 0.1  # share of the people that the original study held out
@@ -31,51 +33,40 @@ MOST_BYTES = 20_000_000  # of one of them; Tompson's whole file has 1.4 MB
 Pairs = dict[tuple[int, int], str]  # (annolist index, person) -> image name, "" where the file has none
 
 
-def make_split(
-    people: People,
-    rule: str,
-    *,
-    val_split: float,
-    seed: int,
-    mat_path: str,
-    split_file: str | None,
-    annotated: People | None = None,
-    accept_mismatch: bool = False,
-) -> Split:
-    """Return the split of `people` by a rule of `RULES`.
+def make_split(people: People, recipe: Recipe, data: Data, *, seed: int, annotated: People | None = None) -> Split:
+    """Return the split of `people` by the rule `recipe.split`, which is one of `RULES`.
+
+    `auto` stands for `file` or `tompson` if `data.split_file` is given, else for `tompson` if its file lies beside
+    MPII's own annotation file, else for `random`.
 
     Args:
-        rule: `auto` stands for `file` or `tompson` if `split_file` is given, else for `tompson` if its file lies beside
-            MPII's own annotation file, else for `random`.
-        val_split: share of the images that `random` holds out; also the share of each of the two held-out parts of
-            `hashed` and `tune`.
+        recipe: the rule, and `val_split`: the share of the images that `random` holds out, and the share of each of the
+            two held-out parts of `hashed` and `tune`.
+        data: the annotation file; whether to accept a `tompson` split that does not have the published sizes, and
+            record it; and `split_file`: for `tompson` its `valid.h5` (default: beside the annotation file), for `file`
+            a list of held-out image names, one per line.
         seed: of `random` and `paper`.
-        mat_path: the annotation file.
-        split_file: `tompson`: its `valid.h5` (default: beside the annotation file). `file`: a list of held-out image
-            names, one per line.
         annotated: all annotated people, from whom a protocol selected `people` (default: `people`). The sizes of the
             published split are checked on them.
-        accept_mismatch: accept a `tompson` split that does not have the published sizes, and record it.
 
     Raises:
         PoseTopoError: a file is missing, the split leaves one side empty, or `tompson` on MPII's own annotation file
             does not have the published sizes.
         UsageError: an unknown rule, or a split file for a rule that takes none.
     """
-    valid = Path(split_file) if split_file else Path(mat_path).with_name("valid.h5")
-    rule = _resolve(rule, mat_path, valid, split_file is not None)
+    rule, share = _resolve(recipe.split, data), recipe.val_split
     if rule == "tompson":
-        split = _tompson(people, annotated or people, valid, is_official(mat_path), accept_mismatch)
+        split = _tompson(people, annotated or people, data)
     elif rule == "random":
-        split = random_by_image(people, val_split, seed)
+        split = random_by_image(people, share, seed)
     elif rule == "paper":
         split = paper(people, seed)
     elif rule in ("hashed", "tune"):
-        split = hashed(people, val_split, rule, near_duplicates(mat_path))
+        split = hashed(people, share, rule, near_duplicates(data.mat_path))
+    elif data.split_file is None:
+        raise UsageError("--split file needs --split-file: a text file with one held-out image name per line")
     else:
-        if split_file is None:
-            raise UsageError("--split file needs --split-file: a text file with one held-out image name per line")
-        split = from_list(people, Path(split_file))
+        split = from_list(people, Path(data.split_file))
     for side, index in (("train", split.train), ("val", split.val)):
         if not len(index):
             raise PoseTopoError(
@@ -84,19 +75,24 @@ def make_split(
     return split
 
 
-def _resolve(rule: str, mat_path: str, valid: Path, given: bool) -> str:
-    """Return the rule, or what `auto` stands for. `given`: whether there is a --split-file."""
+def _resolve(rule: str, data: Data) -> str:
+    """Return the rule, or what `auto` stands for."""
     if rule not in RULES:
         raise UsageError(f"--split {rule}: give {', '.join(RULES[:-1])} or {RULES[-1]}")
-    if given and rule in ("random", "paper", "hashed", "tune"):
+    if data.split_file and rule in ("random", "paper", "hashed", "tune"):
         raise UsageError(f"--split {rule} takes no --split-file: give --split file or --split tompson with it")
     if rule != "auto":
         return rule
-    if given:
+    valid = _valid_file(data)
+    if data.split_file:
         import h5py
 
         return "tompson" if valid.is_file() and h5py.is_hdf5(valid) else "file"
-    return "tompson" if valid.is_file() and is_official(mat_path) else "random"
+    return "tompson" if valid.is_file() and is_official(data.mat_path) else "random"
+
+
+def _valid_file(data: Data) -> Path:
+    return Path(data.split_file or Path(data.mat_path).with_name("valid.h5"))
 
 
 def is_official(mat_path: str | Path) -> bool:
@@ -109,7 +105,7 @@ def is_official(mat_path: str | Path) -> bool:
 
 def random_by_image(people: People, val_split: float, seed: int) -> Split:
     """Hold out a random share of the images (at least one, and not all)."""
-    present = sorted({people.images[i] for i in people.image})
+    present = set(people.names)
     count = min(max(1, round(val_split * len(present))), max(1, len(present) - 1))
     return _by_names(people, _draw(present, count, seed), "random")
 
@@ -120,7 +116,7 @@ def paper(people: People, seed: int) -> Split:
     The study drew people. Its recipe admits only people who are alone in their image, so drawing images is the same.
     Where the recipe was changed to admit others, images are drawn, so that no image is on both sides.
     """
-    present = sorted({people.images[i] for i in people.image})
+    present = set(people.names)
     return _by_names(people, _draw(present, max(1, int(PAPER_SHARE * len(present))), seed), "paper")
 
 
@@ -135,14 +131,10 @@ def hashed(people: People, share: float, rule: str, groups: dict[str, str] | Non
         rule: "hashed" or "tune".
         groups: image name -> the first name of its group, for near-duplicates, which stay in one part.
     """
-    places = np.array([_place((groups or {}).get(name, name)) for name in people.images])[people.image]
+    hashes = [hashlib.sha256((groups or {}).get(name, name).encode()).digest() for name in people.images]
+    places = np.array([int.from_bytes(digest[:6], "big") / 2**48 for digest in hashes])[people.image]  # in [0, 1)
     low = 0.0 if rule == "hashed" else share
     return Split(rule, np.flatnonzero(places >= 2 * share), np.flatnonzero((places >= low) & (places < low + share)))
-
-
-def _place(name: str) -> float:
-    """Return a number in [0, 1) that depends on the name only."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
 
 
 def near_duplicates(annotations: str | Path) -> dict[str, str]:
@@ -156,13 +148,9 @@ def near_duplicates(annotations: str | Path) -> dict[str, str]:
     return {name: names[0] for names in map(str.split, lines) for name in names}
 
 
-def _draw(names: list[str], count: int, seed: int) -> set[str]:
+def _draw(names: set[str], count: int, seed: int) -> set[str]:
     """Return the `count` names with the smallest hashes. One image more or less changes at most one other."""
-
-    def rank(name: str) -> bytes:
-        return hashlib.sha256(f"{seed}/{name}".encode()).digest()
-
-    return set(sorted(names, key=rank)[:count])
+    return set(heapq.nsmallest(count, names, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()))
 
 
 def from_list(people: People, path: Path) -> Split:
@@ -183,10 +171,10 @@ def _by_names(people: People, val_names: set[str], rule: str) -> Split:
 # ---- The published split.
 
 
-def _tompson(people: People, annotated: People, valid: Path, official: bool, accept_mismatch: bool) -> Split:
-    pairs = read_pairs(valid)
-    wrong_sizes = mismatch(annotated, *divide(annotated, pairs)) if official else None
-    if wrong_sizes and not accept_mismatch:
+def _tompson(people: People, annotated: People, data: Data) -> Split:
+    pairs = read_pairs(_valid_file(data))
+    wrong_sizes = mismatch(annotated, *divide(annotated, pairs)) if is_official(data.mat_path) else None
+    if wrong_sizes and not data.accept_split_mismatch:
         raise PoseTopoError(
             f"the tompson split is not the published one: {wrong_sizes}; "
             "complete the data (`pose-topo download mpii`) or give --accept-split-mismatch"
@@ -232,18 +220,15 @@ def divide(people: People, pairs: Pairs) -> tuple[NDArray[np.int64], NDArray[np.
     mine = list(zip(people.annolist_index.tolist(), people.person.tolist(), strict=True))
     names = people.names
     for pair, name in zip(mine, names, strict=True):
-        listed = pairs.get(pair, "")
-        if listed and listed != name:
+        if (listed := pairs.get(pair)) and listed != name:
             raise PoseTopoError(
                 f"valid.h5 calls image {pair[0]} {listed}, the annotation {name}: the tompson split belongs to MPII's "
                 "own annotation file; give --split random"
             )
     val = np.array([pair in pairs for pair in mine], bool)
-    val_images = {index for index, _ in pairs}
     val_names = {name for name, held in zip(names, val, strict=True) if held}
-    train = np.array(
-        [index not in val_images and name not in val_names for (index, _), name in zip(mine, names, strict=True)], bool
-    )
+    in_val_image = np.isin(people.annolist_index, [index for index, _ in pairs])
+    train = ~in_val_image & ~np.array([name in val_names for name in names], bool)
     return np.flatnonzero(train), np.flatnonzero(val)
 
 

@@ -36,22 +36,6 @@ _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, st
             RuntimeError)  # fmt: skip
 
 
-@contextmanager
-def _readable(archive: Path) -> Iterator[None]:
-    """Turn every error of a damaged archive into one line.
-
-    Raises:
-        PoseTopoError: the archive is damaged.
-    """
-    try:
-        yield
-    except (*_DAMAGED, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # an error of the disk: a damaged archive gives no number, or asks to seek outside the file
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise PoseTopoError(f"{archive}: damaged or not the expected archive ({detail})") from None
-
-
 _Member = tuple[tarfile.TarInfo, Callable[[], IO[bytes]]]
 
 
@@ -62,13 +46,18 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
     Raises:
         PoseTopoError: the archive is damaged, or has a member that would leave the folder or is too large.
     """
-    with _readable(archive):
+    try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
                 yield ((_safe(archive, _as_tar(opened, info)), partial(opened.open, info)) for info in opened.filelist)
         else:
             with tarfile.open(archive, "r:*") as tar:
                 yield ((_safe(archive, info), cast(Any, partial(tar.extractfile, info))) for info in tar)
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # an error of the disk: a damaged archive gives no number, or asks to seek outside the file
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise PoseTopoError(f"{archive}: damaged or not the expected archive ({detail})") from None
 
 
 def _as_tar(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> tarfile.TarInfo:
@@ -86,14 +75,15 @@ def _as_tar(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> tarfile.TarInfo:
 
 def _safe(archive: Path, member: tarfile.TarInfo) -> tarfile.TarInfo:
     if why := _unsafe(member):
-        raise _refusal(archive, member.name, why)
-    if member.size > LARGEST_MEMBER:
-        raise _refusal(archive, member.name, f"it has {member.size:,} bytes")
+        raise PoseTopoError(f"{archive}: member {member.name!r} refused, {why}; nothing of the archive is used")
     return member
 
 
 def _unsafe(member: tarfile.TarInfo) -> str | None:
-    """What tarfile's `data_filter` would refuse, or None. Python has that filter only since 3.10.12 and 3.11.4."""
+    """Why tarfile's `data_filter` would refuse it, or that it is too large, or None.
+
+    Python has that filter only since 3.10.12 and 3.11.4.
+    """
     if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
         return "it is a special file"
     name = member.name.lstrip("/")
@@ -104,7 +94,7 @@ def _unsafe(member: tarfile.TarInfo) -> str | None:
         places += [f"{PurePosixPath(name).parent}/{member.linkname}" if member.issym() else member.linkname]
     if any(os.path.normpath(place).split("/")[0] == ".." for place in places):
         return "it leads outside the destination"
-    return None
+    return f"it has {member.size:,} bytes" if member.size > LARGEST_MEMBER else None
 
 
 def is_archive(path: Path) -> bool:
@@ -140,10 +130,6 @@ def member_mismatch(archive: Path, member: str, checks: Checks) -> str | None:
     with opened_member(archive, member) as (stream, size):
         wrong = stream_mismatch(stream, size, checks)
     return f"holds a {member} that {wrong}" if wrong else None
-
-
-def _refusal(archive: Path, name: str, why: str) -> PoseTopoError:
-    return PoseTopoError(f"{archive}: member {name!r} refused, {why}; nothing of the archive is used")
 
 
 # ---- Git repositories
@@ -209,9 +195,20 @@ def extract_images(
     """
     unfinished = partial_path(folder)
     unfinished.mkdir(parents=True, exist_ok=True)
+    held, sizes = _sizes(unfinished), {}
+    hidden = None if progress else True  # None: no bar where stderr is no terminal
+    bar = tqdm(desc=f"extract {archive.name}", total=count, unit="file", leave=False, disable=hidden)
     try:
-        sizes = _extract_into(unfinished, archive, member_folder, count, progress)
-        for name in _sizes(unfinished).keys() - sizes.keys():
+        with bar, _members(archive) as members:
+            for name, size, opens in _images(members, member_folder):
+                sizes[name] = size
+                if held.get(name) != size:
+                    with opens() as stream, (unfinished / name).open("wb") as out:
+                        shutil.copyfileobj(stream, out)
+                bar.update()
+        if not sizes:
+            raise PoseTopoError(f"{archive}: holds no image in {member_folder}/")
+        for name in held.keys() - sizes.keys():
             (unfinished / name).unlink()
         if wrong := incomplete(unfinished, count, listing):
             raise PoseTopoError(f"{archive}: what was extracted {wrong}; not used")
@@ -233,24 +230,6 @@ def _images(members: Iterator[_Member], folder: str) -> Iterator[tuple[str, int,
             yield path.name, info.size, opens
 
 
-def _extract_into(
-    unfinished: Path, archive: Path, member_folder: str, count: int | None, progress: bool
-) -> dict[str, int]:
-    held, sizes = _sizes(unfinished), {}
-    hidden = None if progress else True  # None: no bar where stderr is no terminal
-    bar = tqdm(desc=f"extract {archive.name}", total=count, unit="file", leave=False, disable=hidden)
-    with bar, _members(archive) as members:
-        for name, size, opens in _images(members, member_folder):
-            sizes[name] = size
-            if held.get(name) != size:
-                with opens() as stream, (unfinished / name).open("wb") as out:
-                    shutil.copyfileobj(stream, out)
-            bar.update()
-    if not sizes:
-        raise PoseTopoError(f"{archive}: holds no image in {member_folder}/")
-    return sizes
-
-
 def images_mismatch(archive: Path, folder: str, listing: str) -> str | None:
     """Why the JPEGs of `folder` in the archive are not those of the `listing`, or None if they are.
 
@@ -258,17 +237,17 @@ def images_mismatch(archive: Path, folder: str, listing: str) -> str | None:
         PoseTopoError: as `_members`.
     """
     with _members(archive) as members:
-        found = _listing((name, opens) for name, _, opens in _images(members, folder))
-    return None if found == listing else f"holds images whose list has sha256 {found}, not {listing}"
+        return _listing_mismatch(((name, opens) for name, _, opens in _images(members, folder)), listing)
 
 
-def _listing(files: Iterable[tuple[str, Callable[[], IO[bytes]]]]) -> str:
-    """The sha256 of the lines that `sha256sum` prints of the files, sorted by name."""
+def _listing_mismatch(files: Iterable[tuple[str, Callable[[], IO[bytes]]]], listing: str) -> str | None:
+    """Compare the `listing` with the sha256 of the lines that `sha256sum` prints of the files, sorted by name."""
     lines = {}
     for name, opens in files:
         with opens() as stream:
             lines[name] = f"{sha256_stream(stream)}  {name}\n"
-    return hashlib.sha256("".join(lines[name] for name in sorted(lines)).encode()).hexdigest()
+    found = hashlib.sha256("".join(lines[name] for name in sorted(lines)).encode()).hexdigest()
+    return None if found == listing else f"holds images whose list has sha256 {found}, not {listing}"
 
 
 def incomplete(folder: Path, count: int | None, listing: str | None = None) -> str | None:
@@ -280,8 +259,10 @@ def incomplete(folder: Path, count: int | None, listing: str | None = None) -> s
     """
     if not folder.is_dir():
         return "is missing"
-    sizes = _sizes(folder)
-    if wanted := _index(folder):
+    sizes, wanted = _sizes(folder), None
+    with suppress(PoseTopoError):
+        wanted = read_json(index_path(folder))
+    if isinstance(wanted, dict) and wanted:
         wrong = sorted(name for name, size in wanted.items() if sizes.get(name) != size)
         if wrong:
             return f"lacks {len(wrong):,} of {len(wanted):,} images or holds them cut, such as {wrong[0]}"
@@ -289,25 +270,14 @@ def incomplete(folder: Path, count: int | None, listing: str | None = None) -> s
         found = sum(1 for name, size in sizes.items() if _is_image(name) and size)
         if count is not None and found < count:
             return f"holds {found:,} of {count:,} images"
-    if listing is not None:
-        digest = _listing((name, partial((folder / name).open, "rb")) for name in sizes if _is_image(name))
-        if digest != listing:
-            return f"holds images whose list has sha256 {digest}, not {listing}"
-    return None
+    images = ((name, partial((folder / name).open, "rb")) for name in sizes if _is_image(name))
+    return None if listing is None else _listing_mismatch(images, listing)
 
 
 def extracted_bytes(folder: Path) -> int:
     """How many bytes an interrupted extraction has written."""
     unfinished = partial_path(folder)
     return sum(_sizes(unfinished).values()) if unfinished.is_dir() else 0
-
-
-def _index(folder: Path) -> dict[str, int] | None:
-    try:
-        found = read_json(index_path(folder))
-    except PoseTopoError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _is_image(name: str) -> bool:
@@ -319,13 +289,12 @@ def _sizes(folder: Path) -> dict[str, int]:
         return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
 
 
-def set_aside(path: Path) -> Path | None:
+def set_aside(path: Path) -> None:
     """Rename whatever is at `path` to a free `<name>.replaced`, so that no file of the user is deleted."""
     if not os.path.lexists(path):
-        return None
+        return
     number, aside = 1, path.with_name(f"{path.name}.replaced")
     while os.path.lexists(aside):
         number += 1
         aside = path.with_name(f"{path.name}.replaced.{number}")
     path.rename(aside)
-    return aside

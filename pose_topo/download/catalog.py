@@ -76,32 +76,19 @@ class Remote:
     """One file to download: as it is, or an archive (zip or tar) with one wanted `member` or a `folder` of images.
 
     Two entries of one name share the downloaded archive.
-
-    Args:
-        name: the file's name at its addresses.
-        urls: the addresses, in the order in which they are tried.
-        target: the place below the data folder (for weights: below the weights folder).
-        about: its size in bytes, roughly: for plans, and to recognise an answer of an absurd length.
-        checks: size and hashes of the downloaded file.
-        member: the wanted member of an archive.
-        member_checks: size and hashes of that member.
-        folder: the folder of the images inside an archive.
-        count: the number of images in a complete folder.
-        listing: the sha256 of the list of a complete folder, as `sha256sum` prints it of the images sorted by name.
-        unpacked: the size in bytes of what is extracted, roughly.
     """
 
-    name: str
-    urls: tuple[str, ...]
-    target: str
-    about: int
-    checks: Checks = field(default_factory=Checks)
-    member: str | None = None
-    member_checks: Checks = field(default_factory=Checks)
-    folder: str | None = None
-    count: int | None = None
-    listing: str | None = None
-    unpacked: int = 0
+    name: str  # at its addresses
+    urls: tuple[str, ...]  # the addresses, in the order in which they are tried
+    target: str  # the place below the data folder (for weights: below the weights folder)
+    about: int  # its size in bytes, roughly: for plans, and to recognise an answer of an absurd length
+    checks: Checks = field(default_factory=Checks)  # of the downloaded file
+    member: str | None = None  # the wanted member of an archive
+    member_checks: Checks = field(default_factory=Checks)  # of that member
+    folder: str | None = None  # the folder of the images inside an archive
+    count: int | None = None  # of the images in a complete folder
+    listing: str | None = None  # the sha256 of what `sha256sum` prints of a complete folder's images, sorted by name
+    unpacked: int = 0  # the size in bytes of what is extracted, roughly
 
     @property
     def is_archive(self) -> bool:

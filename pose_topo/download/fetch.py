@@ -31,21 +31,13 @@ Action = Literal["kept", "fetched", "extracted", "copied", "linked", "planned", 
 
 @dataclass(frozen=True)
 class Job:
-    """Where files go and where they come from.
+    """Where files go and where they come from."""
 
-    Args:
-        root: the folder to fill.
-        mirror: an address that is tried first: a file's URL, or that of a folder of such files.
-        source: a file, a folder or a git repository on disk, used for whatever it holds.
-        only_source: take nothing from the network, and look into the subfolders of `source`.
-        policy: the patience with the network.
-    """
-
-    root: Path
-    mirror: str | None = None
-    source: Path | None = None
-    only_source: bool = False
-    policy: Policy = field(default_factory=Policy)
+    root: Path  # the folder to fill
+    mirror: str | None = None  # an address that is tried first: a file's URL, or that of a folder of such files
+    source: Path | None = None  # a file, a folder or a git repository on disk, used for whatever it holds
+    only_source: bool = False  # take nothing from the network, and look into the subfolders of `source`
+    policy: Policy = field(default_factory=Policy)  # the patience with the network
 
 
 @dataclass(frozen=True)
@@ -62,25 +54,15 @@ class FetchResult:
 
 @dataclass(frozen=True)
 class Step:
-    """What one file needs.
-
-    Args:
-        remote: the file.
-        final: the place of its target.
-        store: the place of the downloaded file: `final`, or `downloads/` for an archive.
-        urls: the addresses to try.
-        why: why it is needed. None if the target is there and verified.
-        found: what the job's source holds of it.
-        shared: whether an earlier step fetches the same archive.
-    """
+    """What one file needs."""
 
     remote: Remote
-    final: Path
-    store: Path
-    urls: tuple[str, ...]
-    why: str | None
-    found: Path | None = None
-    shared: bool = False
+    final: Path  # the place of its target
+    store: Path  # the place of the downloaded file: `final`, or `downloads/` for an archive
+    urls: tuple[str, ...]  # the addresses to try
+    why: str | None  # why it is needed. None if the target is there and verified
+    found: Path | None = None  # what the job's source holds of it
+    shared: bool = False  # whether an earlier step fetches the same archive
 
     @property
     def fetches(self) -> bool:
@@ -174,9 +156,7 @@ def check_disk(steps: Sequence[Step], root: Path) -> None:
 def free_bytes(root: Path) -> int:
     """The free bytes of the disk of `root`, which need not exist yet."""
     place = root.absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
+    return shutil.disk_usage(next(folder for folder in (place, *place.parents) if folder.exists())).free
 
 
 def human(size: float) -> str:
@@ -206,32 +186,35 @@ def run(remotes: Sequence[Remote], job: Job, *, dry_run: bool = False, licence: 
         steps = plan(remotes, job)
         if licence and any(step.why for step in steps):
             log.info(licence)
+        actions: dict[Remote, Action]
         if dry_run:
-            return [_announce(step, job) for step in steps]
-        if all(step.why is None for step in steps):
-            return [_keep(step) for step in steps]  # without the lock: a complete folder may be read-only
-        check_disk(steps, job.root)
-        waiting = f"{job.root}: another process is fetching into it; waiting for it"
-        with locked(job.root / ".download.lock", lambda: log.info(waiting)):
-            steps = plan(remotes, job)
-            # what is on disk first: it is taken even where the network fails
-            waiting_last = sorted(steps, key=lambda step: step.fetches or step.shared)
-            results = {step.remote: _obtain(step, job) for step in waiting_last}
-            for store in dict.fromkeys(step.store for step in steps if step.why and step.extracts and not step.found):
+            actions = {step.remote: _announce(step, job) for step in steps}
+        elif all(step.why is None for step in steps):
+            actions = {step.remote: _keep(step) for step in steps}  # without the lock: the folder may be read-only
+        else:
+            check_disk(steps, job.root)
+            waiting = f"{job.root}: another process is fetching into it; waiting for it"
+            with locked(job.root / ".download.lock", lambda: log.info(waiting)):
+                steps = plan(remotes, job)
+                # what is on disk first: it is taken even where the network fails
+                waiting_last = sorted(steps, key=lambda step: step.fetches or step.shared)
+                actions = {step.remote: _obtain(step, job) for step in waiting_last}
+            extracted = (step.store for step in steps if step.why and step.extracts and not step.found)
+            for store in dict.fromkeys(extracted):
                 if store.is_file():
                     log.info(f"{store}: no longer needed ({human(store.stat().st_size)}); it may be removed")
-            return [results[step.remote] for step in steps]
+        return [FetchResult(step.remote.name, step.final, actions[step.remote]) for step in steps]
     except OSError as error:
         raise PoseTopoError(f"{error.filename or job.root}: {error.strerror or error}") from None
 
 
-def _keep(step: Step) -> FetchResult:
+def _keep(step: Step) -> Action:
     counted = step.remote.folder and step.remote.listing is None
     log.info(f"{step.final}: there and {'complete' if counted else 'verified'}")
-    return FetchResult(step.remote.name, step.final, "kept")
+    return "kept"
 
 
-def _announce(step: Step, job: Job) -> FetchResult:
+def _announce(step: Step, job: Job) -> Action:
     if step.why is None:
         return _keep(step)
     remote = step.remote
@@ -247,17 +230,17 @@ def _announce(step: Step, job: Job) -> FetchResult:
     if remote.is_archive or step.found is not None:
         line += f" -> {step.final}" + (f" (about {human(remote.unpacked)})" if remote.is_archive else "")
     log.info(f"{remote.name}: {line}; needs {human(step.disk())}, free {human(free_bytes(job.root))}")
-    return FetchResult(remote.name, step.final, "planned")
+    return "planned"
 
 
-def _obtain(step: Step, job: Job) -> FetchResult:
+def _obtain(step: Step, job: Job) -> Action:
     """Carry out one step."""
     remote, final, found = step.remote, step.final, step.found
     if step.why is None:
         return _keep(step)
     if found is None and job.only_source:
         log.info(f"{final}: {step.why}, and {job.source} does not hold it")
-        return FetchResult(remote.name, final, "absent")
+        return "absent"
     if os.path.lexists(final):
         log.info(f"{final}: {step.why}; it will be set aside as {final.name}.replaced")
     if found is None:
@@ -270,15 +253,15 @@ def _obtain(step: Step, job: Job) -> FetchResult:
             return _extract(step, archive, job)
     action = _take_folder(found, remote, final) if remote.folder else _take_file(found, remote, final)
     log.info(f"{final}: {action} from {found}")
-    return FetchResult(remote.name, final, action)
+    return action
 
 
-def _from_network(step: Step, job: Job) -> FetchResult:
+def _from_network(step: Step, job: Job) -> Action:
     remote, store = step.remote, step.store
     if not remote.is_archive:
         fetch_verified(remote, store, step.urls, job.policy)
         log.info(f"{store}: fetched and verified")
-        return FetchResult(remote.name, store, "fetched")
+        return "fetched"
     if store.is_file():
         log.info(f"{store}: there already; checking it")
     if fetched_mismatch(store, remote):
@@ -288,7 +271,7 @@ def _from_network(step: Step, job: Job) -> FetchResult:
     return _extract(step, store, job)
 
 
-def _extract(step: Step, archive: Path, job: Job) -> FetchResult:
+def _extract(step: Step, archive: Path, job: Job) -> Action:
     remote, final = step.remote, step.final
     if remote.folder is not None:
         number = extract_images(archive, remote.folder, final, remote.count, remote.listing, job.policy.progress)
@@ -301,7 +284,7 @@ def _extract(step: Step, archive: Path, job: Job) -> FetchResult:
                 raise PoseTopoError(f"{archive}: its {remote.member} {wrong}; not used")
             set_aside(final)
         log.info(f"{final}: extracted and verified")
-    return FetchResult(remote.name, final, "extracted")
+    return "extracted"
 
 
 def _take_file(found: Path, remote: Remote, final: Path) -> Action:

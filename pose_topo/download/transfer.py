@@ -40,17 +40,11 @@ class Interruption(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """How patient a transfer is, and whether it shows a progress bar in a terminal.
+    """How patient a transfer is, and whether it shows a progress bar in a terminal."""
 
-    Args:
-        attempts: attempts in a row that may bring no new byte.
-        backoff: seconds before a repetition; doubled with each.
-        timeout: seconds without a byte after which an attempt ends.
-    """
-
-    attempts: int = 6
-    backoff: float = 1.0
-    timeout: float = 30.0
+    attempts: int = 6  # in a row that may bring no new byte
+    backoff: float = 1.0  # seconds before a repetition; doubled with each
+    timeout: float = 30.0  # seconds without a byte after which an attempt ends
     progress: bool = True
 
 
@@ -146,15 +140,11 @@ class Partial:
 
 @dataclass(frozen=True)
 class Transfer:
-    """One URL, and the unfinished file that its bytes go to.
-
-    Args:
-        lengths: the smallest and the largest number of bytes that are accepted.
-    """
+    """One URL, and the unfinished file that its bytes go to."""
 
     url: str
     part: Partial
-    lengths: tuple[int, int]
+    lengths: tuple[int, int]  # the smallest and the largest number of bytes that are accepted
     policy: Policy
 
     def run(self) -> bool:

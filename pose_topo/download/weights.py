@@ -13,7 +13,7 @@ from pathlib import Path
 from pose_topo.core.errors import PoseTopoError, UsageError
 from pose_topo.core.files import cache_folder, user_cache
 from pose_topo.core.log import log
-from pose_topo.download.catalog import RELEASED_CHECKS, WEIGHTS, Remote, mismatch
+from pose_topo.download.catalog import RELEASED_CHECKS, WEIGHTS, mismatch
 from pose_topo.download.fetch import FetchResult, Job, run
 from pose_topo.download.transfer import Policy
 from pose_topo.study.config import RunConfig
@@ -28,24 +28,15 @@ def hub_checkpoints() -> Path:
     return (Path(home).expanduser() if home else user_cache() / "torch") / "hub" / "checkpoints"
 
 
-def weights_remote(arch: str) -> Remote:
-    """The catalogue's entry of a backbone.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    if arch not in WEIGHTS:
-        raise UsageError(f"no weights for arch {arch!r}: one of {', '.join(WEIGHTS)}")
-    return WEIGHTS[arch]
-
-
 def weights_path(arch: str, cache: Path | None = None) -> Path | None:
     """The verified weights in the cache or in torch.hub's folder, or None. Asks no network.
 
     Raises:
         UsageError: the backbone is unknown.
     """
-    remote = weights_remote(arch)
+    if arch not in WEIGHTS:
+        raise UsageError(f"no weights for arch {arch!r}: one of {', '.join(WEIGHTS)}")
+    remote = WEIGHTS[arch]
     places = [cache_folder(cache) / "weights"]
     with suppress(PoseTopoError):  # a user without a home folder has none of torch.hub's
         places.append(hub_checkpoints())
@@ -71,13 +62,12 @@ def fetch_weights(
         UsageError: the backbone is unknown, or the mirror or the source makes no sense.
         PoseTopoError: they cannot be fetched. The line names the URL, the target path and the hash.
     """
-    remote = weights_remote(arch)
     found = weights_path(arch, cache)
     if found is not None:
         log.info(f"{found}: there and verified")
-        return FetchResult(remote.name, found, "kept")
+        return FetchResult(WEIGHTS[arch].name, found, "kept")
     job = Job(cache_folder(cache) / "weights", mirror, source, policy=policy or Policy())
-    return run((remote,), job, dry_run=dry_run)[0]
+    return run((WEIGHTS[arch],), job, dry_run=dry_run)[0]
 
 
 def start_file(config: RunConfig, cache: Path | None = None) -> Path | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy.io import savemat
 
 from pose_topo.core.files import atomic_path
@@ -59,11 +60,11 @@ def write_mpii_mat(path: str | Path, entries: Sequence[ImageEntry]) -> None:
     """Write the entries as a compressed MATLAB 5 file with the struct RELEASE, atomically."""
     videos = sorted({_video(k) for k in range(len(entries))})
     release = _struct(
-        annolist=_rows([_image(k, entry) for k, entry in enumerate(entries)], columns=True),
+        annolist=_rows([_image(k, entry) for k, entry in enumerate(entries)]),
         img_train=np.array([[int(entry.train) for entry in entries]], np.uint8),
         version="12",
         single_person=_cell([np.array([entry.single], np.uint8).T if entry.single else EMPTY for entry in entries]),
-        act=_rows([_act(entry) for entry in entries], columns=False),
+        act=_rows([_act(entry) for entry in entries]).T,
         video_list=_cell([f"video{k:05d}" for k in videos]).T,
     )
     _write(Path(path), {"RELEASE": release}, b"rendered")
@@ -75,7 +76,7 @@ def write_mpii_predictions(path: str | Path, entries: Sequence[ImageEntry]) -> N
     pred(i).annorect(j).annopoints.point(k) has x, y and id. A person without points has an empty `annopoints`.
     """
     images = [{"image": _struct(name=entry.name), "annorect": _annorect(entry.rects)} for entry in entries]
-    _write(Path(path), {"pred": _rows(images, columns=True)}, b"predicted")
+    _write(Path(path), {"pred": _rows(images)}, b"predicted")
 
 
 def _write(path: Path, variables: dict[str, Any], how: bytes) -> None:
@@ -91,19 +92,14 @@ def _video(index: int) -> int:
 
 def _struct(**values: Any) -> np.ndarray:
     """A 1x1 struct."""
-    array = np.empty((1, 1), dtype=[(name, object) for name in values])
-    for name, value in values.items():
-        array[name][0, 0] = value
-    return array
+    return _rows([values])
 
 
-def _rows(values: list[dict[str, Any]], columns: bool) -> np.ndarray:
-    """A struct array of dicts with the same keys, 1xN (`columns`) or Nx1."""
-    array = np.empty((1, len(values)) if columns else (len(values), 1), dtype=[(name, object) for name in values[0]])
-    flat = array.reshape(-1)
-    for name in values[0]:
-        for k, value in enumerate(values):
-            flat[name][k] = value[name]
+def _rows(values: list[dict[str, Any]]) -> np.ndarray:
+    """A 1xN struct array of dicts with the same keys."""
+    array = np.empty((1, len(values)), dtype=[(name, object) for name in values[0]])
+    for k, value in enumerate(values):
+        array[0, k] = tuple(value.values())
     return array
 
 
@@ -141,11 +137,9 @@ def _image(index: int, entry: ImageEntry) -> dict[str, Any]:
 
 
 def _annorect(rects: Sequence[RectEntry]) -> np.ndarray:
-    return _rows(_rects(rects), columns=True) if rects else EMPTY
-
-
-def _rects(rects: Sequence[RectEntry]) -> list[dict[str, Any]]:
-    """Return one dict per rect. A field that no rect of the image needs is absent from all."""
+    """A struct per rect. A field that no rect of the image needs is absent from all."""
+    if not rects:
+        return EMPTY
     values = []
     for rect in rects:
         corners = rect.head_box or (None,) * 4
@@ -156,8 +150,8 @@ def _rects(rects: Sequence[RectEntry]) -> list[dict[str, Any]]:
         value["objpos"] = EMPTY if position is None else _struct(x=_number(position[0]), y=_number(position[1]))
         values.append(value)
     if all(rect.head_box is None and rect.points is None for rect in rects):
-        return [{name: value[name] for name in ("scale", "objpos")} for value in values]
-    return values
+        values = [{name: value[name] for name in ("scale", "objpos")} for value in values]
+    return _rows(values)
 
 
 def _annotated_points(points: Sequence[Point]) -> np.ndarray:
@@ -169,7 +163,7 @@ def _annotated_points(points: Sequence[Point]) -> np.ndarray:
     if any(visible is not None for *_, visible in points):
         for value, (*_, visible) in zip(values, points, strict=True):
             value["is_visible"] = visible if isinstance(visible, str) else _number(visible)
-    return _struct(point=_rows(values, columns=True))
+    return _struct(point=_rows(values))
 
 
 # ---- From a painted person to the annotation: visibility of the joints, head box, scale and centre.
@@ -182,24 +176,23 @@ HIDDEN_UNLABELLED = 0.25  # share of the joints behind something else that are n
 DIAGONAL_PER_SCALE = 25 / 0.6
 
 
-def _own_parts() -> dict[int, tuple[frozenset[int], float]]:
+def _own_parts() -> dict[int, tuple[tuple[int, ...], float]]:
     """Return, for each joint, the parts that may show it and its largest depth below the surface (standing heights)."""
-    table: dict[int, tuple[frozenset[int], float]] = {
-        J.PELVIS: (frozenset({P.HIPS, P.TRUNK, P.SKIRT, P.THIGH, P.THIGH + P.RIGHT}), 0.13),
-        J.THORAX: (frozenset({P.TRUNK, P.NECK}), 0.12),
-        J.UPPER_NECK: (frozenset({P.NECK, P.HEAD, P.HAIR, P.TRUNK}), 0.14),
-        J.HEAD_TOP: (frozenset({P.HEAD, P.HAIR}), 0.2),
+    table: dict[int, tuple[tuple[int, ...], float]] = {
+        J.PELVIS: ((P.HIPS, P.TRUNK, P.SKIRT, P.THIGH, P.THIGH + P.RIGHT), 0.13),
+        J.THORAX: ((P.TRUNK, P.NECK), 0.12),
+        J.UPPER_NECK: ((P.NECK, P.HEAD, P.HAIR, P.TRUNK), 0.14),
+        J.HEAD_TOP: ((P.HEAD, P.HAIR), 0.2),
     }
-    for k, (_, hip, knee, ankle) in enumerate(LEGS):
-        thigh, shank, foot = (part + P.RIGHT * k for part in (P.THIGH, P.SHANK, P.FOOT))
-        table[hip] = (frozenset({P.HIPS, P.TRUNK, P.SKIRT, thigh}), 0.11)
-        table[knee] = (frozenset({thigh, shank}), 0.2)
-        table[ankle] = (frozenset({shank, foot}), 0.2)
-    for k, (_, shoulder, elbow, wrist) in enumerate(ARMS):
-        upper, fore, hand = (part + P.RIGHT * k for part in (P.UPPER_ARM, P.FOREARM, P.HAND))
-        table[shoulder] = (frozenset({P.TRUNK, upper}), 0.09)
-        table[elbow] = (frozenset({upper, fore}), 0.2)
-        table[wrist] = (frozenset({fore, hand}), 0.2)
+    limbs = (P.THIGH, P.SHANK, P.FOOT, P.UPPER_ARM, P.FOREARM, P.HAND)
+    for k, ((_, hip, knee, ankle), (_, shoulder, elbow, wrist)) in enumerate(zip(LEGS, ARMS, strict=True)):
+        thigh, shank, foot, upper, fore, hand = (part + P.RIGHT * k for part in limbs)
+        table[hip] = ((P.HIPS, P.TRUNK, P.SKIRT, thigh), 0.11)
+        table[knee] = ((thigh, shank), 0.2)
+        table[ankle] = ((shank, foot), 0.2)
+        table[shoulder] = ((P.TRUNK, upper), 0.09)
+        table[elbow] = ((upper, fore), 0.2)
+        table[wrist] = ((fore, hand), 0.2)
     return table
 
 
@@ -237,16 +230,16 @@ def look_up(canvas: Canvas, figure: P.Figure, person: int) -> Sight:
 
 
 def head_box(figure: P.Figure, slack: float) -> tuple[int, int, int, int]:
-    """Return the bounds of the drawn head (0-based), scaled to the diagonal that MPII has for this height."""
+    """Return the bounds of the drawn head (1-based), scaled to the diagonal that MPII has for this height."""
     x1, y1, x2, y2 = figure.head_box
     wanted = DIAGONAL_PER_SCALE * figure.height / 200 * slack
     grow = wanted / math.sqrt((x2 - x1) ** 2 + (y2 - y1) ** 2) / 2
     x, y, w, h = (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) * grow, (y2 - y1) * grow
-    return round(x - w), round(y - h), round(x + w), round(y + h)
+    return round(x - w) + 1, round(y - h) + 1, round(x + w) + 1, round(y + h) + 1
 
 
 def annotate(
-    rng: np.random.Generator, canvas: Canvas, figure: P.Figure, person: int, manner: str, whole_pixels: bool
+    rng: Generator, canvas: Canvas, figure: P.Figure, person: int, manner: str, whole_pixels: bool
 ) -> RectEntry:
     """Return the person's entry, 1-based; without points if too few joints are in the picture."""
     sight = look_up(canvas, figure, person)
@@ -257,17 +250,13 @@ def annotate(
     scale = 0.6 * math.sqrt((box[2] - box[0]) ** 2 + (box[3] - box[1]) ** 2) / 25
     jitter = rng.normal(0, 0.012 * figure.height, 2)
     if not sight.inside.any():
-        return RectEntry(head_box=_one_based(box))
+        return RectEntry(head_box=box)
     shown = figure.joints[labelled if labelled.any() else sight.inside][:, :2]
     middle = (shown.min(0) + shown.max(0)) / 2 + jitter
     objpos = (round(float(middle[0])) + 1, round(float(middle[1])) + 1)
     if labelled.sum() < MIN_LABELLED or not labelled[[J.UPPER_NECK, J.HEAD_TOP]].all():
         return RectEntry(scale=scale, objpos=objpos)
-    return RectEntry(_one_based(box), _points(figure, labelled, sight.visible, manner, whole_pixels), scale, objpos)
-
-
-def _one_based(box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    return box[0] + 1, box[1] + 1, box[2] + 1, box[3] + 1
+    return RectEntry(box, _points(figure, labelled, sight.visible, manner, whole_pixels), scale, objpos)
 
 
 def _points(

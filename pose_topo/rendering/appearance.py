@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
-F = np.float32
+from pose_topo.rendering.raster import F
 
 SKINS = ((244, 208, 184), (230, 184, 150), (206, 156, 118), (168, 118, 84), (124, 84, 60), (88, 60, 46))
 HAIRS = (
     (28, 24, 22), (58, 40, 28), (96, 64, 38), (146, 104, 60), (206, 176, 116), (150, 148, 146), (126, 58, 30)
 )  # fmt: skip
-HAIR_STYLES = ("bald", "short", "medium", "long", "ponytail", "bun", "round")
+HAIR_STYLES = {"bald": 0.06, "short": 0.37, "medium": 0.15, "long": 0.2, "ponytail": 0.09, "bun": 0.06, "round": 0.07}
 PATTERNS = ("plain", "stripes", "pinstripes", "checks", "dots", "two-tone")
 
 
@@ -81,12 +82,12 @@ def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     return np.array([255 * value * (1 - saturation * max(0.0, min(k, 4 - k, 1.0))) for k in channel], F)
 
 
-def random_colour(rng: np.random.Generator) -> np.ndarray:
+def random_colour(rng: Generator) -> np.ndarray:
     """A cloth colour: any hue, from grey to vivid, rarely black."""
     return hsv(rng.random(), float(rng.beta(1.1, 1.6)), rng.uniform(0.14, 0.97))
 
 
-def _against(rng: np.random.Generator, backdrop: np.ndarray) -> np.ndarray:
+def _against(rng: Generator, backdrop: np.ndarray) -> np.ndarray:
     """A colour that usually stands out from the backdrop (3,): up to three are tried."""
     colour = random_colour(rng)
     for _ in range(2):
@@ -96,23 +97,18 @@ def _against(rng: np.random.Generator, backdrop: np.ndarray) -> np.ndarray:
     return colour
 
 
-def _cloth(rng: np.random.Generator, backdrop: np.ndarray, plain: float) -> Cloth:
+def _cloth(rng: Generator, backdrop: np.ndarray, plain: float) -> Cloth:
     first = _against(rng, backdrop)
     second = random_colour(rng) if rng.random() < 0.6 else F(0.55) * first + F(rng.choice([0, 110]))
     pattern = "plain" if rng.random() < plain else str(rng.choice(PATTERNS[1:]))
     return Cloth(first, second.astype(F), pattern, float(rng.uniform(0.025, 0.06)))
 
 
-def _hair(rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    colour = np.array(HAIRS[int(rng.integers(len(HAIRS)))], F) * F(rng.uniform(0.8, 1.15))
-    style = str(rng.choice(HAIR_STYLES, p=[0.06, 0.37, 0.15, 0.2, 0.09, 0.06, 0.07]))
-    return colour, style
-
-
-def sample_look(rng: np.random.Generator, backdrop: np.ndarray) -> Look:
+def sample_look(rng: Generator, backdrop: np.ndarray) -> Look:
     """A random person, dressed to be seen before a backdrop of the mean colour (3,)."""
     skin = np.array(SKINS[int(rng.integers(len(SKINS)))], F) * F(rng.uniform(0.92, 1.05))
-    hair, style = _hair(rng)
+    hair = np.array(HAIRS[int(rng.integers(len(HAIRS)))], F) * F(rng.uniform(0.8, 1.15))
+    style = str(rng.choice(list(HAIR_STYLES), p=list(HAIR_STYLES.values())))
     hat = random_colour(rng) if rng.random() < 0.17 else None
     shirt, trousers = _cloth(rng, backdrop, 0.65), _cloth(rng, backdrop, 0.85)
     if rng.random() < 0.1:  # overalls, suits and dresses

@@ -183,11 +183,11 @@ def _chunk(seed: int, number: int) -> list[tuple[bytes, ImageEntry]]:
 
 def picture(seed: int, index: int) -> tuple[bytes, ImageEntry]:
     """Return image number `index` as JPEG, and its annotations."""
-    scene = render_scene(seed, index)
-    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(scene.image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    image, entry = render_scene(seed, index)
+    done, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
     if not done:
         raise PoseTopoError(f"image {index} could not be encoded as JPEG")
-    return jpeg.tobytes(), scene.entry
+    return jpeg.tobytes(), entry
 
 
 def count_annotated(entry: ImageEntry) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.random import Generator
 
 from pose_topo.rendering.raster import ellipsoid_reach
 from pose_topo.study import joints as J
@@ -29,10 +30,8 @@ class Skeleton:
     joints: np.ndarray  # (16, 3) standing heights
     toes: np.ndarray  # (2, 3) left and right toe tip
     hands: np.ndarray  # (2, 3) left and right finger tips
-    pelvis: np.ndarray  # (3, 3)
     trunk: np.ndarray  # (3, 3)
     head: np.ndarray  # (3, 3)
-    activity: str
 
 
 def rotation(axis: str, degrees: float) -> np.ndarray:
@@ -45,7 +44,7 @@ def rotation(axis: str, degrees: float) -> np.ndarray:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
-def sample_yaw(rng: np.random.Generator) -> float:
+def sample_yaw(rng: Generator) -> float:
     """Degrees: mostly towards the camera, some from behind, some from any side."""
     u = rng.random()
     if u < 0.68:
@@ -55,7 +54,7 @@ def sample_yaw(rng: np.random.Generator) -> float:
     return float(rng.uniform(-180, 180))
 
 
-def build_skeleton(rng: np.random.Generator, angles: Angles, yaw: float) -> Skeleton:
+def build_skeleton(rng: Generator, angles: Angles, yaw: float) -> Skeleton:
     """Joints by forward kinematics from the pelvis outwards."""
     camera = rotation("x", spread(rng, 4, 6, -12, 25))  # seen a little from above
     pelvis = camera @ rotation("z", angles.plane + rng.normal(0, 4)) @ rotation("y", yaw)
@@ -86,7 +85,7 @@ def build_skeleton(rng: np.random.Generator, angles: Angles, yaw: float) -> Skel
         joints[elbow] = joints[shoulder] + length["upper arm"] * (upper @ DOWN)
         joints[wrist] = joints[elbow] + length["forearm"] * (lower @ DOWN)
         hands[k] = joints[wrist] + 0.045 * (lower @ DOWN)
-    return Skeleton(joints, toes, hands, pelvis, trunk, head, angles.activity)
+    return Skeleton(joints, toes, hands, trunk, head)
 
 
 # bone lengths in standing heights; hips and shoulders are half widths
@@ -153,21 +152,20 @@ def place(skeleton: Skeleton, height: float, centre: tuple[float, float], distan
 class Angles:
     """Degrees. Legs: flexion, abduction, knee, outward turn; arms: abduction, flexion, elbow, inward turn."""
 
-    activity: str
     lean: float = 4.0  # the trunk, forwards
     tilt: float = 0.0  # the trunk, sideways
     twist: float = 0.0  # the shoulders against the hips
-    plane: float = 0.0  # the whole body, in the picture plane
     legs: list[list[float]] = field(default_factory=lambda: [[0.0, 5.0, 0.0, 8.0] for _ in range(2)])
     arms: list[list[float]] = field(default_factory=lambda: [[10.0, 5.0, 15.0, 20.0] for _ in range(2)])
+    plane: float = 0.0  # the whole body, in the picture plane
 
 
-def spread(rng: np.random.Generator, mean: float, sd: float, low: float, high: float) -> float:
+def spread(rng: Generator, mean: float, sd: float, low: float, high: float) -> float:
     """A normal draw, cut to [low, high]."""
     return float(min(max(rng.normal(mean, sd), low), high))
 
 
-def _arm(rng: np.random.Generator, manner: int) -> list[float]:
+def _arm(rng: Generator, manner: int) -> list[float]:
     """An arm that hangs (0), is bent before the body (1), is raised (2) or does anything (3)."""
     turn = rng.uniform(-15, 75)
     if manner == 0:
@@ -179,47 +177,36 @@ def _arm(rng: np.random.Generator, manner: int) -> list[float]:
     return [rng.uniform(0, 110), rng.uniform(-35, 100), rng.uniform(0, 135), turn]
 
 
-def _free_arms(rng: np.random.Generator) -> list[list[float]]:
+def _free_arms(rng: Generator) -> list[list[float]]:
     """Both arms, alike more often than not."""
     shared = rng.choice(4, p=[0.4, 0.32, 0.16, 0.12])
     return [_arm(rng, int(shared if rng.random() < 0.6 else rng.integers(4))) for _ in range(2)]
 
 
-def _stand(rng: np.random.Generator) -> Angles:
+def _stand(rng: Generator) -> Angles:
     legs = [[rng.normal(0, 8), abs(rng.normal(5, 6)), abs(rng.normal(0, 9)), rng.normal(10, 9)] for _ in range(2)]
-    return Angles(
-        "standing",
-        spread(rng, 4, 6, -10, 25),
-        rng.normal(0, 5),
-        rng.normal(0, 9),
-        0.0,
-        legs,
-        _free_arms(rng),
-    )
+    return Angles(spread(rng, 4, 6, -10, 25), rng.normal(0, 5), rng.normal(0, 9), legs, _free_arms(rng))
 
 
-def _reach(rng: np.random.Generator) -> Angles:
+def _reach(rng: Generator) -> Angles:
     pose = _stand(rng)
-    pose.activity = "reaching up"
-    both = rng.random() < 0.6
-    pose.arms[0] = [rng.uniform(100, 172), rng.normal(8, 15), abs(rng.normal(15, 20)), rng.uniform(0, 60)]
-    if both:
-        pose.arms[1] = [rng.uniform(100, 172), rng.normal(8, 15), abs(rng.normal(15, 20)), rng.uniform(0, 60)]
-    elif rng.random() < 0.5:
+    raised = 2 if rng.random() < 0.6 else 1
+    for k in range(raised):
+        pose.arms[k] = [rng.uniform(100, 172), rng.normal(8, 15), abs(rng.normal(15, 20)), rng.uniform(0, 60)]
+    if raised == 1 and rng.random() < 0.5:
         pose.arms.reverse()
     return pose
 
 
-def _stretch(rng: np.random.Generator) -> Angles:
+def _stretch(rng: Generator) -> Angles:
     pose = _stand(rng)
-    pose.activity = "stretching"
     for k in range(2):
         pose.legs[k][1] = rng.uniform(12, 34)
         pose.arms[k] = [rng.uniform(65, 115), rng.normal(0, 12), abs(rng.normal(5, 12)), rng.uniform(0, 40)]
     return pose
 
 
-def _stride(rng: np.random.Generator, name: str, swing: float, back_knee: float, elbow: float, lean: float) -> Angles:
+def _stride(rng: Generator, swing: float, back_knee: float, elbow: float, lean: float) -> Angles:
     """One leg before and one behind; each arm swings with the other side's leg."""
     ahead = int(rng.integers(2))
     legs, arms = [], []
@@ -228,38 +215,32 @@ def _stride(rng: np.random.Generator, name: str, swing: float, back_knee: float,
         size = abs(rng.normal(swing, swing * 0.4))
         knee = abs(rng.normal(swing * 0.4, 10)) if k == ahead else abs(rng.normal(back_knee, back_knee * 0.5))
         legs.append([sign * size, abs(rng.normal(3, 3)), knee, rng.normal(6, 6)])
-        arms.append(
-            [
-                abs(rng.normal(10, 6)),
-                -sign * size * rng.uniform(0.5, 1.1),
-                abs(rng.normal(elbow, 14)),
-                rng.uniform(0, 45),
-            ]
-        )
-    return Angles(name, spread(rng, lean, 6, -8, 35), rng.normal(0, 4), rng.normal(0, 10), 0.0, legs, arms)
+        side, flexion = abs(rng.normal(10, 6)), -sign * size * rng.uniform(0.5, 1.1)
+        arms.append([side, flexion, abs(rng.normal(elbow, 14)), rng.uniform(0, 45)])
+    return Angles(spread(rng, lean, 6, -8, 35), rng.normal(0, 4), rng.normal(0, 10), legs, arms)
 
 
-def _walk(rng: np.random.Generator) -> Angles:
-    pose = _stride(rng, "walking", 22, 22, 22, 5)
+def _walk(rng: Generator) -> Angles:
+    pose = _stride(rng, 22, 22, 22, 5)
     if rng.random() < 0.3:  # carrying, waving, on the telephone
         pose.arms[int(rng.integers(2))] = _arm(rng, int(rng.integers(1, 4)))
     return pose
 
 
-def _run(rng: np.random.Generator) -> Angles:
-    return _stride(rng, "running", 38, 70, 85, 12)
+def _run(rng: Generator) -> Angles:
+    return _stride(rng, 38, 70, 85, 12)
 
 
-def _sit(rng: np.random.Generator) -> Angles:
+def _sit(rng: Generator) -> Angles:
     legs = [[rng.uniform(62, 100), abs(rng.normal(11, 9)), rng.uniform(55, 105), rng.normal(6, 8)] for _ in range(2)]
     if rng.random() < 0.6:
         arms = [[abs(rng.normal(12, 9)), rng.uniform(5, 45), rng.uniform(20, 95), rng.uniform(0, 60)] for _ in range(2)]
     else:
         arms = _free_arms(rng)
-    return Angles("sitting", spread(rng, 3, 12, -25, 35), rng.normal(0, 6), rng.normal(0, 8), 0.0, legs, arms)
+    return Angles(spread(rng, 3, 12, -25, 35), rng.normal(0, 6), rng.normal(0, 8), legs, arms)
 
 
-def _squat(rng: np.random.Generator) -> Angles:
+def _squat(rng: Generator) -> Angles:
     flexion = rng.uniform(65, 115)
     legs = [
         [flexion + rng.normal(0, 6), rng.uniform(5, 30), flexion + rng.uniform(0, 22), rng.normal(12, 8)]
@@ -268,11 +249,11 @@ def _squat(rng: np.random.Generator) -> Angles:
     arms = [
         [abs(rng.normal(15, 12)), rng.uniform(30, 90), abs(rng.normal(30, 28)), rng.uniform(0, 60)] for _ in range(2)
     ]
-    return Angles("squatting", spread(rng, 22, 10, 0, 45), rng.normal(0, 5), rng.normal(0, 6), 0.0, legs, arms)
+    return Angles(spread(rng, 22, 10, 0, 45), rng.normal(0, 5), rng.normal(0, 6), legs, arms)
 
 
-def _throw(rng: np.random.Generator) -> Angles:
-    pose = _stride(rng, "throwing a ball", 24, 30, 40, 8)
+def _throw(rng: Generator) -> Angles:
+    pose = _stride(rng, 24, 30, 40, 8)
     hand = int(rng.random() < 0.85)  # mostly right-handed
     pose.arms[hand] = [rng.uniform(70, 135), rng.uniform(-25, 30), rng.uniform(30, 110), rng.uniform(-60, 0)]
     pose.arms[1 - hand] = [rng.uniform(10, 80), rng.uniform(10, 70), rng.uniform(5, 60), rng.uniform(0, 50)]
@@ -280,72 +261,58 @@ def _throw(rng: np.random.Generator) -> Angles:
     return pose
 
 
-def _kick(rng: np.random.Generator) -> Angles:
+def _kick(rng: Generator) -> Angles:
     pose = _stand(rng)
-    pose.activity = "kicking a ball"
     foot = int(rng.random() < 0.75)
-    pose.legs[foot] = [
-        rng.uniform(35, 90),
-        abs(rng.normal(10, 12)),
-        abs(rng.normal(15, 18)),
-        rng.normal(8, 8),
-    ]
+    pose.legs[foot] = [rng.uniform(35, 90), abs(rng.normal(10, 12)), abs(rng.normal(15, 18)), rng.normal(8, 8)]
     pose.legs[1 - foot][2] = abs(rng.normal(14, 10))
     pose.arms = [[rng.uniform(15, 85), rng.normal(10, 25), rng.uniform(5, 70), rng.uniform(0, 50)] for _ in range(2)]
     pose.lean = spread(rng, -3, 10, -25, 25)
     return pose
 
 
-def _dance(rng: np.random.Generator) -> Angles:
+def _dance(rng: Generator) -> Angles:
     legs = [[rng.normal(8, 20), rng.uniform(0, 38), abs(rng.normal(15, 22)), rng.normal(14, 10)] for _ in range(2)]
     arms = [_arm(rng, int(rng.integers(1, 4))) for _ in range(2)]
-    return Angles(
-        "dancing",
-        spread(rng, 5, 14, -25, 40),
-        rng.normal(0, 12),
-        rng.normal(0, 16),
-        rng.normal(0, 10),
-        legs,
-        arms,
-    )
+    lean, tilt = spread(rng, 5, 14, -25, 40), rng.normal(0, 12)
+    return Angles(lean, tilt, rng.normal(0, 16), legs, arms, plane=rng.normal(0, 10))
 
 
-def _bend(rng: np.random.Generator) -> Angles:
+def _bend(rng: Generator) -> Angles:
     legs = [[rng.normal(5, 12), abs(rng.normal(6, 6)), abs(rng.normal(15, 14)), rng.normal(8, 8)] for _ in range(2)]
     arms = [
         [abs(rng.normal(10, 9)), rng.uniform(30, 95), abs(rng.normal(15, 16)), rng.uniform(0, 50)] for _ in range(2)
     ]
-    return Angles("bending down", rng.uniform(40, 80), rng.normal(0, 6), rng.normal(0, 8), 0.0, legs, arms)
+    return Angles(rng.uniform(40, 80), rng.normal(0, 6), rng.normal(0, 8), legs, arms)
 
 
-def _lie(rng: np.random.Generator) -> Angles:
+def _lie(rng: Generator) -> Angles:
     pose = _stand(rng)
-    pose.activity = "lying"
     for leg in pose.legs:
         leg[0], leg[2] = abs(rng.normal(10, 18)), abs(rng.normal(20, 25))
     pose.plane = float(rng.choice([-1, 1])) * spread(rng, 85, 12, 55, 110)
     return pose
 
 
-# name of the sampler's activity and its share: mostly upright, as people in photographs are
-ACTIVITIES: tuple[tuple[Callable[[np.random.Generator], Angles], str, float], ...] = (
-    (_stand, "miscellaneous", 0.37),
-    (_reach, "conditioning exercise", 0.06),
-    (_stretch, "conditioning exercise", 0.04),
-    (_walk, "walking", 0.17),
-    (_run, "running", 0.08),
-    (_sit, "inactivity quiet/light", 0.12),
-    (_squat, "conditioning exercise", 0.03),
-    (_throw, "sports", 0.04),
-    (_kick, "sports", 0.04),
-    (_dance, "dancing", 0.03),
-    (_bend, "home activities", 0.015),
-    (_lie, "inactivity quiet/light", 0.005),
+# the sampler of an activity, its name, its category and its share: mostly upright, as people in photographs are
+ACTIVITIES: tuple[tuple[Callable[[Generator], Angles], str, str, float], ...] = (
+    (_stand, "standing", "miscellaneous", 0.37),
+    (_reach, "reaching up", "conditioning exercise", 0.06),
+    (_stretch, "stretching", "conditioning exercise", 0.04),
+    (_walk, "walking", "walking", 0.17),
+    (_run, "running", "running", 0.08),
+    (_sit, "sitting", "inactivity quiet/light", 0.12),
+    (_squat, "squatting", "conditioning exercise", 0.03),
+    (_throw, "throwing a ball", "sports", 0.04),
+    (_kick, "kicking a ball", "sports", 0.04),
+    (_dance, "dancing", "dancing", 0.03),
+    (_bend, "bending down", "home activities", 0.015),
+    (_lie, "lying", "inactivity quiet/light", 0.005),
 )
 
 
-def sample_activity(rng: np.random.Generator) -> tuple[Angles, str]:
-    """Joint angles of a random activity, and the activity's category."""
-    shares = [share for _, _, share in ACTIVITIES]
-    sampler, category, _ = ACTIVITIES[int(rng.choice(len(shares), p=shares))]
-    return sampler(rng), category
+def sample_activity(rng: Generator) -> tuple[Angles, str, str]:
+    """Joint angles of a random activity, and the activity's name and category."""
+    shares = [share for *_, share in ACTIVITIES]
+    sampler, name, category, _ = ACTIVITIES[int(rng.choice(len(shares), p=shares))]
+    return sampler(rng), name, category

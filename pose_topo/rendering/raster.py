@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 F = np.float32
-Texture = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Place = tuple[float, float, float]  # x, y and depth
+Normal = tuple[np.ndarray, np.ndarray, np.ndarray]  # x, y and depth, each (n,)
+Texture = np.ndarray | Callable[..., np.ndarray]  # one colour (3,), or a function that gives the colour of places
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,12 @@ class Light:
 
 
 class Canvas:
-    """Colour (H, W, 3) uint8 RGB, depth (H, W) float32, owner (H, W) int16 (0: the background)."""
+    """Colour (H, W, 3) uint8 RGB, depth (H, W) float32, owner (H, W) int16 (0: the background), and the light."""
 
-    def __init__(self, colour: np.ndarray, grain: np.ndarray) -> None:
+    def __init__(self, colour: np.ndarray, grain: np.ndarray, light: Light) -> None:
         self.colour = colour
         self.grain = grain  # (H, W) float32 near 1: the unevenness of cloth and skin
+        self.light = light
         self.depth = np.full(colour.shape[:2], -np.inf, np.float32)
         self.owner = np.zeros(colour.shape[:2], np.int16)
 
@@ -92,18 +95,17 @@ def pixel_grid(window: tuple[slice, slice], x: float, y: float) -> tuple[np.ndar
 
 def tube(
     canvas: Canvas,
-    start: tuple[float, float, float],
-    end: tuple[float, float, float],
+    start: Place,
+    end: Place,
     radii: tuple[float, ...],
-    texture: Callable[..., np.ndarray],
-    light: Light,
+    texture: Texture,
     owner: int,
     thickness: float = 1.0,
     flat: tuple[bool, bool] = (False, False),
 ) -> None:
-    """A limb between two points (x, y, depth), with radii at equally spaced stations and round or flat ends.
+    """A limb between two points, with radii at equally spaced stations and round or flat ends.
 
-    `texture(t, along, across, normal)` gives the colour (n, 3) or (3,) from the share of the axis (0 to 1),
+    A function `texture(t, along, across, normal)` gives the colour (n, 3) or (3,) from the share of the axis (0 to 1),
     the pixels along and across it and the normals; `thickness` is the cross-section's depth over its width.
     """
     (ax, ay, az), (bx, by, bz) = start, end
@@ -128,18 +130,16 @@ def tube(
     # from here on only the pixels that are covered: a slanting limb fills little of its window
     inside = np.flatnonzero(cover)
     across = dy * F(ux) - dx * F(uy)
-    t, along, across, radius, ox, oy = (_pick(values, inside) for values in (t, along, across, radius, ox, oy))
+    t, along, across, radius, ox, oy, cover = (
+        values.ravel()[inside] for values in (t, along, across, radius, ox, oy, cover)
+    )
     nx, ny = ox / radius, oy / radius
     nz = np.sqrt(np.maximum(F(1) - nx * nx - ny * ny, F(0)))
     depth = F(az) + t * F(bz - az) + radius * nz * F(thickness)
     place = canvas.places(window, inside)
-    shade = light.shade(nx, ny, nz) * canvas.grain.ravel()[place]
-    colour = shade[:, None] * texture(t, along, across, (nx, ny, nz))
-    canvas.paint(place, _pick(cover, inside), depth, colour, owner)
-
-
-def _pick(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    return values.ravel()[inside]
+    shade = canvas.light.shade(nx, ny, nz) * canvas.grain.ravel()[place]
+    colour = texture(t, along, across, (nx, ny, nz)) if callable(texture) else texture
+    canvas.paint(place, cover, depth, shade[:, None] * colour, owner)
 
 
 def _radius(t: np.ndarray, radii: tuple[float, ...]) -> np.ndarray:
@@ -148,19 +148,11 @@ def _radius(t: np.ndarray, radii: tuple[float, ...]) -> np.ndarray:
     return np.interp(t, np.linspace(0, 1, len(radii)), radii).astype(F)
 
 
-def ellipsoid(
-    canvas: Canvas,
-    centre: tuple[float, float, float],
-    axes: np.ndarray,
-    semi: np.ndarray,
-    texture: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    light: Light,
-    owner: int,
-) -> None:
+def ellipsoid(canvas: Canvas, centre: Place, axes: np.ndarray, semi: np.ndarray, texture: Texture, owner: int) -> None:
     """An ellipsoid seen from afar. `axes` (3, 3) has its axes as columns (x right, y up, z to the camera).
 
-    `semi` (3,) are the semi-axes in pixels. `texture(left, up, front)` gives the colour from the place on the
-    unit sphere, in the ellipsoid's own frame.
+    `semi` (3,) are the semi-axes in pixels. A function `texture(left, up, front)` gives the colour (n, 3) or (3,) from
+    the place on the unit sphere, in the ellipsoid's own frame.
     """
     frame = axes * np.array([[1.0], [-1.0], [1.0]])  # y down, as the picture has it
     shape = frame @ np.diag(1 / semi**2) @ frame.T
@@ -177,7 +169,7 @@ def ellipsoid(
     inside = np.flatnonzero(cover)
     dz = (np.sqrt(np.maximum(root, F(0))) - half) * F(1 / shape[2, 2])
     dx, dy = np.broadcast_arrays(dx, dy)
-    dx, dy, dz, cover = (_pick(values, inside) for values in (dx, dy, dz, cover))
+    dx, dy, dz, cover = (values.ravel()[inside] for values in (dx, dy, dz, cover))
     own = [(dx * F(frame[0, k]) + dy * F(frame[1, k]) + dz * F(frame[2, k])) * F(1 / semi[k]) for k in range(3)]
     nx, ny, nz = (
         own[0] * F(frame[i, 0] / semi[0]) + own[1] * F(frame[i, 1] / semi[1]) + own[2] * F(frame[i, 2] / semi[2])
@@ -185,8 +177,9 @@ def ellipsoid(
     )
     norm = F(1) / np.sqrt(nx * nx + ny * ny + nz * nz + F(1e-12))
     place = canvas.places(window, inside)
-    shade = light.shade(nx * norm, ny * norm, nz * norm) * canvas.grain.ravel()[place]
-    canvas.paint(place, cover, F(z) + dz, shade[:, None] * texture(own[0], own[1], own[2]), owner)
+    shade = canvas.light.shade(nx * norm, ny * norm, nz * norm) * canvas.grain.ravel()[place]
+    colour = texture(*own) if callable(texture) else texture
+    canvas.paint(place, cover, F(z) + dz, shade[:, None] * colour, owner)
 
 
 def ellipsoid_reach(axes: np.ndarray, semi: np.ndarray) -> tuple[float, float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 
 from pose_topo.rendering.annotation import ImageEntry, RectEntry, annotate
 from pose_topo.rendering.appearance import F, hsv, random_colour, sample_look
@@ -25,32 +25,26 @@ NEAR = 1e5  # depth of things in front of all people
 FAR = -1e6  # depth of the painted background, behind all people
 STRANGE = -1  # owner of the pixels of things
 TEST_SHARE = 0.01
-MANNERS = (("numbers", 0.5), ("characters", 0.27), ("head empty", 0.2), ("absent", 0.03))
+MANNERS = {"numbers": 0.5, "characters": 0.27, "head empty": 0.2, "absent": 0.03}
 
 
-@dataclass(frozen=True)
-class Scene:
-    """An image (H, W, 3) uint8 RGB with its annotations."""
+def render_scene(seed: int, index: int) -> tuple[np.ndarray, ImageEntry]:
+    """Return image number `index` of the set with this seed, (H, W, 3) uint8 RGB, and its annotations.
 
-    image: np.ndarray
-    entry: ImageEntry
-
-
-def render_scene(seed: int, index: int) -> Scene:
-    """Return image number `index` of the set with this seed. It depends on nothing else."""
+    They depend on nothing else.
+    """
     rng = np.random.default_rng([seed, index])
     shares = [share for *_, share in SIZES]
     width, height, _ = SIZES[int(rng.choice(len(SIZES), p=shares))]
     test = bool(rng.random() < TEST_SHARE)
-    canvas = Canvas(paint_background(rng, width, height), _grain(rng, width, height))
-    light = _light(rng)
-    paint_distractors(rng, canvas, light)
-    extras = _strangers(rng, canvas, light)
+    canvas = Canvas(paint_background(rng, width, height), _grain(rng, width, height), _light(rng))
+    paint_distractors(rng, canvas)
+    extras = _strangers(rng, canvas)
     count = 0 if test and rng.random() < 0.4 else _head_count(rng, width)
-    people, activity, category = _crowd(rng, canvas, light, count)
+    people, activity, category = _crowd(rng, canvas, count)
     if people and rng.random() < 0.4:
-        paint_occluder(rng, canvas, people, light)
-    manner = str(rng.choice([name for name, _ in MANNERS], p=[share for _, share in MANNERS]))
+        paint_occluder(rng, canvas, people)
+    manner = str(rng.choice(list(MANNERS), p=list(MANNERS.values())))
     whole = bool(rng.random() < 0.08)
     rects = [annotate(rng, canvas, figure, k + 1, manner, whole) for k, figure in enumerate(people)]
     rects += extras
@@ -58,9 +52,8 @@ def render_scene(seed: int, index: int) -> Scene:
     image = _develop(rng, canvas.colour)
     if test or not rects:
         bare = [RectEntry(scale=rect.scale, objpos=rect.objpos) for rect in rects if rect.scale is not None]
-        return Scene(image, ImageEntry(name, bare, train=False))
-    single = _apart(rects)
-    return Scene(image, ImageEntry(name, rects, True, activity, category, _act_id(activity), single))
+        return image, ImageEntry(name, bare, train=False)
+    return image, ImageEntry(name, rects, True, activity, category, _act_id(activity), _apart(rects))
 
 
 def _act_id(activity: str) -> int:
@@ -68,28 +61,23 @@ def _act_id(activity: str) -> int:
     return sum((k + 1) * ord(letter) for k, letter in enumerate(activity)) % 1000
 
 
-def _grain(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _grain(rng: Generator, width: int, height: int) -> np.ndarray:
     low = (1 + 0.07 * rng.standard_normal((height // 6, width // 6))).astype(F)
     return cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _light(rng: np.random.Generator) -> Light:
+def _light(rng: Generator) -> Light:
     x, y, z = rng.uniform(-0.8, 0.8), -rng.uniform(0.2, 1.0), rng.uniform(0.35, 1.0)
     norm = math.sqrt(x * x + y * y + z * z)
     return Light((x / norm, y / norm, z / norm), float(rng.uniform(0.55, 0.8)))
 
 
-def _head_count(rng: np.random.Generator, width: int) -> int:
+def _head_count(rng: Generator, width: int) -> int:
     count = int(rng.choice([1, 2, 3, 4], p=[0.36, 0.36, 0.19, 0.09]))
     return min(count, max(1, width // 210))
 
 
-def _pose(rng: np.random.Generator) -> tuple[Skeleton, str]:
-    angles, category = sample_activity(rng)
-    return build_skeleton(rng, angles, sample_yaw(rng)), category
-
-
-def _crowd(rng: np.random.Generator, canvas: Canvas, light: Light, count: int) -> tuple[list[Figure], str, str]:
+def _crowd(rng: Generator, canvas: Canvas, count: int) -> tuple[list[Figure], str, str]:
     """Paint `count` people side by side, the smaller (farther) first. Return them and the activity of the nearest."""
     width, height = canvas.size
     highest = min(500.0, (0.92 if count < 3 else 0.75) * height)
@@ -98,34 +86,27 @@ def _crowd(rng: np.random.Generator, canvas: Canvas, light: Light, count: int) -
     people: list[Figure] = []
     activity = category = ""
     for k in range(count):
-        skeleton, category = _pose(rng)
-        activity = skeleton.activity
-        spot = (
-            (slots[k] + 0.5) / count * width + rng.normal(0, 0.04) * width,
-            height * (0.5 + rng.normal(0, 0.07)),
-        )
-        figure = _fit(rng, skeleton, float(heights[k]), spot, canvas.size, LAYER * (k + 1))
+        angles, activity, category = sample_activity(rng)
+        skeleton = build_skeleton(rng, angles, sample_yaw(rng))
+        x = (slots[k] + 0.5) / count * width + rng.normal(0, 0.04) * width
+        y = height * (0.5 + rng.normal(0, 0.07))
+        figure = _fit(rng, skeleton, float(heights[k]), (x, y), canvas.size, LAYER * (k + 1))
         if activity == "sitting":
-            paint_seat(rng, canvas, figure, LAYER * (k + 0.5), light)
-        draw(rng, canvas, figure, light, k + 1)
+            paint_seat(rng, canvas, figure, LAYER * (k + 0.5))
+        draw(rng, canvas, figure, k + 1)
         people.append(figure)
     return people, activity, category
 
 
-def draw(rng: np.random.Generator, canvas: Canvas, figure: Figure, light: Light, person: int) -> None:
+def draw(rng: Generator, canvas: Canvas, figure: Figure, person: int) -> None:
     """Paint the figure, in clothes that contrast with what is behind it."""
     window = canvas.window(*figure.box)
     backdrop = canvas.colour[window][::8, ::8].mean((0, 1)) if window else np.zeros(3)
-    draw_figure(canvas, figure, sample_look(rng, backdrop.astype(F)), light, person)
+    draw_figure(canvas, figure, sample_look(rng, backdrop.astype(F)), person)
 
 
 def _fit(
-    rng: np.random.Generator,
-    skeleton: Skeleton,
-    height: float,
-    spot: tuple[float, float],
-    size: tuple[int, int],
-    depth: float,
+    rng: Generator, skeleton: Skeleton, height: float, spot: tuple[float, float], size: tuple[int, int], depth: float
 ) -> Figure:
     """Place the figure within the picture, or sometimes so that the edge of the picture cuts it."""
     distance = float(rng.uniform(3, 9))
@@ -144,21 +125,21 @@ def _fit(
     return place(skeleton, height, (x, y), distance, depth)
 
 
-def _strangers(rng: np.random.Generator, canvas: Canvas, light: Light) -> list[RectEntry]:
+def _strangers(rng: Generator, canvas: Canvas) -> list[RectEntry]:
     """Paint people who are not labelled: small, often blurred. Some have a rect without most of its fields."""
     width, height = canvas.size
     rects: list[RectEntry] = []
     for _ in range(int(rng.choice(4, p=[0.62, 0.25, 0.1, 0.03]))):
-        skeleton, _ = _pose(rng)
+        skeleton = build_skeleton(rng, sample_activity(rng)[0], sample_yaw(rng))
         tall = float(rng.uniform(0.14, 0.42)) * height
         spot = (float(rng.uniform(-0.02, 1.02)) * width, float(rng.uniform(0.3, 0.75)) * height)
         figure = place(skeleton, tall, spot, 8.0, -LAYER)
-        draw(rng, canvas, figure, light, 1)
+        draw(rng, canvas, figure, 1)
         x1, y1, x2, y2 = figure.box
         window = canvas.window(x1 - 0.1 * tall, y1 - 0.1 * tall, x2 + 0.1 * tall, y2 + 0.1 * tall)
         if window and rng.random() < 0.5:
-            soft = cv2.GaussianBlur(np.ascontiguousarray(canvas.colour[window]), (0, 0), rng.uniform(0.8, 2.2))
-            canvas.colour[window] = soft
+            sharp = np.ascontiguousarray(canvas.colour[window])
+            canvas.colour[window] = cv2.GaussianBlur(sharp, (0, 0), rng.uniform(0.8, 2.2))
         choice = rng.random()
         if choice < 0.15:
             left, top, right, bottom = (round(value) + 1 for value in figure.head_box)
@@ -183,7 +164,7 @@ def _apart(rects: list[RectEntry]) -> list[int]:
     return numbers
 
 
-def _develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+def _develop(rng: Generator, image: np.ndarray) -> np.ndarray:
     """Apply the effects of a camera: exposure, colour cast, softness and noise."""
     if rng.random() < 0.2:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.1))
@@ -205,28 +186,21 @@ def _develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
 # ---- Things beside and in front of people.
 
 
-def paint_seat(rng: np.random.Generator, canvas: Canvas, figure: Figure, depth: float, light: Light) -> None:
+def paint_seat(rng: Generator, canvas: Canvas, figure: Figure, depth: float) -> None:
     """Paint something to sit on, below the hips and behind the person."""
     x, y = (float(value) for value in figure.joints[J.PELVIS, :2])
     tall = figure.height
     colour = random_colour(rng)
     half = float(rng.uniform(0.1, 0.28)) * tall
-    box = np.array(
-        [
-            [x - half, y + 0.02 * tall],
-            [x + half, y + 0.02 * tall],
-            [x + half, y + 0.3 * tall],
-            [x - half, y + 0.3 * tall],
-        ]
-    )
-    block(canvas, box, colour, depth, STRANGE)
+    left, right, top, bottom = x - half, x + half, y + 0.02 * tall, y + 0.3 * tall
+    block(canvas, np.array([[left, top], [right, top], [right, bottom], [left, bottom]]), colour, depth)
     if rng.random() < 0.5:
-        top = (x - 0.8 * half, y - 0.16 * tall, depth), (x + 0.8 * half, y - 0.16 * tall, depth)
-        tube(canvas, *top, (0.07 * tall, 0.07 * tall), lambda *_: colour * F(0.8), light, STRANGE)
+        back = (x - 0.8 * half, y - 0.16 * tall, depth), (x + 0.8 * half, y - 0.16 * tall, depth)
+        tube(canvas, *back, (0.07 * tall, 0.07 * tall), colour * F(0.8), STRANGE)
 
 
-def block(canvas: Canvas, corners: np.ndarray, colour: np.ndarray, depth: float, owner: int) -> None:
-    """Paint a flat convex polygon, corners (n, 2) in pixels."""
+def block(canvas: Canvas, corners: np.ndarray, colour: np.ndarray, depth: float) -> None:
+    """Paint a flat convex polygon, corners (n, 2) in pixels. It is a thing, which no person owns."""
     window = canvas.window(*corners.min(0), *corners.max(0))
     if window is None:
         return
@@ -236,45 +210,36 @@ def block(canvas: Canvas, corners: np.ndarray, colour: np.ndarray, depth: float,
     cv2.fillConvexPoly(mask, moved, 1, cv2.LINE_8, 4)
     place = canvas.places(window, np.flatnonzero(mask))
     shade = canvas.grain.ravel()[place, None] * colour
-    canvas.paint(place, np.ones(len(place), F), np.full(len(place), depth, F), shade, owner)
+    canvas.paint(place, np.ones(len(place), F), np.full(len(place), depth, F), shade, STRANGE)
 
 
-def paint_occluder(rng: np.random.Generator, canvas: Canvas, people: list[Figure], light: Light) -> None:
+def paint_occluder(rng: Generator, canvas: Canvas, people: list[Figure]) -> None:
     """Paint a board, a post, a ball or a bush in front of a limb of one person, but not of the head."""
     figure = people[int(rng.integers(len(people)))]
     joint = int(rng.choice([0, 1, 2, 3, 4, 5, 10, 11, 14, 15]))
     x, y = figure.joints[joint, :2] + rng.normal(0, 0.03 * figure.height, 2)
     size = float(rng.uniform(0.04, 0.12)) * figure.height
-    colour, near, kind = random_colour(rng), NEAR, rng.integers(4)
+    colour, kind = random_colour(rng), rng.integers(4)
     if kind == 0:
         square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * rng.uniform(0.6, 1.5, (4, 2))
-        block(canvas, np.array([x, y]) + size * square, colour, near, STRANGE)
+        block(canvas, np.array([x, y]) + size * square, colour, NEAR)
     elif kind == 1:
         lean, up = float(rng.normal(0, 0.1)) * size, float(rng.uniform(0.5, 2.5)) * size
-        ends = (x - lean, max(y - up, figure.head_box[3]), near), (x + lean, y + 400.0, near)
-        tube(canvas, *ends, (0.3 * size, 0.3 * size), lambda *_: colour, light, STRANGE)
+        ends = (x - lean, max(y - up, figure.head_box[3]), NEAR), (x + lean, y + 400.0, NEAR)
+        tube(canvas, *ends, (0.3 * size, 0.3 * size), colour, STRANGE)
     elif kind == 2:
-        tube(
-            canvas,
-            (x, y, near),
-            (x + 1, y, near),
-            (0.8 * size, 0.8 * size),
-            lambda *_: colour,
-            light,
-            STRANGE,
-        )
+        tube(canvas, (x, y, NEAR), (x + 1, y, NEAR), (0.8 * size, 0.8 * size), colour, STRANGE)
     else:
         for dx, dy, tilt in rng.standard_normal((14, 3)):
-            root = (x + 0.7 * size * dx, y + 0.5 * size * dy, near)
-            tip = (root[0] + 0.4 * size * tilt, root[1] - 0.5 * size, near)
-            tint = colour * F(1 + 0.2 * tilt)
-            tube(canvas, root, tip, (0.12 * size, 0.05 * size), lambda *_, tint=tint: tint, light, STRANGE)
+            root = (x + 0.7 * size * dx, y + 0.5 * size * dy, NEAR)
+            tip = (root[0] + 0.4 * size * tilt, root[1] - 0.5 * size, NEAR)
+            tube(canvas, root, tip, (0.12 * size, 0.05 * size), colour * F(1 + 0.2 * tilt), STRANGE)
 
 
 # ---- The background.
 
 
-def paint_background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+def paint_background(rng: Generator, width: int, height: int) -> np.ndarray:
     """Return a background (height, width, 3) uint8 without people.
 
     Soft things are painted at half size and enlarged.
@@ -302,42 +267,41 @@ def paint_background(rng: np.random.Generator, width: int, height: int) -> np.nd
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def paint_distractors(rng: np.random.Generator, canvas: Canvas, light: Light) -> None:
+def paint_distractors(rng: Generator, canvas: Canvas) -> None:
     """Paint sharp things that look like parts of people: poles, branches, limbs. They own no pixel."""
     width, height = canvas.size
     for _ in range(int(rng.integers(0, 5))):
         colour = _muted(rng, 0.3)
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         if rng.random() < 0.3:  # a pole
-            radius, dx = rng.uniform(3, 12), rng.normal(0, 12)
+            radii, dx = (rng.uniform(3, 12),) * 2, rng.normal(0, 12)
             ends = (x, -20.0, FAR), (x + dx, y + 60, FAR)
-            radii = (radius, radius)
         else:
             dx, dy = rng.normal(0, 0.09, 2) * width
             ends = (x, y, FAR), (x + dx, y + dy, FAR)
             radii = (rng.uniform(4, 16), rng.uniform(3, 13))
-        tube(canvas, *ends, radii, lambda *_, colour=colour: colour, light, owner=0)
+        tube(canvas, *ends, radii, colour, owner=0)
 
 
-def _noise(rng: np.random.Generator, width: int, height: int, cell: int) -> np.ndarray:
+def _noise(rng: Generator, width: int, height: int, cell: int) -> np.ndarray:
     """Return smooth noise (height, width) of unit variance, with features of about `cell` pixels."""
     low = rng.standard_normal((height // cell + 2, width // cell + 2), dtype=np.float32)
     return cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _muted(rng: np.random.Generator, amount: float = 0.5) -> np.ndarray:
+def _muted(rng: Generator, amount: float = 0.5) -> np.ndarray:
     """Return a random colour, mixed with the grey of the same brightness."""
     colour = random_colour(rng)
     return colour * F(1 - amount) + colour.mean() * F(amount)
 
 
-def _gradient(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+def _gradient(rng: Generator, width: int, height: int) -> np.ndarray:
     grid = rng.uniform(30, 225, (int(rng.integers(2, 5)), int(rng.integers(2, 6)), 3)).astype(F)
     grid = grid * F(0.3) + grid.mean(-1, keepdims=True) * F(0.5) + F(rng.uniform(0, 50))
     return cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _floor(rng: np.random.Generator, image: np.ndarray) -> None:
+def _floor(rng: Generator, image: np.ndarray) -> None:
     """Paint the ground below a horizon, sometimes with lines that run to a vanishing point."""
     height, width = image.shape[:2]
     top = int(height * rng.uniform(0.45, 0.85))
@@ -353,7 +317,7 @@ def _floor(rng: np.random.Generator, image: np.ndarray) -> None:
         image[top:] = ground
 
 
-def _wall(rng: np.random.Generator, image: np.ndarray) -> None:
+def _wall(rng: Generator, image: np.ndarray) -> None:
     """Paint bricks or tiles of random shades, with joints between them."""
     height, width = image.shape[:2]
     tall = int(rng.integers(7, 26))
@@ -375,7 +339,7 @@ def _wall(rng: np.random.Generator, image: np.ndarray) -> None:
     patch[...] = F(0.35) * patch + F(0.65) * colour * bricks[:bottom, : width - left, None]
 
 
-def _plants(rng: np.random.Generator, image: np.ndarray) -> None:
+def _plants(rng: Generator, image: np.ndarray) -> None:
     """Paint grass and leaves: many short strokes of similar greens."""
     height, width = image.shape[:2]
     count = int(rng.integers(80, 260))
@@ -390,7 +354,7 @@ def _plants(rng: np.random.Generator, image: np.ndarray) -> None:
         cv2.line(image, (x1, y1), (x2, y2), tints[k % 4], 1 + (k % 5 == 0))
 
 
-def _box(rng: np.random.Generator, image: np.ndarray) -> None:
+def _box(rng: Generator, image: np.ndarray) -> None:
     """Paint a piece of furniture: a front, a lighter top and a darker side."""
     height, width = image.shape[:2]
     x, y = rng.uniform(-0.1, 1) * width, rng.uniform(0, 1) * height
@@ -408,7 +372,7 @@ def _box(rng: np.random.Generator, image: np.ndarray) -> None:
         cv2.fillConvexPoly(image, np.rint(np.array(corners)).astype(np.int32), tint)
 
 
-def _shape(rng: np.random.Generator, image: np.ndarray) -> None:
+def _shape(rng: Generator, image: np.ndarray) -> None:
     """Paint a disc, a polygon or a slanted line."""
     height, width = image.shape[:2]
     x, y, size = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(5, 0.14 * width)

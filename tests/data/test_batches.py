@@ -50,9 +50,15 @@ def store(people: People) -> CropStore:
 
 
 def make_batches(
-    store: CropStore, people: People, recipe: Recipe = RECIPE, rows: np.ndarray | None = None, **more
+    store: CropStore, people: People, recipe: Recipe = RECIPE, rows: np.ndarray | None = None, **how: int
 ) -> Batches:
-    return Batches(store, people, np.arange(len(people)) if rows is None else rows, recipe, CPU, **more)
+    """`how`: how the crops are served, which differs on a GPU."""
+    served = Batches(store, people, np.arange(len(people)) if rows is None else rows, recipe, CPU)
+    if how.pop("resident", False):
+        served._resident = served._to_device()
+    for name, value in how.items():
+        setattr(served, f"_{name}", value)
+    return served
 
 
 def grey(batch: Batch) -> np.ndarray:
@@ -274,7 +280,7 @@ def test_stopping_early_leaves_no_thread(store: CropStore, people: People) -> No
     stream = make_batches(store, people, prefetch=True).epoch(0, 1, 4)
     next(stream)
     stream.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
 
 
 def test_squeeze_truncates_to_the_study_cell(people: People) -> None:
@@ -292,8 +298,9 @@ def test_squeeze_truncates_to_the_study_cell(people: People) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("resident", [True, False])
-def test_on_a_gpu_as_on_the_cpu(store: CropStore, people: People, resident: bool) -> None:
-    served = Batches(store, people, np.arange(40), RECIPE, torch.device("cuda"), resident=resident)
+def test_on_a_gpu_as_on_the_cpu(store: CropStore, people: People, resident: bool, monkeypatch) -> None:
+    monkeypatch.setattr(Batches, "_fits", lambda _: resident)
+    served = Batches(store, people, np.arange(40), RECIPE, torch.device("cuda"))
     found, reference = gather(list(served.epoch(0, 1, 7))), gather(list(make_batches(store, people).epoch(0, 1, 7)))
     assert sorted(found) == sorted(reference)
     for row, (images, targets, weights) in found.items():
@@ -438,7 +445,7 @@ def test_warp_does_not_depend_on_the_chunk_size(chunk: int, monkeypatch: pytest.
 
 
 def running() -> int:
-    return sum(thread.name == "prefetch" for thread in threading.enumerate())
+    return sum(thread.name.startswith("prefetch") for thread in threading.enumerate())
 
 
 def test_prefetched_items_are_the_same_in_order() -> None:

@@ -116,12 +116,12 @@ def test_a_data_folder_is_recognised_by_its_annotation_file(tmp_path):
 
 
 @pytest.mark.data
-def test_the_real_sample(real_data):
+def test_the_real_sample(real_data, tmp_path):
     """24 of the real people: all joints lie inside their photographs, and heads are above or near the neck's side."""
     from pose_topo.data.crops import photo_sizes
 
     folder = real_data / "mini-lspet"
-    people, counts = cached_people(folder / "joints.mat", folder / "no-cache-is-written-here")
+    people, counts = cached_people(folder / "joints.mat", tmp_path)
     assert counts.kept == 24
     sizes = photo_sizes(folder / "images", people.names)
     assert sizes is not None

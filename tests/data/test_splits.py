@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,8 @@ from pose_topo.data.mpii import load_people
 from pose_topo.data.people import People, Split
 from pose_topo.data.splits import make_split, paper, random_by_image
 from pose_topo.rendering.annotation import ImageEntry, write_mpii_mat
+from pose_topo.study.config import Data
+from pose_topo.study.protocols import STANDARD
 
 
 def write_valid(path: Path, pairs: list[tuple[int, int]], names: list[str] | None = None, codes: bool = False) -> None:
@@ -45,9 +48,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def split_of(folder: Path, people: People, rule: str, **changes) -> Split:
-    given = {"val_split": 0.5, "seed": 0, "mat_path": str(folder / "a.mat"), "split_file": None, **changes}
-    return make_split(people, rule, **given)
+def split_of(folder: Path, people: People, rule: str, annotated: People | None = None, **changes) -> Split:
+    data = Data(str(folder / "a.mat"), str(folder / "images"), **changes)
+    return make_split(people, replace(STANDARD, split=rule, val_split=0.5), data, seed=0, annotated=annotated)
 
 
 def pretend_official(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -89,7 +92,7 @@ def test_sizes_must_be_the_published_ones(folder: Path, monkeypatch: pytest.Monk
     fewer = people.take(np.array([0, 2, 3, 5]))
     with pytest.raises(PoseTopoError, match=r"2 train people in 2 images instead of 3 in 2; .*accept-split-mismatch"):
         split_of(folder, fewer, "tompson")
-    accepted = split_of(folder, fewer, "tompson", accept_mismatch=True)
+    accepted = split_of(folder, fewer, "tompson", accept_split_mismatch=True)
     assert accepted.mismatch == "2 train people in 2 images instead of 3 in 2"
     assert (accepted.train.tolist(), accepted.val.tolist()) == ([0, 2], [1, 3])
     # a protocol that admits fewer people is no mismatch

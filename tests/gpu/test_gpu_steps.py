@@ -59,8 +59,9 @@ class Trainer:
 
 
 @pytest.fixture(params=[True, False], ids=["resident", "prefetched"])
-def served(request, dataset, device) -> Batches:
-    return Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, device, resident=request.param)
+def served(request, dataset, device, monkeypatch) -> Batches:
+    monkeypatch.setattr(Batches, "_fits", lambda _: request.param)
+    return Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, device)
 
 
 @pytest.mark.parametrize("topography", [None, *LOSSES.values()], ids=["baseline", *LOSSES])
@@ -95,12 +96,13 @@ def test_a_synchronisation_is_noticed(device):
 
 
 @pytest.mark.parametrize("topography", [None, *LOSSES.values()], ids=["baseline", *LOSSES])
-def test_deterministic_steps_repeat_to_the_bit(small_data, dataset, device, topography):
+def test_deterministic_steps_repeat_to_the_bit(small_data, dataset, device, topography, monkeypatch):
     """Both with resident and with prefetched crops."""
     prepare_device(device, None, deterministic=True)
     found = []
     for resident in (True, True, False):
-        served = Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, device, resident=resident)
+        monkeypatch.setattr(Batches, "_fits", lambda _, fits=resident: fits)
+        served = Batches(dataset.store, dataset.people, dataset.split.train, RECIPE, device)
         found.append(Trainer(config_of(small_data, topography), device).step(endless(served, 6)))
     assert torch.isfinite(found[0]).all()
     assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])

@@ -25,7 +25,7 @@ from pose_topo.rendering.folder import MAT_NAME, count_annotated, keep_first, pi
 from pose_topo.rendering.person import draw_figure
 from pose_topo.rendering.poses import Angles, build_skeleton
 from pose_topo.rendering.raster import Canvas, Light
-from pose_topo.rendering.scene import NEAR, STRANGE, block, render_scene
+from pose_topo.rendering.scene import NEAR, block, render_scene
 from pose_topo.study import joints as J
 
 PEOPLE = 12
@@ -55,11 +55,11 @@ def annotated(image) -> list:
 def frontal(yaw: float = 0.0) -> tuple[Canvas, parts.Figure]:
     """A person alone on a plain grey picture, arms a little away from the body."""
     rng = np.random.default_rng(5)
-    canvas = Canvas(np.full((480, 640, 3), 128, np.uint8), np.ones((480, 640), F))
-    skeleton = build_skeleton(rng, Angles("standing", arms=[[25.0, 0.0, 5.0, 0.0] for _ in range(2)]), yaw)
+    canvas = Canvas(np.full((480, 640, 3), 128, np.uint8), np.ones((480, 640), F), Light((0.0, -0.6, 0.8), 0.6))
+    skeleton = build_skeleton(rng, Angles(arms=[[25.0, 0.0, 5.0, 0.0] for _ in range(2)]), yaw)
     figure = parts.place(skeleton, 400.0, (320.0, 240.0), 8.0, 4000.0)
     look = replace(sample_look(rng, np.full(3, 128, F)), skirt=None)  # a skirt hides the knees
-    draw_figure(canvas, figure, look, Light((0.0, -0.6, 0.8), 0.6), 1)
+    draw_figure(canvas, figure, look, 1)
     return canvas, figure
 
 
@@ -188,9 +188,9 @@ def test_head_box_and_scale_obey_the_identity(rendered: tuple[Path, dict]) -> No
 
 @pytest.mark.parametrize("index", range(12))
 def test_points_match_the_picture(index: int) -> None:
-    scene = render_scene(3, index)
-    height, width = scene.image.shape[:2]
-    for rect in scene.entry.rects:
+    image, entry = render_scene(3, index)
+    height, width = image.shape[:2]
+    for rect in entry.rects:
         if rect.points is None:
             continue
         ids = [joint for _, _, joint, _ in rect.points]
@@ -203,7 +203,7 @@ def test_points_match_the_picture(index: int) -> None:
 
 
 def test_few_joints_are_unlabelled_and_some_are_hidden() -> None:
-    rects = [rect for i in range(40) for rect in render_scene(4, i).entry.rects if rect.points is not None]
+    rects = [rect for i in range(40) for rect in render_scene(4, i)[1].rects if rect.points is not None]
     labelled = [seen for rect in rects for *_, seen in rect.points or ()]
     unlabelled = 1 - len(labelled) / (J.K * len(rects))
     assert 0.01 < unlabelled < 0.09
@@ -271,13 +271,8 @@ def test_profile_hides_the_far_shoulder() -> None:
 def test_occluder_hides_a_joint() -> None:
     canvas, figure = frontal()
     x, y = figure.joints[J.L_KNEE, :2]
-    block(
-        canvas,
-        np.array([[x - 9, y - 9], [x + 9, y - 9], [x + 9, y + 9], [x - 9, y + 9]]),
-        np.zeros(3, F),
-        NEAR,
-        STRANGE,
-    )
+    corners = np.array([[x - 9, y - 9], [x + 9, y - 9], [x + 9, y + 9], [x - 9, y + 9]])
+    block(canvas, corners, np.zeros(3, F), NEAR)
     sight = look_up(canvas, figure, 1)
     assert sight.foreign[J.L_KNEE]
     assert not sight.visible[J.L_KNEE]
