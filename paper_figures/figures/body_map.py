@@ -99,7 +99,7 @@ def caption(runs: list[Run]) -> str:
         f"right twins. Shown: {captions.seeds_of(one_run_per_arm(runs))}. Bottom left: the mean distance between "
         f"channels of twins, divided by that of all other pairs of joints; 1 means that twins lie no nearer. {ratios}. "
         "Bottom right: the mean distance between channels of two joints by the number of limbs between the joints on "
-        f"the body. {captions.SEED_NOTE} The seeds 0 to 5 are exploratory: they suggested the claim about twins, and "
+        f"the body. {captions.SEED_NOTE} The seeds 0 to 5 of the protocol small suggested the claim about twins, and "
         f"later seeds judge it.{captions.baseline_note(runs)} {captions.about(runs)}"
     )
 

@@ -175,7 +175,7 @@ class TopoOptions(TrainOptions):
     topo_init: Annotated[TopoInit, Option(help="Initial weights of the topographic layer.")] = "orthogonal"
     topo_lr_mult: Annotated[
         float | None,
-        Option(help="Learning rate of the topographic layer relative to the rest (the study: 1; demo: 10)."),
+        Option(help="Learning rate of the topographic layer relative to the rest (the study: 1; small: 10; demo: 30)."),
     ] = None
 
     def config(self) -> RunConfig:

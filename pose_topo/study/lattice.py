@@ -1,4 +1,7 @@
-"""The grid of channels. Spatial losses, Moran's I and contiguity all use it."""
+"""The h x w grid of channels: which channels are neighbours, and how far apart two channels are.
+
+Spatial losses, Moran's I and contiguity all use this class.
+"""
 
 from __future__ import annotations
 
