@@ -28,7 +28,7 @@ from pose_topo.study.backbones import BACKBONES, backbone
 from pose_topo.study.config import DECONV_CHANNELS, Recipe, RunConfig, TopoInit
 from pose_topo.study.lattice import Lattice
 
-# ---- their parts
+# ---- parts of the networks
 
 
 def build_backbone(arch: str) -> nn.Sequential:

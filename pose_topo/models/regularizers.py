@@ -75,7 +75,7 @@ def activation_similarity(activations: Tensor, lattice: Lattice) -> Tensor:
     """Mean squared difference of the responses of two channels, over all neighbour pairs and responses.
 
     It follows the "activation similarity" of Truong & Hasson, arXiv 2508.00043, but they use activations before the
-    ReLU. It is not invariant to scale. It does not change if the same number is added to all channels of a response.
+    ReLU. It is not invariant to scale. It does not change if the same number is added to all channels at one cell.
     """
     responses = _responses(activations, lattice).flatten(0, 1)  # (N, C)
     # the mean over channels cancels in every difference; it is subtracted first to reduce rounding errors
@@ -91,7 +91,7 @@ def spatial_correlation(activations: Tensor, lattice: Lattice) -> Tensor:
 
     d is the distance on the grid in cells. The loss follows the spatial correlation loss of TDANN (Margalit et al.
     2024), but TDANN uses random neighbourhoods. It is invariant to the scale and the mean of every channel, and to a
-    correlation that all pairs have in common. It does not subtract the mean over channels from a response. It does not
+    correlation that all pairs have in common. It does not subtract the mean over channels at a cell. It does not
     depend on the neighbourhood (4 or 8). On a torus d is the distance round the torus.
 
     Raises:

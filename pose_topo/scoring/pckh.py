@@ -77,7 +77,7 @@ def scores_at(errors: NDArray[np.float64], threshold: float) -> dict[str, Any]:
 
 
 def percentages(correct: NDArray, labelled: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentages per joint (..., K), and pooled over the joints that PCKh counts (...), from counts per joint.
+    """Percentages of each joint, (..., K), and of all joints that PCKh counts together, (...), from counts per joint.
 
     NaN where nothing is labelled.
     """

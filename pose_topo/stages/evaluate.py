@@ -139,7 +139,7 @@ def _submission(test: TestSet, rows: NDArray[np.int64], found: NDArray[np.float6
         place = int(np.searchsorted(test.entries, people.annolist_index[row]))
         x, y = people.center[row] + 1.0
         rects[place][people.person[row]] = RectEntry(
-            # double, as MATLAB makes it: in a row of small integers and doubles the doubles would be cut off at 255
+            # all as double: MATLAB cuts a row of mixed types off at 255
             points=[(x, y, float(joint), None) for joint, (x, y) in enumerate(points)],
             scale=float(people.scale[row]),
             objpos=(x, y),

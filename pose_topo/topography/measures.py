@@ -91,7 +91,7 @@ def moran_tables(measures: dict[str, ChannelMaps], lattice: Lattice, permutation
 def moran_table(measure: ChannelMaps, weights_name: str, weights: Array, permutations: int) -> dict[str, Any]:
     """Moran's I of one measure under one set of neighbour weights (C, C), per joint and as a mean over joints.
 
-    Channels for which the measure is not defined (`measure.live` lists the others) are left out of the weights.
+    Only the channels in `measure.live`, for which the measure is defined, are used.
     """
     test, reason = measure.test(weights, permutations), None
     if weights[np.ix_(measure.live, measure.live)].sum() == 0:

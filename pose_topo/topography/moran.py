@@ -73,7 +73,7 @@ def primary(lattice: Lattice) -> Lattice:
 def weight_sets(lattice: Lattice) -> dict[str, tuple[str, Array]]:
     """The neighbour weights under which I is reported: key -> (name, weights (C, C)), the primary weights first.
 
-    The I of one map differs by a third between them (0.41 to 0.55 for smooth fields). "torus" is included only where
+    The I of one map differs between them (docs/topography.md has an example). "torus" is included only where
     the loss itself joins opposite borders. It then has the neighbours of the loss.
     """
     queen, rook = primary(lattice), Lattice(lattice.height, lattice.width, neighbours=4)

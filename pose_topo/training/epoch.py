@@ -1,6 +1,6 @@
-"""One epoch: train on all batches, validate on the held-out people, and write a row for metrics.csv.
+"""One epoch: train on all batches, validate on the held-out people, and return a row for metrics.csv.
 
-No training step waits for the device. The host reads the summed losses only every `READ_EVERY` steps.
+Training steps hardly ever wait for the device. The host reads the summed losses only every `READ_EVERY` steps.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def validate(
         pixels, _ = decode(maps, recipe.decode, recipe.sigma)
         scored.append((batch.index, pixels.double(), loss.double() * len(batch.index)))
         after_batch()
-    # only here is the device waited for
+    # the only place that waits for the device
     own = [(rows, pixels.cpu().numpy(), float(loss)) for rows, pixels, loss in scored]
     parts = [batch for turn in zip_longest(*team.gather(own)) for batch in turn if batch is not None]
     rows, pixels, losses = zip(*parts, strict=True)

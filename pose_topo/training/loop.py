@@ -235,7 +235,7 @@ def wandb_hook(run: Path, config: RunConfig) -> EpochHook:
         try:
             shown = {path.stem.removeprefix(_stem(row)): wandb.Image(str(path)) for path in pictures}
             session.log(row | shown, step=row["epoch"])
-        except Exception as error:  # the same
+        except Exception as error:  # the client may fail in any way
             log.warning(f"wandb lost epoch {row['epoch']} ({' '.join(str(error).split())[:120]})")
 
     return send
