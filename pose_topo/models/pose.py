@@ -88,6 +88,10 @@ class TopographicConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.norm(self.conv(x)))
 
+    def weight_similarity_loss(self) -> Tensor:
+        """The study's spatial loss of this layer, a scalar, under the name that the study's code gives it."""
+        return spatial_loss("weight-similarity", self.lattice, self.conv.weight)
+
 
 # ---- the networks
 

@@ -73,7 +73,9 @@ def test_equal_seeds_give_equal_networks_and_control_equals_topo_at_the_start():
 
 def test_the_studys_names_are_there():
     model = TopoModel("resnet18", Lattice(4, 4))
-    assert torch.equal(model.topo_reg_loss(), weight_similarity(model.topo.conv.weight, model.topo.lattice))
+    expected = weight_similarity(model.topo.conv.weight, model.topo.lattice)
+    assert torch.equal(model.topo_reg_loss(), expected)
+    assert torch.equal(model.topo.weight_similarity_loss(), expected)
 
 
 def test_features_are_what_the_head_reads():
