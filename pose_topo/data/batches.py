@@ -56,18 +56,11 @@ class Batch:
 
 
 class Batches:
-    """Serves the people `rows` of a store in batches.
+    """Serves the people `rows` (N,) of a store in batches on a device, as a recipe says: size, augmentation, targets.
 
     For a GPU, the crops are copied to it once if they fit half of its free memory. Otherwise a thread reads them ahead
     into pinned memory. For a CPU, they are read when they are needed: that is a copy from the page cache, and a thread
     would take the time of a core that the network uses.
-
-    Args:
-        store: the crops.
-        people: the people of the store.
-        rows: (N,) the rows of the store that are served.
-        recipe: input size, augmentation and targets.
-        device: where the batches are made.
     """
 
     def __init__(
@@ -139,8 +132,7 @@ class Batches:
     ) -> Iterator[Batch]:
         """Yield every person once, in order, without augmentation. Each of n processes makes every n-th batch.
 
-        Args:
-            change: what is done to the inputs before they are normalised.
+        `change` is applied to the inputs before they are normalised.
         """
         for index, crops in self._read(_chunks(self.rows, batch_size)[process::processes], margin=False):
             yield self._plain(index, crops, change)
@@ -206,13 +198,9 @@ class Batches:
             images = images.flip(1)
         # the original study's cells, int(64 x / W), count from the edge of a pixel, the others from its centre
         cells = (joints + 0.5) / HEATMAP_STRIDE if recipe.target_centre == "truncated" else joints / HEATMAP_STRIDE
-        targets, mask = generate_heatmaps(
-            upload(cells, self.device, torch.float32),
-            upload(labelled, self.device),
-            recipe.heatmap_size,
-            recipe.sigma,
-            recipe.target_centre,
-        )
+        cells = upload(cells, self.device, torch.float32)
+        shown = upload(labelled, self.device)
+        targets, mask = generate_heatmaps(cells, shown, recipe.heatmap_size, recipe.sigma, recipe.target_centre)
         return Batch(images.sub_(self._mean).mul_(self._per_sd), targets, mask, index)
 
 

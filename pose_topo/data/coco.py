@@ -193,12 +193,7 @@ def _categories(entries: list[dict[str, Any]]) -> dict[int, _Category]:
 
 
 def _person(one: _Annotation) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return joints (16, 2), NaN where not labelled, their flags v (16,), and the box (4,), NaN where there is none.
-
-    Raises:
-        PoseTopoError: a value has the wrong type.
-        _LeftOut: the annotation is not a usable person.
-    """
+    """Return joints (16, 2), NaN where not labelled, their flags v (16,), and the box (4,), NaN where there is none."""
     which = one.category.joints
     crowd = one.content.get("iscrowd")
     if crowd not in (None, 0, 1):
@@ -206,11 +201,9 @@ def _person(one: _Annotation) -> tuple[NDArray[np.float64], NDArray[np.float64],
     has_box = (box := _numbers(one, "bbox", 4)) is not None
     box = np.array(box if has_box else [np.nan] * 4)
     values = np.array(_numbers(one, "keypoints", 3 * len(which)) or [0.0] * 3 * len(which)).reshape(-1, 3)
-    if not np.isin(values[:, 2], (0, 1, 2)).all():
-        strange = values[~np.isin(values[:, 2], (0, 1, 2)), 2][0]
-        raise PoseTopoError(
-            f"{one.where}: a keypoint has v {strange:g}, not 0, 1 or 2 (in a file of predictions it is a confidence)"
-        )
+    if len(strange := values[~np.isin(values[:, 2], (0, 1, 2)), 2]):
+        what = f"a keypoint has v {strange[0]:g}, not 0, 1 or 2 (in a file of predictions it is a confidence)"
+        raise PoseTopoError(f"{one.where}: {what}")
     points, flags = np.full((joints.K, 2), np.nan), np.zeros(joints.K)
     flags[which[which >= 0]] = values[which >= 0, 2]
     points[which[which >= 0]] = values[which >= 0, :2]

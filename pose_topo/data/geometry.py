@@ -43,11 +43,7 @@ def person_to_photo(center: NDArray, scale: NDArray, input_size: int) -> NDArray
 
 
 def squeeze_to_photo(sizes: NDArray, input_size: int) -> NDArray[np.float64]:
-    """Return affines from the squeezed photograph (a square of `input_size`) to the photograph.
-
-    Args:
-        sizes: (P, 2) widths and heights of the photographs.
-    """
+    """Return affines (P, 2, 3) from a square of `input_size` to the photographs, (P, 2) widths and heights."""
     ratio = np.asarray(sizes, float) / input_size
     matrix = np.zeros((len(ratio), 2, 3))
     matrix[:, 0, 0], matrix[:, 1, 1] = ratio[:, 0], ratio[:, 1]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 from scipy.sparse.csgraph import connected_components
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.data.matlab import read_array
 from pose_topo.data.mpii import FARTHEST
 from pose_topo.data.people import AnnotationCounts, People
@@ -77,7 +77,7 @@ def _read(path: Path) -> NDArray[np.float64]:
     except KeyError:
         raise PoseTopoError(f"{path}: a MATLAB file without the variable joints, not LSPET's annotation") from None
     except (ValueError, TypeError, OSError) as error:
-        what = " ".join(str(error).split())[:120]
+        what = in_short(error)
         raise PoseTopoError(f"{path}: not readable as a MATLAB 5 file (truncated?): {what}; fetch it again") from None
     if values.ndim != 3 or values.shape[:2] != (len(MPII_IDS), 3):
         other = "; this is the layout of LSP, whose flag has another meaning" if values.shape[:2] == (3, 14) else ""

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.data.matlab import checked_file
 from pose_topo.data.people import AnnotationCounts, People
 from pose_topo.study import joints
@@ -115,7 +115,7 @@ def _release(path: Path) -> np.void | None:
     except KeyError:
         raise PoseTopoError(f"{path}: a MATLAB file without RELEASE, not MPII's annotation") from None
     except Exception as error:  # scipy answers broken bytes with many kinds of errors
-        what = " ".join(str(error).split())[:120]
+        what = in_short(error)
         raise PoseTopoError(f"{path}: not readable as a MATLAB 5 file (truncated?): {what}; fetch it again") from None
     return _only(release)
 
@@ -163,11 +163,7 @@ def _name(entry: np.void) -> str | None:
 
 
 def _usable_people(rects: list[np.void], reasons: collections.Counter[str], labelled: bool = True) -> Iterator[Row]:
-    """Yield the usable people of an image, and count the `reasons` for the others.
-
-    Args:
-        labelled: leave out people without joints or head box; the test set has none.
-    """
+    """Yield the usable people of an image, by default only those with joints and head box. Count why others are not."""
     for number, rect in enumerate(rects):
         try:
             yield {"person": number, "rects_in_image": len(rects), **_person(rect, labelled)}

@@ -58,9 +58,8 @@ class People:
         upper neck to head top) in a data set without head boxes. NaN where neither is annotated."""
         neck, top = self.joints[:, joints.UPPER_NECK], self.joints[:, joints.HEAD_TOP]
         segment = np.hypot(*(top - neck).T)
-        return np.where(
-            np.isnan(self.head_box).any(1), np.where(segment > 0, segment, np.nan), head_size(self.head_box)
-        )
+        segment = np.where(segment > 0, segment, np.nan)
+        return np.where(np.isnan(self.head_box).any(1), segment, head_size(self.head_box))
 
     @property
     def torso(self) -> NDArray[np.float64]:

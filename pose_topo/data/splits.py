@@ -138,10 +138,7 @@ def hashed(people: People, share: float, rule: str, groups: dict[str, str] | Non
 
 
 def near_duplicates(annotations: str | Path) -> dict[str, str]:
-    """Return the known near-duplicates among the photographs of an annotation file, as `hashed` takes them.
-
-    They are known for LSPET (`data/lsp.py` found them). Other data sets have none.
-    """
+    """Return the near-duplicates as `hashed` takes them: those of LSPET (`data/lsp.py` found them), or none."""
     if sha256_file(annotations) != LSPET_SHA256:
         return {}
     lines = NEAR_DUPLICATES.read_text(encoding="utf-8").splitlines()

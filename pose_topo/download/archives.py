@@ -25,7 +25,7 @@ from typing import IO, Any, cast
 
 from tqdm import tqdm
 
-from pose_topo.core.errors import PoseTopoError
+from pose_topo.core.errors import PoseTopoError, in_short
 from pose_topo.core.files import read_json, sha256_stream, write_json
 from pose_topo.download.catalog import Checks, stream_mismatch
 
@@ -56,8 +56,7 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # an error of the disk: a damaged archive gives no number, or asks to seek outside the file
-        detail = " ".join(str(error).split()) or type(error).__name__
-        raise PoseTopoError(f"{archive}: damaged or not the expected archive ({detail})") from None
+        raise PoseTopoError(f"{archive}: damaged or not the expected archive ({in_short(error)})") from None
 
 
 def _as_tar(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> tarfile.TarInfo:

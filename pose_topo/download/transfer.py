@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from pose_topo.core.errors import PoseTopoError, UsageError
+from pose_topo.core.errors import PoseTopoError, UsageError, in_short
 from pose_topo.core.files import write_json
 from pose_topo.core.log import log
 from pose_topo.download.archives import images_mismatch, member_mismatch, set_aside
@@ -236,14 +236,9 @@ class Transfer:
 
 def cause(error: BaseException) -> str:
     """The first of the errors that led to this one, in a few words: libraries wrap a failure several times."""
-    texts = []
-    seen: BaseException | None = error
-    while seen is not None:
-        texts.append(" ".join(str(seen).split()) or type(seen).__name__)
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror
-        seen = seen.__cause__ or seen.__context__
-    return texts[-1][:200]
+    while not (isinstance(error, OSError) and error.strerror) and (before := error.__cause__ or error.__context__):
+        error = before
+    return in_short(error)
 
 
 def fetched_mismatch(path: Path, remote: Remote) -> str | None:
@@ -305,12 +300,10 @@ def _fetch_one(url: str, remote: Remote, path: Path, policy: Policy) -> None:
     transfer = Transfer(url, Partial(path), remote.lengths, policy)
     resumed = transfer.run()
     log.info(f"{remote.name}: received, checking it")
-    wrong = fetched_mismatch(transfer.part.path, remote)
-    if wrong and resumed:
+    while wrong := fetched_mismatch(transfer.part.path, remote):
         transfer.part.discard()
+        if not resumed:
+            raise FetchError(f"what came {wrong}")
         transfer.run()
-        wrong = fetched_mismatch(transfer.part.path, remote)
-    if wrong:
-        transfer.part.discard()
-        raise FetchError(f"what came {wrong}")
+        resumed = False
     transfer.part.publish(path)

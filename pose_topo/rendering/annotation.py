@@ -58,14 +58,22 @@ class ImageEntry:
 
 def write_mpii_mat(path: str | Path, entries: Sequence[ImageEntry]) -> None:
     """Write the entries as a compressed MATLAB 5 file with the struct RELEASE, atomically."""
-    videos = sorted({_video(k) for k in range(len(entries))})
+    images = [
+        {"image": _struct(name=entry.name), "annorect": _annorect(entry.rects), "frame_sec": _number(k % 300),
+         "vididx": _number(k // 10 + 1)}
+        for k, entry in enumerate(entries)
+    ]  # fmt: skip
+    acts = [
+        {"cat_name": one.category or EMPTY, "act_name": one.activity or EMPTY, "act_id": _number(float(one.act_id))}
+        for one in entries
+    ]
     release = _struct(
-        annolist=_rows([_image(k, entry) for k, entry in enumerate(entries)]),
+        annolist=_rows(images),
         img_train=np.array([[int(entry.train) for entry in entries]], np.uint8),
         version="12",
         single_person=_cell([np.array([entry.single], np.uint8).T if entry.single else EMPTY for entry in entries]),
-        act=_rows([_act(entry) for entry in entries]).T,
-        video_list=_cell([f"video{k:05d}" for k in videos]).T,
+        act=_rows(acts).T,
+        video_list=_cell([f"video{k + 1:05d}" for k in range(-(-len(entries) // 10))]).T,
     )
     _write(Path(path), {"RELEASE": release}, b"rendered")
 
@@ -84,10 +92,6 @@ def _write(path: Path, variables: dict[str, Any], how: bytes) -> None:
         savemat(temporary, variables, do_compression=True, format="5", oned_as="row")
         with temporary.open("r+b") as stream:
             stream.write((HEADER % how).ljust(116))
-
-
-def _video(index: int) -> int:
-    return index // 10 + 1
 
 
 def _struct(**values: Any) -> np.ndarray:
@@ -120,20 +124,6 @@ def _number(value: Number | None) -> np.ndarray:
         kind = next(kind for kind in kinds if np.iinfo(kind).min <= value <= np.iinfo(kind).max)
         return np.array([[value]], kind)
     return np.array([[value]], np.float64)
-
-
-def _act(entry: ImageEntry) -> dict[str, Any]:
-    name, category = (text if text else EMPTY for text in (entry.activity, entry.category))
-    return {"cat_name": category, "act_name": name, "act_id": np.array([[entry.act_id]], np.float64)}
-
-
-def _image(index: int, entry: ImageEntry) -> dict[str, Any]:
-    return {
-        "image": _struct(name=entry.name),
-        "annorect": _annorect(entry.rects),
-        "frame_sec": _number(index % 300),
-        "vididx": _number(_video(index)),
-    }
 
 
 def _annorect(rects: Sequence[RectEntry]) -> np.ndarray:

@@ -36,7 +36,6 @@ VERSION = "1.0.0"
 NAME = "pose_topo synthetic"
 MAT_NAME = "mpii_human_pose_v1_u12_1.mat"
 QUALITY = 92
-CHUNK = 4  # images per task
 BYTES_PER_PERSON = 48_000  # on disk, annotations included: 114 MB for 2,400 people
 FEW = 24  # people; for fewer, starting processes takes longer than rendering
 
@@ -142,24 +141,24 @@ def _pictures(seed: int, workers: int) -> Iterator[Iterable[tuple[bytes, ImageEn
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
-        yield _ahead(pool, seed, 4 * workers)
+        yield _ahead(pool, seed, 16 * workers)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _ahead(pool: ProcessPoolExecutor, seed: int, chunks: int) -> Iterator[tuple[bytes, ImageEntry]]:
-    """Yield the series in order, and render only a few chunks ahead, so that memory is bounded."""
-    pending = deque(_submit(pool, seed, k) for k in range(chunks))
-    for k in itertools.count():
-        yield from pending.popleft().result()
-        pending.append(_submit(pool, seed, k + chunks))
+def _ahead(pool: ProcessPoolExecutor, seed: int, count: int) -> Iterator[tuple[bytes, ImageEntry]]:
+    """Yield the series in order, and render only `count` images ahead, so that memory is bounded."""
+    pending = deque(_submit(pool, seed, index) for index in range(count))
+    for index in itertools.count(count):
+        yield pending.popleft().result()
+        pending.append(_submit(pool, seed, index))
 
 
-def _submit(pool: ProcessPoolExecutor, seed: int, number: int) -> Future[list[tuple[bytes, ImageEntry]]]:
-    """Submit a chunk. A worker that this starts never gets Ctrl-C, which this process handles for all of them."""
+def _submit(pool: ProcessPoolExecutor, seed: int, index: int) -> Future[tuple[bytes, ImageEntry]]:
+    """Submit an image. A worker that this starts never gets Ctrl-C, which this process handles for all of them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a new process has the mask of its parent
     try:
-        return pool.submit(_chunk, seed, number)
+        return pool.submit(picture, seed, index)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -175,10 +174,6 @@ def _leave_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _chunk(seed: int, number: int) -> list[tuple[bytes, ImageEntry]]:
-    return [picture(seed, index) for index in range(number * CHUNK, (number + 1) * CHUNK)]
 
 
 def picture(seed: int, index: int) -> tuple[bytes, ImageEntry]:

@@ -29,10 +29,7 @@ MANNERS = {"numbers": 0.5, "characters": 0.27, "head empty": 0.2, "absent": 0.03
 
 
 def render_scene(seed: int, index: int) -> tuple[np.ndarray, ImageEntry]:
-    """Return image number `index` of the set with this seed, (H, W, 3) uint8 RGB, and its annotations.
-
-    They depend on nothing else.
-    """
+    """Return image number `index` of a set, (H, W, 3) uint8 RGB, and its annotations. Nothing else determines them."""
     rng = np.random.default_rng([seed, index])
     shares = [share for *_, share in SIZES]
     width, height, _ = SIZES[int(rng.choice(len(SIZES), p=shares))]
