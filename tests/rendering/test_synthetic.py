@@ -29,7 +29,7 @@ from pose_topo.rendering.scene import NEAR, block, render_scene
 from pose_topo.study import joints as J
 
 PEOPLE = 12
-# change these together with dataset.VERSION, and only on purpose
+# change these together with folder.VERSION, and only on purpose
 ANNOTATIONS_SHA256 = "45dc8a7cd44aaabc1abb03659c4b47fb809085917f8e0cd168875781b0c608de"
 MEAN_GREY = [121.22, 132.94, 90.95, 121.84, 82.75, 110.79, 119.15]
 
