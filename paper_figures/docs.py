@@ -134,9 +134,10 @@ def finding() -> str:
         f"**What came out.** With the spatial loss, the grid becomes ordered: Moran's I is {span('topo', *moran)} in "
         f"the four experiments below (without the loss: {span('control', *moran)}), and PCKh@0.5 changes by "
         f"{span('topo', *pckh, 'control')} points. But the layer collapses: it uses "
-        f"{span('topo', 'analysis', 'health.participation_ratio', 1)} of 256 directions. Smoothing the weights of a "
-        f"network that was trained without the loss gives almost the same order ({smooth} against {trained}, I of the "
-        "layer's own weights). And the order does not make the network more robust to noise, blur or loss of contrast."
+        f"{span('topo', 'analysis', 'health.participation_ratio', 1)} of 256 directions. Two more checks were made in "
+        "`small`. Smoothing the weights of a network that was trained without the loss gives almost the same order "
+        f"({smooth} against {trained}, I of the layer's own weights). And the order does not make the network more "
+        "robust to noise, blur or loss of contrast."
     )
     return textwrap.fill(text, 120) + "\n"
 
@@ -188,7 +189,7 @@ def doubts() -> str:
         f"until they use as few directions as those of `topo`, has I {over(topo, order('smoothed', 0))}; `topo` has "
         f"{over(topo, order('trained', 0))}. (This is I of the layer's own weights, `directions` above, not I of the "
         "tables.) I of weights does not show that anything was learned.",
-        f"**The layer collapses.** `topo` uses {both(number('directions.participation_ratio'))} of 256 directions.",
+        f"**The layer collapses.** Of 256 directions, `topo` uses {both(number('directions.participation_ratio'))}.",
         "**The network is not more robust** to noise, blur or loss of contrast. It loses less only if channels are "
         "removed by territory or at random, perhaps because many channels do the same. PCKh@0.5 under a harm is "
         "averaged over the levels and divided by PCKh@0.5 without the harm. The difference between `topo` and the "

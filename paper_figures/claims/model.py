@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -84,9 +85,9 @@ class Study:
     def limitations(self) -> str:
         """Return what is not supported and what was never run, as Markdown."""
         lines = ["This artifact does not support, whatever its numbers are:", ""]
-        lines += [f"- {what}" for what in self.not_supported]
+        lines += [textwrap.fill(f"- {what}", 120, subsequent_indent="  ") for what in self.not_supported]
         lines += ["", "The project has never run:", ""]
-        lines += [f"- {entry.what}" for entry in self.never_run]
+        lines += [textwrap.fill(f"- {entry.what}", 120, subsequent_indent="  ") for entry in self.never_run]
         return "\n".join(lines) + "\n"
 
 

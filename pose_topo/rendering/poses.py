@@ -108,7 +108,7 @@ RIGHT = 3
 
 @dataclass(frozen=True)
 class Figure:
-    """A skeleton in the picture. `points` hold x, y in pixels (y down) and the depth in pixels."""
+    """A skeleton in the picture. Each place is x, y (y down) and depth, in pixels."""
 
     skeleton: Skeleton
     height: float  # pixels of a standing height at the pelvis' distance
