@@ -10,6 +10,7 @@ import json
 import math
 import re
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -219,14 +220,9 @@ def judged() -> list[ClaimResult]:
     return judge(study, Results([], load_reference(study), judge_reference=True))
 
 
-def is_judged_here(result: ClaimResult) -> bool:
-    """Whether the reference results can support or contradict a claim by themselves."""
-    return result.claim.kind in ("order", "bound") and any(check.here for check in result.checks)
-
-
 def verdicts() -> str:
-    """Return the verdicts on the claims that the reference results can support by themselves."""
-    found = filter(is_judged_here, judged())
+    """Return the verdicts on the claims that the reference results can judge by themselves."""
+    found = [one for one in judged() if one.verdict != "not run"]
     lines = ["| claim | on the reference runs |", "|---|---|"]
     lines += [f"| {one.claim.profile.id}: {one.claim.statement} | **{one.verdict}** |" for one in found]
     return "\n".join(lines) + "\n"
@@ -235,13 +231,15 @@ def verdicts() -> str:
 def tally() -> str:
     """Return how many claims there are, and how the reference runs judge them."""
     results = judged()
-    found = [result.verdict for result in results if is_judged_here(result)]
-    counts = ", ".join(f"{found.count(verdict)} {verdict}" for verdict in dict.fromkeys(found))
-    unrun = sum(result.claim.profile.id == "mpii" for result in results)
+    counts = Counter(result.verdict for result in results)
+    unrun = [result.claim for result in results if result.verdict == "not run"]
+    why = Counter("interval" if claim.kind == "interval" else claim.profile.id for claim in unrun)
     text = (
         f"There are {len({one.claim.id for one in results})} claims. Most are about several data sets, so that there "
-        f"are {len(results)} verdicts. {len(found)} can be reached from the committed reference runs alone: {counts}. "
-        f"{unrun} need MPII and are not run. The others compare a new run with the reference runs."
+        f"are {len(results)} verdicts. On the committed reference runs: "
+        f"{', '.join(f'{number} {verdict}' for verdict, number in counts.items())}. Of those not run, "
+        f"{why['mpii']} need MPII, {why['interval']} compare new runs with the reference runs, and {why['published']} "
+        "needs published predictions, which are not in this repository."
     )
     return textwrap.fill(text, 120) + "\n"
 
