@@ -84,10 +84,9 @@ class Study:
 
     def limitations(self) -> str:
         """Return what is not supported and what was never run, as Markdown."""
-        lines = ["This artifact does not support, whatever its numbers are:", ""]
-        lines += [textwrap.fill(f"- {what}", 120, subsequent_indent="  ") for what in self.not_supported]
-        lines += ["", "The project has never run:", ""]
-        lines += [textwrap.fill(f"- {entry.what}", 120, subsequent_indent="  ") for entry in self.never_run]
+        item = textwrap.TextWrapper(120, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False).fill
+        lines = ["This artifact does not support, whatever its numbers are:", "", *map(item, self.not_supported)]
+        lines += ["", "The project has never run:", "", *(item(entry.what) for entry in self.never_run)]
         return "\n".join(lines) + "\n"
 
 
